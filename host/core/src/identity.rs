@@ -1,0 +1,25 @@
+//! Who asks: the verified principal of a token, and the scope that keeps users apart.
+
+use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
+
+/// Whose data: every thread, run, event and interrupt belongs to one scope (law 7).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope {
+    /// The tenant claim; `default` where a token has none.
+    pub tenant: Arc<str>,
+    /// The `sub` claim.
+    pub user: Arc<str>,
+}
+
+/// A verified token, without the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// Whose data it may touch.
+    pub scope: Scope,
+    /// `permissions[]`, or the words of `scope`.
+    pub permissions: BTreeSet<String>,
+    /// When the token ends.
+    pub expires_at: SystemTime,
+    /// The token's own id, where it has one.
+    pub token_id: Option<Arc<str>>,
+}

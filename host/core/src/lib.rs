@@ -1,0 +1,10 @@
+//! Pure decisions of the host, and the ports that its engine needs.
+//!
+//! State + event + *a given time* in, new state + effects out. No clock, no I/O, no `async` in the decisions;
+//! [`ports`] holds the traits and channel types behind which all of that lies.
+#![forbid(unsafe_code)]
+
+pub mod failpoint;
+pub mod identity;
+pub mod outcome;
+pub mod ports;

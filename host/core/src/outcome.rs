@@ -1,0 +1,112 @@
+//! How a call into a plugin ended. The outcomes are kept apart: "no answer" is never "answered nothing".
+
+use std::time::Duration;
+
+use agent_plugin_protocol::{Code, call::Reply};
+
+/// Which of a run's clocks ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Clock {
+    /// One tool call.
+    Tool,
+    /// Time without an event.
+    Idle,
+    /// The whole run.
+    Run,
+}
+
+/// How a worker process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// A signal killed it, by number.
+    Signal(i32),
+    /// It exited with this status.
+    Status(i32),
+    /// The host killed it because it gave no sign of life.
+    Hung,
+    /// The host stopped it: reload, drain, disable.
+    Stopped,
+    /// It reached its memory limit.
+    Memory,
+    /// It sent more than it was allowed to.
+    Flood,
+    /// It broke the worker protocol.
+    Protocol(String),
+}
+
+impl Exit {
+    /// The stable code of a run that this exit ended.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Signal(_) => Code::PluginCrashed,
+            Self::Status(_) => Code::PluginExited,
+            Self::Hung => Code::PluginHung,
+            Self::Stopped => Code::PluginDraining,
+            Self::Memory => Code::PluginMemory,
+            Self::Flood => Code::PluginFlood,
+            Self::Protocol(_) => Code::PluginProtocolViolation,
+        }
+    }
+}
+
+/// The end of one generation of a plugin, with what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitReport {
+    /// How.
+    pub exit: Exit,
+    /// How long it had lived.
+    pub uptime: Duration,
+    /// Its last lines on stderr, sanitised, newest last; bounded.
+    pub stderr_tail: Vec<String>,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The author's code answered.
+    Ok(Reply),
+    /// The author's code returned an error.
+    PluginError {
+        /// The author's own code.
+        code: String,
+        /// For people.
+        message: String,
+        /// Whether the same message may succeed later.
+        retryable: bool,
+    },
+    /// The author's code panicked.
+    Panicked {
+        /// The panic's message.
+        message: String,
+    },
+    /// One of the run's clocks ran out.
+    TimedOut(Clock),
+    /// The generation ended while the call was open.
+    Lost(ExitReport),
+    /// The call never began: breaker open, draining, overloaded, disabled, starting, ….
+    Refused(Code),
+    /// The person, or the host on their behalf, stopped it.
+    Cancelled,
+    /// The host is going away.
+    Interrupted,
+    /// What the plugin said was not an answer of this method.
+    Violation(String),
+}
+
+impl Outcome {
+    /// The stable code of the failure; `None` if it is none.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Ok(_) | Self::Cancelled => None,
+            Self::PluginError { .. } => Some(Code::PluginError),
+            Self::Panicked { .. } => Some(Code::PluginPanicked),
+            Self::TimedOut(Clock::Tool) => Some(Code::PluginTimeoutTool),
+            Self::TimedOut(Clock::Idle) => Some(Code::PluginTimeoutIdle),
+            Self::TimedOut(Clock::Run) => Some(Code::PluginTimeoutRun),
+            Self::Lost(report) => Some(report.exit.code()),
+            Self::Refused(code) => Some(*code),
+            Self::Interrupted => Some(Code::Interrupted),
+            Self::Violation(_) => Some(Code::PluginProtocolViolation),
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! A running generation of a plugin, and how one is started.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use agent_plugin_protocol::{CallId, Code, Generation, PluginDescriptor, PluginId, PluginKind};
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use super::BoxFuture;
+use crate::outcome::ExitReport;
+
+/// Where a plugin's code runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// In a worker process of its own.
+    Process,
+    /// In the host's process: trust, not isolation.
+    InProcess,
+    /// Linked into the host.
+    BuiltIn,
+}
+
+impl Isolation {
+    /// The word in configuration, logs and the admin view.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::InProcess => "in-process",
+            Self::BuiltIn => "built-in",
+        }
+    }
+}
+
+/// What the operator wants of one plugin: the slot, as the runtime needs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PluginSpec {
+    /// The slot's name.
+    pub id: PluginId,
+    /// The kind that the configuration says; the library must agree.
+    pub kind: PluginKind,
+    /// The library, resolved.
+    pub path: PathBuf,
+    /// Where it shall run.
+    pub isolation: Isolation,
+    /// The pinned digest (lower-case hex), if any.
+    pub sha256: Option<String>,
+    /// `[plugins.x.config]`.
+    pub config: serde_json::Value,
+    /// Names of the services it needs beside those its descriptor names.
+    pub requires: Vec<String>,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// Bounds.
+    pub limits: Limits,
+    /// Tools that it may call.
+    pub tools: Vec<String>,
+    /// Threads of its runtime.
+    pub threads: u8,
+    /// Its own folder, made by the runtime; `None`: it gets none.
+    pub data_dir: Option<PathBuf>,
+    /// Log level that its `tracing` forwards.
+    pub log_level: String,
+}
+
+/// Deadlines of one plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From spawn to ready: load, create and probe, each.
+    pub init: Duration,
+    /// One tool call.
+    pub tool: Duration,
+    /// Time without an event.
+    pub idle: Duration,
+    /// The whole run.
+    pub run: Duration,
+    /// Between cancel and kill.
+    pub grace: Duration,
+}
+
+/// Bounds of one plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Address space of its worker, in bytes; 0: none.
+    pub memory: u64,
+    /// Runs at once; further ones are refused with `plugin.overloaded`.
+    pub concurrent_runs: u32,
+    /// Largest library file, in bytes.
+    pub library: u64,
+    /// Open files of its worker.
+    pub open_files: u64,
+}
+
+/// Where in its start a plugin failed. The stages of the loader, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Finding the file.
+    Discover,
+    /// Reading it without running it.
+    Verify,
+    /// Making the private copy.
+    Stage,
+    /// The worker process and `dlopen`.
+    Load,
+    /// `create`.
+    Init,
+    /// The services it requires.
+    Dependencies,
+    /// The first self-test.
+    Probe,
+    /// Afterwards.
+    Running,
+}
+
+impl Stage {
+    /// The word in views and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Discover => "discover",
+            Self::Verify => "verify",
+            Self::Stage => "stage",
+            Self::Load => "load",
+            Self::Init => "init",
+            Self::Dependencies => "dependencies",
+            Self::Probe => "probe",
+            Self::Running => "running",
+        }
+    }
+}
+
+/// A plugin's fault, as a value (law 5): the same words in API, CLI, console, log and metric.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Where.
+    pub stage: Stage,
+    /// The stable code.
+    pub code: Code,
+    /// One line: what happened, to what, why. Sanitised: it may quote a plugin.
+    pub reason: String,
+    /// What the operator can do.
+    pub hint: String,
+}
+
+impl Fault {
+    /// A fault whose hint is the code's own remedy.
+    pub fn new(stage: Stage, code: Code, reason: impl Into<String>) -> Self {
+        Self { stage, code, reason: reason.into(), hint: code.remedy().to_owned() }
+    }
+}
+
+/// Starts plugins of one or more isolation tiers.
+pub trait PluginRuntime: Send + Sync + 'static {
+    /// Takes a plugin through the whole loader pipeline, up to the answered probe.
+    ///
+    /// Never takes longer than the spec's deadlines allow and leaves nothing behind when it fails. `available`
+    /// names the services that are there. Cancel safe: dropping the future ends the worker.
+    fn start(
+        &self,
+        spec: Arc<PluginSpec>,
+        generation: Generation,
+        available: Arc<[String]>,
+    ) -> BoxFuture<'static, Result<Started, Fault>>;
+}
+
+/// A generation that answered its probe.
+#[derive(Debug)]
+pub struct Started {
+    /// How to talk to it.
+    pub handle: InstanceHandle,
+    /// SHA-256 of the library's bytes, lower-case hex.
+    pub digest: String,
+    /// What of the sandbox is in force, by layer name, with `enforced`, `partial`, `unavailable` or `off`.
+    pub sandbox: BTreeMap<String, String>,
+}
+
+/// A handle to a running generation; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct InstanceHandle {
+    /// The slot it serves.
+    pub plugin: PluginId,
+    /// Which loading.
+    pub generation: Generation,
+    /// What the library says of itself.
+    pub descriptor: Arc<PluginDescriptor>,
+    /// Where it runs.
+    pub isolation: Isolation,
+    /// Orders to it. Bounded: senders wait, as the instance reads its orders before anything else.
+    pub commands: mpsc::Sender<InstanceCommand>,
+    /// `Some` once it is gone; every open call has then had its [`CallOutput::Lost`].
+    pub exit: watch::Receiver<Option<Arc<ExitReport>>>,
+}
+
+/// An order to an instance.
+#[derive(Debug)]
+pub enum InstanceCommand {
+    /// Begin a call.
+    Invoke(Invocation),
+    /// Bring the answer to a request.
+    Respond {
+        /// Whose request.
+        call: CallId,
+        /// Which one.
+        request: u64,
+        /// An `Answer`, as JSON.
+        answer: Bytes,
+    },
+    /// So many events of the call were consumed.
+    Credit {
+        /// Whose.
+        call: CallId,
+        /// How many.
+        events: u32,
+    },
+    /// Ask the call to stop.
+    Cancel {
+        /// Which.
+        call: CallId,
+    },
+    /// Forget the call: nobody listens any more. Later output of it is counted and dropped.
+    Abandon {
+        /// Which.
+        call: CallId,
+    },
+    /// Take no new calls.
+    Drain,
+    /// End: drain, destroy, and after `grace` kill.
+    Stop {
+        /// How long the orderly end may take.
+        grace: Duration,
+    },
+    /// End now; the report says why.
+    Kill(KillReason),
+}
+
+/// Why the host ends an instance at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KillReason {
+    /// A call ignored its cancellation, or the heartbeat stopped.
+    Hung,
+    /// It is not wanted any more.
+    Stopped,
+}
+
+/// A call to begin.
+#[derive(Debug)]
+pub struct Invocation {
+    /// Random, unique in the instance.
+    pub call: CallId,
+    /// A name of `protocol::call::method`.
+    pub method: &'static str,
+    /// Its parameters, as JSON.
+    pub payload: Bytes,
+    /// How long it may take; told to the plugin. The host keeps its own clock.
+    pub deadline: Duration,
+    /// Where its outputs go, tagged with the call. Capacity at least [`CALL_OUTPUTS`] for each call that shares it;
+    /// the instance never waits on it: a plugin that overfills it is ended with `plugin.flood`.
+    pub outputs: mpsc::Sender<(CallId, CallOutput)>,
+}
+
+/// Outputs that one call may have unread: its credit window, requests and the last word.
+pub const CALL_OUTPUTS: usize = agent_plugin_protocol::call::CREDIT_WINDOW as usize + 64 + 1;
+
+/// What comes back of a call. Exactly one of the last three kinds ends it.
+#[derive(Debug)]
+pub enum CallOutput {
+    /// An event (`emit_kind`), not yet judged.
+    Emitted {
+        /// The kind's number.
+        kind: u32,
+        /// Its payload.
+        payload: Bytes,
+    },
+    /// The plugin asks the host something.
+    Request {
+        /// To be named in the answer.
+        request: u64,
+        /// A name of `protocol::call::request`, not yet judged.
+        method: String,
+        /// Its parameters, not yet judged.
+        payload: Bytes,
+    },
+    /// The last word: a `Completion`, not yet judged.
+    Completed(Bytes),
+    /// The plugin would not take the call.
+    Rejected(agent_plugin_protocol::call::InvokeStatus),
+    /// The instance ended.
+    Lost(Arc<ExitReport>),
+}

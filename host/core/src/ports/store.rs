@@ -1,0 +1,139 @@
+//! Threads, their logs and the idempotency keys. The store is the only writer of `seq`.
+
+use std::{sync::Arc, time::SystemTime};
+
+use agent_plugin_protocol::{Code, Epoch, EventKind, MessageId, RunId, Seq, ThreadId};
+use bytes::Bytes;
+
+use super::BoxFuture;
+use crate::identity::Scope;
+
+/// A durable log of threads.
+///
+/// All methods answer after the effect is as durable as the store can make it. Cancel safe: a dropped call may
+/// still take effect, as a whole.
+pub trait Store: Send + Sync + 'static {
+    /// Accepts a message: idempotency check, thread check (or a new thread) and the append of `user_message`, as
+    /// one step.
+    fn begin(&self, message: NewMessage) -> BoxFuture<'_, Result<Begun, StoreError>>;
+
+    /// Appends events to a thread's log; their `seq` follow each other without gap. All or nothing.
+    fn append(&self, thread: &ThreadId, events: Vec<NewEvent>) -> BoxFuture<'_, Result<Appended, StoreError>>;
+
+    /// The head of a thread, if `scope` owns it. A foreign thread is absent (law 7).
+    fn thread(&self, scope: &Scope, thread: &ThreadId) -> BoxFuture<'_, Result<Option<ThreadHead>, StoreError>>;
+
+    /// Events after `after`, oldest first, at most `limit`; `None` if `scope` does not own the thread.
+    fn read(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        after: Seq,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Option<Vec<LogEntry>>, StoreError>>;
+
+    /// The JSON that a plugin keeps for a thread.
+    fn state(&self, thread: &ThreadId, plugin: &str) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>>;
+
+    /// Stores the JSON that a plugin keeps for a thread.
+    fn set_state(&self, thread: &ThreadId, plugin: &str, state: Bytes) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The life of the log.
+    fn epoch(&self) -> Epoch;
+}
+
+/// A message to accept.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    /// Whose.
+    pub scope: Scope,
+    /// The idempotency key, scoped by `scope`.
+    pub id: MessageId,
+    /// Digest of the body, thread included: the same id with another digest is a conflict.
+    pub body_hash: [u8; 32],
+    /// The thread to use; if `new_thread`, the one to make.
+    pub thread: ThreadId,
+    /// Whether the thread is to be made.
+    pub new_thread: bool,
+    /// The run that the message gets if it is new.
+    pub run: RunId,
+    /// The `user_message` payload.
+    pub payload: Bytes,
+    /// Now.
+    pub time: SystemTime,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// Accepted.
+    New {
+        /// `seq` of the `user_message`.
+        seq: Seq,
+    },
+    /// Accepted earlier, with the same body.
+    Duplicate {
+        /// Its thread.
+        thread: ThreadId,
+        /// Its run.
+        run: RunId,
+        /// `seq` of its `user_message`.
+        seq: Seq,
+    },
+    /// The id was used with another body: `idempotency.conflict`.
+    Conflict,
+    /// No such thread in this scope: `thread.not_found`.
+    NoThread,
+}
+
+/// An event to append.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// Its run.
+    pub run: RunId,
+    /// Its type.
+    pub kind: EventKind,
+    /// Who speaks: a plugin's id, `fallback`, `user` or `host`.
+    pub agent: Arc<str>,
+    /// Now.
+    pub time: SystemTime,
+    /// Its payload: one line of valid JSON.
+    pub payload: Bytes,
+}
+
+/// An event in the log.
+#[derive(Debug, Clone)]
+pub struct LogEntry {
+    /// Its position.
+    pub seq: Seq,
+    /// Its thread.
+    pub thread: ThreadId,
+    /// The rest.
+    pub event: NewEvent,
+}
+
+/// Where appended events landed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// `seq` of the first; the others follow.
+    pub first: Seq,
+}
+
+/// A thread's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThreadHead {
+    /// `seq` of the last event.
+    pub last: Seq,
+    /// When the thread began.
+    pub created: SystemTime,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct StoreError {
+    /// `store.unavailable`, `store.full`, ….
+    pub code: Code,
+    /// For the log.
+    pub reason: String,
+}

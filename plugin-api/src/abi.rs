@@ -1,0 +1,6 @@
+//! The border itself: one file per ABI version. Nothing here is for authors.
+//!
+//! abi_stable gives the root module and the layout check, and only that; outside this module and the host's
+//! loader nothing knows of it, so that it can be replaced without touching a plugin's source.
+
+pub mod v1;

@@ -1,0 +1,3 @@
+//! Placeholder until its slice lands.
+pub mod abi;
+pub use agent_plugin_protocol as protocol;
