@@ -83,7 +83,9 @@ fn calls_that_say_nothing_about_the_plugin_do_not_count() {
 
 #[test]
 fn one_trial_decides() {
-    for (result, expected) in [(CallResult::Success, BreakerState::Closed), (CallResult::Failure, BreakerState::Open)] {
+    for (result, expected) in
+        [(CallResult::Success, BreakerState::Closed), (CallResult::Failure, BreakerState::Open)]
+    {
         let mut bench = Bench::opened();
         bench.pass(1000);
         let trial = bench.breaker.admit(bench.now).unwrap();

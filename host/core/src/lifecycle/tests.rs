@@ -45,7 +45,10 @@ fn a_generation_never_goes_back() {
         for event in PluginEvent::ALL {
             if let Transition::To(next) = state.on(*event) {
                 let healing = (*state, next) == (PluginState::Degraded, PluginState::Healthy);
-                assert!(next > *state || healing || next == PluginState::Disabled, "{state} -{event}-> {next}");
+                assert!(
+                    next > *state || healing || next == PluginState::Disabled,
+                    "{state} -{event}-> {next}"
+                );
             }
         }
     }

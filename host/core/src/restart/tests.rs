@@ -29,7 +29,10 @@ fn jitter_shortens_a_pause_by_up_to_half() {
     assert_eq!(pause(0.0), RestartDecision::After(ms(500)));
     assert_eq!(pause(0.5), RestartDecision::After(ms(375)));
     for extreme in [1.0, 7.0, f64::INFINITY, f64::NAN, -1.0] {
-        assert!(matches!(pause(extreme), RestartDecision::After(d) if d >= ms(250) && d <= ms(500)), "{extreme}");
+        assert!(
+            matches!(pause(extreme), RestartDecision::After(d) if d >= ms(250) && d <= ms(500)),
+            "{extreme}"
+        );
     }
 }
 

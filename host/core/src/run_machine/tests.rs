@@ -50,7 +50,11 @@ fn tool(id: &str) -> RunInput {
 
 fn tool_done(id: &str) -> RunInput {
     let duration = Duration::from_millis(7);
-    RunInput::ToolFinished { tool_call_id: ToolCallId::new(id).unwrap(), result: Ok(json!({"result": 2})), duration }
+    RunInput::ToolFinished {
+        tool_call_id: ToolCallId::new(id).unwrap(),
+        result: Ok(json!({"result": 2})),
+        duration,
+    }
 }
 
 fn degraded(to: Responder) -> RunInput {
@@ -134,7 +138,8 @@ fn a_plugin_s_bytes_go_out_as_they_came() {
 
 #[test]
 fn lies_are_counted_and_never_passed_on() {
-    let emit = |kind, payload: &str| RunInput::Emitted { kind, payload: Bytes::copy_from_slice(payload.as_bytes()) };
+    let emit =
+        |kind, payload: &str| RunInput::Emitted { kind, payload: Bytes::copy_from_slice(payload.as_bytes()) };
     let inputs = [
         delta("too early"),
         started(agent("echo")),
@@ -157,8 +162,19 @@ fn lies_are_counted_and_never_passed_on() {
     ];
     let (events, faults) = run(inputs);
     let expected = [
-        "before_start", "started_twice", "unknown_kind", "malformed", "out_of_range", "too_large", "wrong_message",
-        "malformed", "unknown_id", "duplicate_id", "unknown_id", "after_completion", "after_completion",
+        "before_start",
+        "started_twice",
+        "unknown_kind",
+        "malformed",
+        "out_of_range",
+        "too_large",
+        "wrong_message",
+        "malformed",
+        "unknown_id",
+        "duplicate_id",
+        "unknown_id",
+        "after_completion",
+        "after_completion",
         "after_completion",
     ];
     assert_eq!(faults, expected);
@@ -182,7 +198,8 @@ fn delegated_work_that_does_not_come_back_is_closed() {
         sub_run: RunId::new("s1").unwrap(),
         result: DelegateResult::Ok { text: "done".into() },
     };
-    let (events, faults) = run([started(agent("boss")), delegated("s1"), delegated("s2"), back, RunInput::Interrupted]);
+    let (events, faults) =
+        run([started(agent("boss")), delegated("s1"), delegated("s2"), back, RunInput::Interrupted]);
     insta::assert_snapshot!("delegated_run", lines(&events));
     assert!(faults.is_empty());
 }
@@ -225,7 +242,11 @@ fn an_answer_by_the_fallback_is_degraded_and_says_why() {
     let moved = last_payload([started(agent("echo")), degraded(fallback()), answered(Some("away"))]);
     assert_eq!((&moved["status"], &moved["error"]["code"]), (&json!("degraded"), &json!("plugin.crashed")));
     let again = last_payload([started(agent("echo")), degraded(agent("echo")), answered(Some("here"))]);
-    assert_eq!((&again["status"], again.get("error")), (&json!("ok"), None), "a second agent's answer is an answer");
+    assert_eq!(
+        (&again["status"], again.get("error")),
+        (&json!("ok"), None),
+        "a second agent's answer is an answer"
+    );
 }
 
 #[test]
@@ -282,7 +303,8 @@ fn what_a_plugin_says_in_an_error_is_one_safe_bounded_line() {
 fn too_large_arguments_and_results_are_left_out_and_said() {
     let huge = json!({"x": "y".repeat(300_000)});
     let id = ToolCallId::new("t1").unwrap();
-    let begin = RunInput::ToolStarted { tool_call_id: id.clone(), tool: "big".into(), arguments: huge.clone() };
+    let begin =
+        RunInput::ToolStarted { tool_call_id: id.clone(), tool: "big".into(), arguments: huge.clone() };
     let end = RunInput::ToolFinished { tool_call_id: id, result: Ok(huge), duration: Duration::ZERO };
     let (events, _) = run([started(agent("echo")), begin, end, answered(None)]);
     assert!(events.iter().all(|e| e.payload.len() < 1000));

@@ -10,7 +10,12 @@ fn ids() -> impl Strategy<Value = String> {
 }
 
 fn responders() -> impl Strategy<Value = Responder> {
-    prop_oneof![Just(agent("echo")), Just(agent("other")), Just(fallback()), ".{0,20}".prop_map(|name| agent(&name))]
+    prop_oneof![
+        Just(agent("echo")),
+        Just(agent("other")),
+        Just(fallback()),
+        ".{0,20}".prop_map(|name| agent(&name))
+    ]
 }
 
 fn outcomes() -> impl Strategy<Value = Outcome> {
@@ -38,7 +43,8 @@ fn emitted() -> impl Strategy<Value = RunInput> {
     let payload = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..40),
         any::<String>().prop_map(|text| json!({ "text": text }).to_string().into_bytes()),
-        any::<String>().prop_map(|text| json!({"message_id": MESSAGE, "text": text}).to_string().into_bytes()),
+        any::<String>()
+            .prop_map(|text| json!({"message_id": MESSAGE, "text": text}).to_string().into_bytes()),
         any::<String>().prop_map(|id| json!({"message_id": id, "text": "x"}).to_string().into_bytes()),
         Just(br#"{"text":"\ud800"}"#.to_vec()),
         Just(b"{\"text\":\n\"x\"}".to_vec()),
@@ -49,11 +55,12 @@ fn emitted() -> impl Strategy<Value = RunInput> {
 }
 
 fn tools() -> impl Strategy<Value = RunInput> {
-    let begin = (ids(), any::<String>(), any::<String>()).prop_map(|(id, tool, argument)| RunInput::ToolStarted {
-        tool_call_id: ToolCallId::new(&id).unwrap(),
-        tool,
-        arguments: json!({ argument: 1 }),
-    });
+    let begin =
+        (ids(), any::<String>(), any::<String>()).prop_map(|(id, tool, argument)| RunInput::ToolStarted {
+            tool_call_id: ToolCallId::new(&id).unwrap(),
+            tool,
+            arguments: json!({ argument: 1 }),
+        });
     let end = (ids(), any::<Result<String, String>>(), any::<u64>()).prop_map(|(id, result, ms)| {
         let error = |text: String| EventError { code: text.clone(), message: text, retryable: false };
         RunInput::ToolFinished {
@@ -69,13 +76,14 @@ fn delegations() -> impl Strategy<Value = RunInput> {
     let worker = || PluginId::new("worker").unwrap();
     let begin =
         ids().prop_map(move |id| RunInput::Delegated { agent: worker(), sub_run: RunId::new(&id).unwrap() });
-    let end = (ids(), any::<Result<String, (String, String)>>()).prop_map(|(id, result)| RunInput::Returned {
-        sub_run: RunId::new(&id).unwrap(),
-        result: match result {
-            Ok(text) => DelegateResult::Ok { text },
-            Err((code, message)) => DelegateResult::Failed { code, message },
-        },
-    });
+    let end =
+        (ids(), any::<Result<String, (String, String)>>()).prop_map(|(id, result)| RunInput::Returned {
+            sub_run: RunId::new(&id).unwrap(),
+            result: match result {
+                Ok(text) => DelegateResult::Ok { text },
+                Err((code, message)) => DelegateResult::Failed { code, message },
+            },
+        });
     prop_oneof![begin, end]
 }
 
@@ -85,12 +93,8 @@ fn inputs() -> impl Strategy<Value = RunInput> {
         level: ServiceLevel::Partial,
         message,
     });
-    let moves = (any::<String>(), responders(), any::<String>()).prop_map(|(from, to, reason)| RunInput::Degraded {
-        from,
-        to,
-        code: Code::PluginHung,
-        reason,
-    });
+    let moves = (any::<String>(), responders(), any::<String>())
+        .prop_map(|(from, to, reason)| RunInput::Degraded { from, to, code: Code::PluginHung, reason });
     let ends = prop_oneof![
         outcomes().prop_map(RunInput::Finished),
         Just(RunInput::Cancelled),
