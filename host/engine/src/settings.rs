@@ -1,0 +1,87 @@
+//! What the engine is built from: its settings (values), and the ports it acts through.
+
+use std::{sync::Arc, time::Duration};
+
+use agent_host_core::ports::{
+    clock::Clock,
+    instance::{PluginRuntime, PluginSpec},
+    store::Store,
+    tools::ToolHost,
+};
+use agent_plugin_protocol::PluginId;
+
+/// Values from the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// This host's name in frames.
+    pub host: String,
+    /// The enabled plugins.
+    pub plugins: Vec<PluginSettings>,
+    /// Agents to try, in order; those not named follow in the configuration's order.
+    pub order: Vec<PluginId>,
+    /// How long a message waits for its agent while the host is starting.
+    pub wait: Duration,
+    /// How long a level must hold before clients are told.
+    pub settle: Duration,
+    /// How long a drain may take.
+    pub drain_grace: Duration,
+    /// Runs at once for one user; 0: no limit.
+    pub runs_at_once: u32,
+    /// Outbound bytes that one connection may have unread before it is closed as a slow consumer.
+    pub outbox_bytes: usize,
+    /// Messages that may wait in one thread while a run is going on.
+    pub queued_messages: usize,
+    /// The self-test's interval for healthy plugins.
+    pub probe_every: Duration,
+    /// The supervisor's time to choose; then the configured order decides.
+    pub route_within: Duration,
+}
+
+/// One plugin's slot.
+#[derive(Debug, Clone)]
+pub struct PluginSettings {
+    /// What is to run.
+    pub spec: Arc<PluginSpec>,
+    /// The switch. A disabled slot is shown, not loaded.
+    pub enabled: bool,
+    /// Restarts within the window before quarantine.
+    pub restarts: u32,
+    /// The window.
+    pub restart_window: Duration,
+    /// Agents that may answer in its place when it is named and not healthy.
+    pub substitutes: Vec<PluginId>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            host: "agent-host".to_owned(),
+            plugins: Vec::new(),
+            order: Vec::new(),
+            wait: Duration::from_secs(2),
+            settle: Duration::from_secs(1),
+            // 8 s: Cloud Run kills 10 s after SIGTERM.
+            drain_grace: Duration::from_secs(8),
+            runs_at_once: 4,
+            outbox_bytes: 1024 * 1024,
+            queued_messages: 32,
+            probe_every: Duration::from_secs(10),
+            route_within: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The ports.
+#[derive(Clone)]
+pub struct Parts {
+    /// Starts plugins in worker processes.
+    pub process: Arc<dyn PluginRuntime>,
+    /// Starts trusted plugins in this process.
+    pub in_process: Option<Arc<dyn PluginRuntime>>,
+    /// The log.
+    pub store: Arc<dyn Store>,
+    /// The tools.
+    pub tools: Arc<dyn ToolHost>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+}

@@ -1,0 +1,75 @@
+//! What everybody may see of the service: an immutable snapshot, the same words for welcome, `/ready`, admin and CLI.
+
+use std::{sync::Arc, time::SystemTime};
+
+use agent_host_core::{level::ServiceLevel, ports::instance::{Fault, Isolation}};
+use agent_plugin_protocol::{Generation, PluginId, PluginKind};
+use serde::Serialize;
+
+/// The service, as it is now.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// This host.
+    pub host: Arc<str>,
+    /// Derived from the rest.
+    pub level: ServiceLevel,
+    /// One line: why it is not `full`; empty if it is.
+    pub reason: String,
+    /// What is not healthy.
+    pub missing: Vec<Missing>,
+    /// Every configured plugin, in order.
+    pub plugins: Vec<PluginView>,
+    /// True until every enabled plugin had its first verdict.
+    pub starting: bool,
+    /// True once the host is going away.
+    pub draining: bool,
+}
+
+/// Something that is wanted and not there; as in the welcome frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// The plugin's or the service's name.
+    pub name: String,
+    /// `agent`, `supervisor` or `service`.
+    pub kind: &'static str,
+    /// The stable code.
+    pub code: agent_plugin_protocol::Code,
+    /// One line, without paths or secrets: clients see it.
+    pub reason: String,
+    /// When another try is due, if one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+/// One plugin, as operators see it.
+#[derive(Debug, Clone)]
+pub struct PluginView {
+    /// The slot's name.
+    pub id: PluginId,
+    /// Its kind.
+    pub kind: PluginKind,
+    /// `healthy`, `failed` or `disabled`.
+    pub verdict: &'static str,
+    /// The detail, in the lifecycle's words.
+    pub state: &'static str,
+    /// Since when.
+    pub since: SystemTime,
+    /// The current or last generation.
+    pub generation: Generation,
+    /// Its own version, once verified.
+    pub version: Option<String>,
+    /// What it says of itself, once verified.
+    pub description: Option<String>,
+    /// Where it runs.
+    pub isolation: Isolation,
+    /// SHA-256 of its file, once verified.
+    pub digest: Option<String>,
+    /// Why it is not healthy.
+    pub fault: Option<Fault>,
+    /// Generations started after failures.
+    pub restarts: u32,
+    /// When another try is due, if one is.
+    pub retry_at: Option<SystemTime>,
+    /// Who serves its traffic meanwhile: a substitute, another agent, or `fallback`.
+    pub served_by: Option<String>,
+}

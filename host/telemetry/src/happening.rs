@@ -1,0 +1,110 @@
+//! What can happen, each declared once. `docs/log-events.md` is made from this list.
+
+use metrics::{counter, gauge, histogram};
+
+use crate::{declare::happenings, metric};
+
+happenings! {
+    /// The host answers on its listeners.
+    HostListening INFO Success "listening" action "None."
+    { address: String, admin: String }
+
+    /// The host begins to shut down in order.
+    DrainStarted INFO Success "draining" action "None; clients are told to connect again."
+    { grace_ms: u128 }
+
+    /// The host has shut down in order.
+    DrainCompleted INFO Success "drained" action "None."
+    { interrupted_runs: usize }
+
+    /// A generation of a plugin answered its self-test and takes runs.
+    PluginHealthy INFO Success "plugin is healthy" action "None."
+    { plugin: String, kind: String, generation: u32, version: String, digest: String, isolation: String, took_ms: u128 }
+
+    /// A plugin could not be started. The host serves without it.
+    PluginFailed WARN Warning "plugin failed" action "Follow the hint; `agent-host explain CODE` says more."
+    { plugin: String, kind: String, generation: u32, stage: String, code: String, reason: String, hint: String }
+
+    /// A running generation of a plugin ended by itself.
+    PluginExited WARN Warning "plugin's process ended" action "The next generation is started by itself; report the crash to the plugin's authors."
+    { plugin: String, generation: u32, code: String, how: String, uptime_ms: u128, stderr: String }
+    => |it| { counter!(metric::PLUGIN_CRASHES, "plugin" => it.plugin.clone(), "signal" => it.how.clone()).increment(1); }
+
+    /// A failed plugin is given another try.
+    PluginRestarted INFO Warning "plugin is being started again" action "None, unless it keeps happening."
+    { plugin: String, generation: u32, attempt: u32, after_ms: u128 }
+    => |it| { counter!(metric::PLUGIN_RESTARTS, "plugin" => it.plugin.clone()).increment(1); }
+
+    /// A plugin spent its restart budget and is left alone until an operator resets it or its file changes.
+    PluginQuarantined ERROR Critical "plugin is quarantined" action "Mend the plugin, then reset it."
+    { plugin: String, restarts: u32, within_ms: u128, code: String, reason: String }
+
+    /// The plugin's state changed.
+    PluginStateChanged DEBUG Success "plugin state changed" action "None."
+    { plugin: String, from: String, to: String }
+    => |it| {
+        gauge!(metric::PLUGIN_STATE, "plugin" => it.plugin.clone(), "state" => it.from.clone()).set(0.0);
+        gauge!(metric::PLUGIN_STATE, "plugin" => it.plugin.clone(), "state" => it.to.clone()).set(1.0);
+    }
+
+    /// The service level changed, after it had held for the settling time.
+    ServiceLevelChanged WARN Warning "service level changed" action "See what is missing; each plugin's own event says why."
+    { from: String, to: String, missing: String }
+    => |it| {
+        gauge!(metric::SERVICE_LEVEL, "level" => it.from.clone()).set(0.0);
+        gauge!(metric::SERVICE_LEVEL, "level" => it.to.clone()).set(1.0);
+    }
+
+    /// A run ended, in whatever way.
+    RunCompleted DEBUG Success "run completed" action "None."
+    { plugin: String, generation: u32, run: String, thread: String, outcome: String, code: String, by: &'static str, seconds: f64 }
+    => |it| {
+        counter!(metric::RUNS, "plugin" => it.plugin.clone(), "outcome" => it.outcome.clone()).increment(1);
+        counter!(metric::ANSWERS, "by" => it.by).increment(1);
+        histogram!(metric::RUN_SECONDS, "plugin" => it.plugin.clone()).record(it.seconds);
+    }
+
+    /// A run moved to another responder, or ended without an answer, because its plugin failed.
+    RunFailed WARN Warning "a plugin failed a run" action "See the plugin's state; the person got an honest answer."
+    { plugin: String, generation: u32, run: String, code: String, reason: String, next: String }
+
+    /// What a plugin said was not passed on.
+    EventDropped DEBUG Warning "dropped what a plugin said" action "Report it to the plugin's authors if it persists."
+    { plugin: String, run: String, reason: String }
+    => |it| { counter!(metric::EVENTS_DROPPED, "reason" => it.reason.clone()).increment(1); }
+
+    /// The built-in fallback itself failed; the person got an error frame.
+    FallbackFailed ERROR Critical "the built-in fallback failed" action "Report it: this is a bug in the host."
+    { run: String, reason: String }
+
+    /// The store did not do what it was asked.
+    StoreFailed ERROR Critical "the store failed" action "See the store's disk; messages are refused until it recovers."
+    { operation: &'static str, code: String, reason: String }
+
+    /// A client's connection is open.
+    ConnectionOpened DEBUG Success "connection opened" action "None."
+    { connection: String, surface: &'static str }
+    => |_it| { gauge!(metric::CONNECTIONS).increment(1.0); }
+
+    /// A client's connection is closed.
+    ConnectionClosed DEBUG Success "connection closed" action "None."
+    { connection: String, code: u16, reason: String }
+    => |it| {
+        gauge!(metric::CONNECTIONS).decrement(1.0);
+        counter!(metric::CONNECTIONS_CLOSED, "code" => it.code.to_string()).increment(1);
+    }
+
+    /// An upgrade was answered, by HTTP status.
+    UpgradeAnswered DEBUG Success "upgrade answered" action "None for 101; see the code otherwise."
+    { status: u16, code: String }
+    => |it| { counter!(metric::UPGRADES, "status" => it.status.to_string()).increment(1); }
+
+    /// A panic in the host's own code was caught at the door: 503 instead of 500.
+    PanicCaught ERROR Critical "a panic in the host was caught" action "Report it with the log: this is a bug in the host."
+    { place: &'static str, message: String }
+
+    /// A client read too slowly; its connection is closed and it can resume from the log.
+    SlowConsumer WARN Warning "slow consumer" action "None, unless many: then look at the network."
+    { connection: String }
+    => |_it| { counter!(metric::SLOW_CONSUMERS).increment(1); }
+}
