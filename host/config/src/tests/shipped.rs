@@ -100,7 +100,8 @@ fn no_shipped_file_holds_a_secret() {
         for line in text.lines() {
             let Some((key, value)) = line.trim_start_matches("#~ ").split_once(" = ") else { continue };
             let inline = value.starts_with('"') || value.starts_with("[\"");
-            assert!(!(key.contains("secret") && inline), "{name}: {line}");
+            let names_secret = key.contains("secret") && !key.contains(' ');
+            assert!(!(names_secret && inline), "{name}: {line}");
         }
     }
 }
