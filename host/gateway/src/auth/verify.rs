@@ -98,7 +98,8 @@ impl Verifier {
             match jsonwebtoken::decode::<Claims>(token, key, &self.validation) {
                 Ok(data) => return Ok(data.claims),
                 Err(e) => match e.kind() {
-                    jsonwebtoken::errors::ErrorKind::InvalidSignature => {}
+                    // A signature that is not even base64url does not verify either.
+                    jsonwebtoken::errors::ErrorKind::InvalidSignature | jsonwebtoken::errors::ErrorKind::Base64(_) => {}
                     jsonwebtoken::errors::ErrorKind::InvalidAlgorithm => return Err(wrong_algorithm()),
                     // Anything else is about the form; the crate's text could quote the claims.
                     _ => return Err(error(Code::AuthMalformed, "a part of the token is not what a JWT has there")),

@@ -97,7 +97,7 @@ fn each_malformed_frame_has_its_code() {
         (r#"{"type":"cancel","run_id":{}}"#, Code::FrameInvalid),
         (r#"{"type":"auth_refresh"}"#, Code::FrameInvalid),
         (&deep, Code::FrameInvalid),
-        (&deep_field, Code::FrameInvalid),
+        (&deep_field, Code::FrameInvalidJson),
     ] {
         let (got, message, _) = refused(text);
         assert_eq!(got, code, "{} → {message}", &text[..text.len().min(80)]);
