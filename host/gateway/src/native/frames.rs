@@ -50,7 +50,11 @@ impl ClientFrame {
         let id = head.message_id();
         let body = Body { text, id: id.clone() };
         let Some(kind) = head.kind else {
-            return Err(FrameError { code: Code::FrameInvalid, message: "the field `type` is missing".to_owned(), id });
+            return Err(FrameError {
+                code: Code::FrameInvalid,
+                message: "the field `type` is missing".to_owned(),
+                id,
+            });
         };
         match &*kind {
             "user_message" => body.parse::<UserMessage>()?.into_incoming(id).map(Self::Ask),
@@ -64,7 +68,11 @@ impl ClientFrame {
             "pong" => Ok(Self::Pong),
             other => Err(FrameError {
                 code: Code::FrameUnknownType,
-                message: format!("the type {:?} is not known; known are {}", shortened(other), TYPES.join(", ")),
+                message: format!(
+                    "the type {:?} is not known; known are {}",
+                    shortened(other),
+                    TYPES.join(", ")
+                ),
                 id,
             }),
         }

@@ -37,5 +37,8 @@ async fn every_socket_is_told_to_go_and_closed_1012_with_its_handshake() {
     let (codes, done) = goodbyes.await;
     assert_eq!(codes, vec![Some(1012); 5]);
     assert!(done);
-    assert!(tokio::net::TcpStream::connect(doors.gateway.public_addr()).await.is_err(), "the listener is gone");
+    assert!(
+        tokio::net::TcpStream::connect(doors.gateway.public_addr()).await.is_err(),
+        "the listener is gone"
+    );
 }

@@ -19,7 +19,10 @@ async fn the_welcome_is_first_and_says_what_is_missing() {
     assert_eq!(welcome["service"]["level"], "partial");
     assert_eq!(welcome["service"]["missing"][0]["code"], "plugin.crash_loop");
     assert_eq!(welcome["agents"][0]["name"], "echo");
-    assert_eq!(welcome["limits"], json!({"frame_bytes": 65536, "messages_per_minute": 120, "runs_at_once": 4}));
+    assert_eq!(
+        welcome["limits"],
+        json!({"frame_bytes": 65536, "messages_per_minute": 120, "runs_at_once": 4})
+    );
 }
 
 #[tokio::test]
@@ -161,7 +164,10 @@ async fn too_many_messages_are_told_when_to_come_back() {
             break frame;
         }
     };
-    assert_eq!((&refused["code"], &refused["id"], &refused["retryable"]), (&json!("limit.rate"), &json!("b"), &json!(true)));
+    assert_eq!(
+        (&refused["code"], &refused["id"], &refused["retryable"]),
+        (&json!("limit.rate"), &json!("b"), &json!(true))
+    );
     assert!((1..=60_000).contains(&refused["retry_after_ms"].as_u64().unwrap()));
 }
 

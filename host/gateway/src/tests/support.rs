@@ -288,9 +288,9 @@ pub(crate) async fn exchange(to: SocketAddr, request: &str) -> (u16, String) {
         answer.extend_from_slice(&chunk[..read]);
         let text = String::from_utf8_lossy(&answer).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head
-                .lines()
-                .find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ").map(|n| n.parse::<usize>().unwrap()));
+            let length = head.lines().find_map(|l| {
+                l.to_ascii_lowercase().strip_prefix("content-length: ").map(|n| n.parse::<usize>().unwrap())
+            });
             if body.len() >= length.unwrap_or(0) {
                 break text;
             }
@@ -309,9 +309,10 @@ pub(crate) fn body(answer: &str) -> Value {
 
 /// A whole upgrade request with these lines in addition.
 pub(crate) fn upgrade(lines: &[&str]) -> String {
-    let mut request = "GET /ws HTTP/1.1\r\nHost: test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+    let mut request =
+        "GET /ws HTTP/1.1\r\nHost: test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        .to_owned();
+            .to_owned();
     for line in lines {
         request.push_str(line);
         request.push_str("\r\n");

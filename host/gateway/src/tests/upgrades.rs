@@ -16,7 +16,11 @@ async fn a_valid_token_gets_a_101() {
     let doors = open(|_| {}).await;
     let bearer = format!("Authorization: Bearer {}", token());
     let protocol = format!("Sec-WebSocket-Protocol: agent-host.v1, bearer.{}", token());
-    for (lines, echoed) in [(vec![bearer.as_str()], false), (vec![protocol.as_str()], true), (vec![&bearer, "Sec-WebSocket-Protocol: soap"], false)] {
+    for (lines, echoed) in [
+        (vec![bearer.as_str()], false),
+        (vec![protocol.as_str()], true),
+        (vec![&bearer, "Sec-WebSocket-Protocol: soap"], false),
+    ] {
         let (status, answer) = exchange(doors.gateway.public_addr(), &upgrade(&lines)).await;
         assert_eq!(status, 101, "{answer}");
         // RFC 6455's own example.
@@ -44,7 +48,12 @@ async fn each_bad_token_is_a_401_with_its_code() {
         ("Sec-WebSocket-Protocol: agent-host.v1, bearer.a.b.c".to_owned(), "auth.malformed"),
     ] {
         let lines: Vec<&str> = if line.is_empty() { vec![] } else { vec![&line] };
-        assert_eq!(refused(&upgrade(&lines)).await, (401, code.to_owned()), "{}", &line[..line.len().min(60)]);
+        assert_eq!(
+            refused(&upgrade(&lines)).await,
+            (401, code.to_owned()),
+            "{}",
+            &line[..line.len().min(60)]
+        );
     }
     let doors = open(|_| {}).await;
     doors.clock.forward(Duration::from_secs(61));
@@ -75,9 +84,8 @@ async fn a_token_in_the_url_or_an_unknown_ticket_is_a_401() {
 #[tokio::test]
 async fn an_incomplete_upgrade_is_a_400_that_says_how() {
     let whole = upgrade(&[]);
-    let without = |name: &str| {
-        whole.split("\r\n").filter(|l| !l.starts_with(name)).collect::<Vec<_>>().join("\r\n")
-    };
+    let without =
+        |name: &str| whole.split("\r\n").filter(|l| !l.starts_with(name)).collect::<Vec<_>>().join("\r\n");
     for (request, code) in [
         ("GET /ws HTTP/1.1\r\nHost: test\r\n\r\n".to_owned(), "upgrade.not_websocket"),
         (without("Upgrade"), "upgrade.not_websocket"),
@@ -92,7 +100,14 @@ async fn an_incomplete_upgrade_is_a_400_that_says_how() {
     let doors = open(|_| {}).await;
     let (_, answer) = exchange(doors.gateway.public_addr(), &without("Sec-WebSocket-Key")).await;
     let hint = body(&answer)["hint"].as_str().unwrap().to_owned();
-    for part in ["curl", "Sec-WebSocket-Key", "Sec-WebSocket-Version: 13", "Upgrade: websocket", "http://test/ws", "Bearer"] {
+    for part in [
+        "curl",
+        "Sec-WebSocket-Key",
+        "Sec-WebSocket-Version: 13",
+        "Upgrade: websocket",
+        "http://test/ws",
+        "Bearer",
+    ] {
         assert!(hint.contains(part), "{hint}");
     }
 }
@@ -181,7 +196,8 @@ async fn a_request_that_never_ends_its_head_is_cut_off() {
 #[tokio::test]
 async fn what_is_not_http_does_no_harm() {
     let doors = open(|_| {}).await;
-    for garbage in ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET /ws HTTP/9.9\r\n\r\n", "\u{16}\u{3}\u{1}\r\n\r\n"] {
+    for garbage in ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET /ws HTTP/9.9\r\n\r\n", "\u{16}\u{3}\u{1}\r\n\r\n"]
+    {
         let (status, _) = exchange(doors.gateway.public_addr(), garbage).await;
         assert!([0, 400, 505].contains(&status), "{garbage:?}: {status}");
     }

@@ -70,7 +70,10 @@ fn the_other_frames_are_as_documented() {
             recovered: false,
             reason: Some("too_old"),
         }),
-        outgoing(&Outgoing::Status { status: Arc::new(support::status()), changed: vec!["billing".to_owned()] }),
+        outgoing(&Outgoing::Status {
+            status: Arc::new(support::status()),
+            changed: vec!["billing".to_owned()],
+        }),
         problem(&Problem {
             id: Some(MessageId::new("m").unwrap()),
             retry_after: Some(Duration::from_millis(800)),
