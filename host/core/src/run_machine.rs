@@ -313,7 +313,7 @@ impl RunMachine {
         reason: &str,
         now: Duration,
     ) -> RunOutput {
-        let mut out = self.close_open(&from.name, code, now);
+        let mut out = self.close_open(&from.name, &payload::error_of(code), now);
         let to = Speaker::new(to, Some((code, text::reason(reason))));
         out.push(event(
             EventKind::RunDegraded,
@@ -406,14 +406,10 @@ impl RunMachine {
                 host
             }
         };
-        // What was left open is closed by what ended the run; an agent that answered simply did not wait.
-        let why = outcome.code().unwrap_or(match outcome {
-            Outcome::Cancelled => Code::Interrupted,
-            _ => Code::ToolFailed,
-        });
         // For a broken twin: a host that leaves tools open.
         if failpoint!("run_machine.close") != Some(Action::Off) {
-            out.extend(self.close_open(&speaker.name, why, now));
+            let why = outcome.code().map_or_else(payload::not_waited_for, payload::error_of);
+            out.extend(self.close_open(&speaker.name, &why, now));
         }
         let answer = std::mem::take(&mut self.answer);
         let payload = payload::completed(&self.head, &speaker, outcome, answer, now);
@@ -425,8 +421,7 @@ impl RunMachine {
         events(out)
     }
 
-    fn close_open(&mut self, name: &Arc<str>, why: Code, now: Duration) -> Vec<NewRunEvent> {
-        let error = payload::error_of(why);
+    fn close_open(&mut self, name: &Arc<str>, error: &EventError, now: Duration) -> Vec<NewRunEvent> {
         let tools = self.tools.drain(..).map(|(id, tool, since)| {
             let payload = payload::tool_completed(&id, &tool, Err(error.clone()), now.saturating_sub(since));
             event(EventKind::ToolCompleted, name, payload)

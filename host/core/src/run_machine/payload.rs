@@ -248,6 +248,15 @@ pub(super) fn error_of(code: Code) -> EventError {
     EventError { code: code.to_string(), message: code.meaning().to_owned(), retryable: code.retryable() }
 }
 
+/// The error of a tool or delegation that was open when its agent answered, or when the person stopped the run.
+pub(super) fn not_waited_for() -> EventError {
+    EventError {
+        code: Code::ToolFailed.to_string(),
+        message: "the run ended before this did".to_owned(),
+        retryable: true,
+    }
+}
+
 /// An error whose texts may be a plugin's or a tool's.
 pub(super) fn safe_error(error: &EventError) -> EventError {
     EventError {
