@@ -56,13 +56,17 @@ impl Client {
 
     /// Connects with this token, as `Authorization`, and reads the welcome.
     pub(crate) async fn with_token(host: &Host, token: &str) -> Result<Self, String> {
-        Self::upgrade(host, &[("authorization", format!("Bearer {token}")), (PROTOCOL, "agent-host.v1".into())])
-            .await
+        Self::upgrade(
+            host,
+            &[("authorization", format!("Bearer {token}")), (PROTOCOL, "agent-host.v1".into())],
+        )
+        .await
     }
 
     /// Connects with these headers and reads the welcome.
     pub(crate) async fn upgrade(host: &Host, headers: &[(&'static str, String)]) -> Result<Self, String> {
-        let mut request = format!("ws://{}/ws", host.address).into_client_request().map_err(|e| e.to_string())?;
+        let mut request =
+            format!("ws://{}/ws", host.address).into_client_request().map_err(|e| e.to_string())?;
         for (name, value) in headers {
             let value = HeaderValue::from_str(value).map_err(|e| e.to_string())?;
             request.headers_mut().insert(*name, value);
@@ -75,7 +79,8 @@ impl Client {
             client.welcome = client.next().await?;
             Ok::<_, String>(client)
         };
-        let client = timeout(WELCOME_WITHIN, open).await.map_err(|_| "no welcome within 1 s".to_owned())??;
+        let client =
+            timeout(WELCOME_WITHIN, open).await.map_err(|_| "no welcome within 1 s".to_owned())??;
         match client.welcome["type"].as_str() {
             Some("welcome") => Ok(client),
             _ => Err(format!("the first frame is no welcome: {}", client.welcome)),

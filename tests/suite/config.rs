@@ -7,7 +7,8 @@ use crate::harness::{Plugin, Setup, host, tokens::SECRET};
 /// Starts a host that must refuse its configuration, and gives what it said.
 fn refused(setup: &Setup) -> String {
     let output: Output = host::cli(&["serve"], Some(setup));
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(78), "{said}");
     assert!(!said.contains("panicked"), "{said}");
     assert!(!said.contains(SECRET), "the key was printed: {said}");

@@ -144,10 +144,35 @@ async fn a_crash_loop_at_its_message_spends_the_budget_and_the_fallback_serves()
 #[tokio::test]
 async fn a_lie_leaves_a_well_formed_run() {
     const LIES: &[&str] = &[
-        "json", "empty", "kind", "utf8", "surrogate", "newline", "nul", "progress", "huge-number", "duplicate",
-        "unknown-field", "deep", "large", "message-id", "foreign-emit", "foreign-complete", "foreign-request",
-        "completion", "completion-value", "completion-code", "completion-large", "twice", "after", "method",
-        "request", "log", "credit", "log-flood", "request-flood",
+        "json",
+        "empty",
+        "kind",
+        "utf8",
+        "surrogate",
+        "newline",
+        "nul",
+        "progress",
+        "huge-number",
+        "duplicate",
+        "unknown-field",
+        "deep",
+        "large",
+        "message-id",
+        "foreign-emit",
+        "foreign-complete",
+        "foreign-request",
+        "completion",
+        "completion-value",
+        "completion-code",
+        "completion-large",
+        "twice",
+        "after",
+        "method",
+        "request",
+        "log",
+        "credit",
+        "log-flood",
+        "request-flood",
     ];
     let host = setup().start();
     ready(&host).await.unwrap();
@@ -216,4 +241,16 @@ async fn a_question_is_answered_in_a_new_run_of_the_same_thread() {
     assert_eq!(answered.accepted["resumes"], asked.id(), "{}", answered.accepted);
     assert_eq!(answered.status(), "ok", "{}", answered.completed());
     assert!(answered.text().contains("you answered true"), "{}", answered.text());
+}
+
+/// What a liar emits never reaches the client as it was said.
+async fn a_lie_is_not_passed_on(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    let mut client = Client::connect(host, "alice").await?;
+    client.run_with("!lie-json", json!({ "agent": "bad" })).await.map(drop)
+}
+
+twin! {
+    judged_events(a_lie_is_not_passed_on) on setup();
+    faults ""; broken by "run_machine.decode=off", says "not JSON"
 }

@@ -31,11 +31,16 @@ fn codes() -> String {
         let here = code.as_str().split('.').next().unwrap_or_default();
         if here != group {
             group = here;
-            write!(page, "\n## {group}\n\n| code | retry | what happened | what to do |\n|---|---|---|---|\n").unwrap();
+            write!(
+                page,
+                "\n## {group}\n\n| code | retry | what happened | what to do |\n|---|---|---|---|\n"
+            )
+            .unwrap();
         }
         let retry = if code.retryable() { "yes" } else { "no" };
         let cell = |text: &str| text.replace('|', "\\|").replace('<', "&lt;");
-        writeln!(page, "| `{code}` | {retry} | {} | {} |", cell(code.meaning()), cell(code.remedy())).unwrap();
+        writeln!(page, "| `{code}` | {retry} | {} | {} |", cell(code.meaning()), cell(code.remedy()))
+            .unwrap();
     }
     page
 }
@@ -47,7 +52,10 @@ fn the_page_of_codes_is_the_table_of_codes() {
         std::fs::write(&path, codes()).unwrap();
     }
     let page = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(page == codes(), "docs/codes.md is not current; run UPDATE_DOCS=1 cargo test -p agent-host-tests docs");
+    assert!(
+        page == codes(),
+        "docs/codes.md is not current; run UPDATE_DOCS=1 cargo test -p agent-host-tests docs"
+    );
 }
 
 #[test]
@@ -68,7 +76,8 @@ fn links_between_pages_lead_somewhere() {
 fn commands(page: &str) -> Vec<String> {
     let text = artifacts::read(page);
     let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let lines = blocks.flat_map(str::lines).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines =
+        blocks.flat_map(str::lines).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map(str::to_owned).collect()
 }
 
@@ -78,11 +87,15 @@ fn the_shown_commands_of_the_host_exist() {
         let shown = commands(page);
         assert!(!shown.is_empty(), "{page} shows no command");
         for line in shown {
-            let Some((_, arguments)) = line.split_once("agent-host ").or_else(|| line.split_once("--release -- ")) else {
+            let Some((_, arguments)) =
+                line.split_once("agent-host ").or_else(|| line.split_once("--release -- "))
+            else {
                 continue;
             };
             // The words up to the first option are the subcommand.
-            let words = arguments.split_whitespace().take_while(|w| w.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
+            let words = arguments
+                .split_whitespace()
+                .take_while(|w| w.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
             let words: Vec<&str> = words.take_while(|word| !word.starts_with('-')).collect();
             let help: Vec<&str> = words.into_iter().chain(["--help"]).collect();
             let output = host::cli(&help, None);
@@ -95,7 +108,9 @@ fn the_shown_commands_of_the_host_exist() {
 fn the_shown_files_exist() {
     for page in ["README.md", "CONTRIBUTING.md", "docs/plugin-authors.md"] {
         for line in commands(page) {
-            for word in line.split_whitespace().filter(|w| w.starts_with("tests/") || w.starts_with("plugins/")) {
+            for word in
+                line.split_whitespace().filter(|w| w.starts_with("tests/") || w.starts_with("plugins/"))
+            {
                 assert!(artifacts::root().join(word).exists(), "{page} names {word}");
             }
         }

@@ -16,7 +16,9 @@ use crate::harness::artifacts;
 const EDGES: &[(&str, &[&str])] = &[
     ("agent-plugin-protocol", &[]),
     ("agent-plugin-api", &["agent-plugin-protocol"]),
+    ("assistant", &["agent-plugin-api"]),
     ("echo", &["agent-plugin-api"]),
+    ("supervisor", &["agent-plugin-api"]),
     ("misbehaving", &["agent-plugin-api"]),
     ("agent-host-core", &["agent-plugin-protocol"]),
     ("agent-host-telemetry", &["agent-plugin-protocol"]),
@@ -130,7 +132,11 @@ fn only_the_border_may_be_unsafe() {
         }
         for root in &one.roots {
             let source = std::fs::read_to_string(root).unwrap();
-            assert!(source.contains("#![forbid(unsafe_code)]"), "{} does not forbid unsafe code", root.display());
+            assert!(
+                source.contains("#![forbid(unsafe_code)]"),
+                "{} does not forbid unsafe code",
+                root.display()
+            );
         }
     }
 }

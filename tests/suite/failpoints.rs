@@ -38,7 +38,8 @@ fn gather(dir: &Path, points: &mut BTreeSet<String>) {
 async fn upgrade_is_total(host: &Host, fault: &str) -> Result<(), String> {
     host.inject(fault);
     let began = Instant::now();
-    let answer = http::upgrade(host.address, Some(&tokens::of("alice"))).await.map_err(|e| format!("{fault}: {e}"))?;
+    let answer =
+        http::upgrade(host.address, Some(&tokens::of("alice"))).await.map_err(|e| format!("{fault}: {e}"))?;
     if ![101, 401, 403, 429, 503].contains(&answer.status) {
         return Err(format!("{fault}: {answer:?}"));
     }

@@ -91,14 +91,27 @@ async fn a_level_change_is_told_to_those_connected() {
 }
 
 #[tokio::test]
-async fn an_idle_host_with_the_fallback_broken_keeps_the_connection_and_says_so() {
-    let host = Setup::new().failpoints("fallback=error").start();
-    ready(&host).await.unwrap();
+async fn with_even_the_fallback_broken_the_connection_stays_and_says_so() {
+    let host = Setup::new().failpoints("fallback.answer=error").start();
     let mut client = Client::connect(&host, "alice").await.unwrap();
     client.say(QUESTION, json!({})).await.unwrap();
-    client.expect("accepted").await.unwrap();
-    let completed = client.until("agent_completed").await.unwrap();
-    assert_eq!(completed["payload"]["status"], "failed", "{completed}");
+    // Refused aloud, or accepted and completed as failed: never silence, never a false answer.
+    loop {
+        let frame = client.next().await.unwrap();
+        match frame["type"].as_str() {
+            Some("error") => break,
+            Some("agent_completed") => {
+                assert_eq!(frame["payload"]["status"], "failed", "{frame}");
+                break;
+            }
+            _ => {}
+        }
+    }
     client.send(&json!({ "type": "ping" })).await.unwrap();
     client.until("pong").await.unwrap();
+}
+
+twin! {
+    honesty(the_fallback_is_honest) on Setup::new();
+    faults ""; broken by "fallback.answer=error", says "fallback"
 }

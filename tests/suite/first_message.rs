@@ -101,7 +101,12 @@ async fn a_python_newcomer_sees_the_whole_conversation() {
     let url = format!("ws://{}/ws", host.address);
     // In a thread of its own: the script talks to the host while this waits.
     let run = tokio::task::spawn_blocking(move || {
-        Command::new(python).arg(script).arg(url).arg("hello from Python").env("TOKEN", tokens::of("pia")).output()
+        Command::new(python)
+            .arg(script)
+            .arg(url)
+            .arg("hello from Python")
+            .env("TOKEN", tokens::of("pia"))
+            .output()
     });
     let output = run.await.unwrap().expect("Python runs");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();

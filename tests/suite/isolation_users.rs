@@ -22,7 +22,10 @@ async fn a_stranger_finds_nothing(host: &Host, owner: &str, stranger: &str) -> R
     let (thread, run) = (&accepted["thread_id"], &accepted["run_id"]);
     for (frame, code) in [
         (json!({ "type": "subscribe", "thread_id": thread, "after_seq": 0 }), "thread.not_found"),
-        (json!({ "type": "user_message", "id": "x", "content": "hi", "thread_id": thread }), "thread.not_found"),
+        (
+            json!({ "type": "user_message", "id": "x", "content": "hi", "thread_id": thread }),
+            "thread.not_found",
+        ),
         (json!({ "type": "cancel", "run_id": run }), "run.not_found"),
         (
             json!({ "type": "interrupt_response", "id": "y", "run_id": run, "interrupt_id": "i", "response": 1 }),

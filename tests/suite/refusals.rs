@@ -1,11 +1,9 @@
 //! What an upgrade is answered with, byte for byte: 101, or a problem document with a stable code. Never 500.
 
-use crate::{
-    harness::{
-        Host, Setup,
-        http::{self, Answer, UPGRADE, UPGRADE_WITHIN},
-        tokens,
-    },
+use crate::harness::{
+    Host, Setup,
+    http::{self, Answer, UPGRADE, UPGRADE_WITHIN},
+    tokens,
 };
 
 /// An upgrade of a good token, without one of its headers and with others instead.
@@ -68,7 +66,9 @@ async fn other_paths_and_methods_are_http_s_own_refusals() {
 #[tokio::test]
 async fn what_is_no_http_never_gets_a_500() {
     let host = Setup::echo().start();
-    for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"[..], b"GET\r\n\r\n", b"\0\0\0\0\r\n\r\n"] {
+    for bytes in
+        [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"[..], b"GET\r\n\r\n", b"\0\0\0\0\r\n\r\n"]
+    {
         if let Ok(answer) = http::send(host.address, bytes, UPGRADE_WITHIN).await {
             assert!((400..500).contains(&answer.status), "{answer:?}");
         }

@@ -91,7 +91,8 @@ impl Laws {
             // A position begins anew with a subscription; the replay that follows is dense from here.
             "subscribed" => {
                 let thread = text(frame, "thread_id")?;
-                let from = frame["from_seq"].as_u64().filter(|seq| *seq > 0).ok_or("subscribed without from_seq")?;
+                let from =
+                    frame["from_seq"].as_u64().filter(|seq| *seq > 0).ok_or("subscribed without from_seq")?;
                 self.last_seq.insert(thread, from - 1);
                 Ok(())
             }

@@ -83,7 +83,9 @@ impl Host {
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Ok(status),
-                Ok(None) if Instant::now() > deadline => return Err(format!("still running after {within:?}")),
+                Ok(None) if Instant::now() > deadline => {
+                    return Err(format!("still running after {within:?}"));
+                }
                 Ok(None) => tokio::time::sleep(Duration::from_millis(10)).await,
                 Err(e) => return Err(format!("wait: {e}")),
             }

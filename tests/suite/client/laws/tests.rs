@@ -87,7 +87,8 @@ fn an_open_tool_at_the_end_is_seen() {
 
 #[test]
 fn an_unknown_type_an_unknown_code_and_bad_json_are_seen() {
-    for bad in [json!({ "type": "surprise" }), json!({ "type": "error", "code": "made.up", "message": "x" })] {
+    for bad in [json!({ "type": "surprise" }), json!({ "type": "error", "code": "made.up", "message": "x" })]
+    {
         let mut frames = lawful();
         frames.push(bad.clone());
         assert!(judge(&frames).is_err(), "{bad}");
