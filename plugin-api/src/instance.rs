@@ -20,7 +20,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
     Setup,
-    abi::link::HostLink,
+    abi::{altstack, link::HostLink},
     call::{Call, LastWord},
     contain::{Caught, Contained, contain},
     forward,
@@ -208,7 +208,10 @@ fn start_runtime(
         .worker_threads(usize::from(threads.clamp(1, 16)))
         .thread_name(plugin)
         .enable_all()
-        .on_thread_start(move || forward::enter_thread(link, level))
+        .on_thread_start(move || {
+            altstack::equip_thread();
+            forward::enter_thread(link, level);
+        })
         // What a burst of work emitted goes out as one write.
         .on_thread_park(move || link.flush())
         .build()

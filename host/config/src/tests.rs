@@ -1,6 +1,7 @@
 //! The crate's tests, through its door: files and variables in, a configuration or errors out.
 
 mod layers;
+mod shipped;
 mod wrong;
 
 use std::fs;

@@ -28,7 +28,7 @@ impl LimitsConfig {
         Self {
             connections: r.limit("connections", 10_000, 1..=10_000_000),
             // At least 7 must work: the replaced platform's own tests open so many.
-            connections_per_user: r.limit("connections_per_user", 16, 1..=1_000_000),
+            connections_per_user: r.limit("connections_per_user", 64, 1..=1_000_000),
             messages_per_minute: r.limit("messages_per_minute", 120, 1..=1_000_000),
             frame_bytes: r.limit("frame_bytes", ByteSize::kib(64), ByteSize::kib(1)..=ByteSize::mib(64)),
             runs_at_once: r.limit("runs_at_once", 4, 1..=100_000),

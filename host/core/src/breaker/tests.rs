@@ -1,6 +1,8 @@
+use agent_plugin_protocol::{Code, call::Reply};
 use proptest::prelude::*;
 
 use super::*;
+use crate::outcome::{Clock, ExitReport};
 
 const POLICY: BreakerPolicy = BreakerPolicy {
     window: 4,
@@ -143,6 +145,25 @@ fn a_permit_of_an_earlier_state_says_nothing() {
     assert_eq!(bench.breaker.state(), BreakerState::HalfOpen);
     bench.breaker.settle(trial, CallResult::Success, bench.now);
     assert_eq!(bench.breaker.state(), BreakerState::Closed);
+}
+
+#[test]
+fn only_the_plugin_s_own_trouble_is_a_failure() {
+    let error = |retryable| Outcome::PluginError { code: "x".into(), message: "y".into(), retryable };
+    let lost = |exit| Outcome::Lost(ExitReport { exit, uptime: Duration::ZERO, stderr_tail: vec![] });
+    let cases = [
+        (Outcome::Ok(Reply::default()), CallResult::Success),
+        (error(false), CallResult::Success),
+        (error(true), CallResult::Failure),
+        (Outcome::TimedOut(Clock::Idle), CallResult::Failure),
+        (lost(Exit::Signal(11)), CallResult::Failure),
+        (lost(Exit::Stopped), CallResult::Neutral),
+        (Outcome::Refused(Code::PluginOverloaded), CallResult::Neutral),
+        (Outcome::Cancelled, CallResult::Neutral),
+    ];
+    for (outcome, expected) in cases {
+        assert_eq!(CallResult::of(&outcome), expected, "{outcome:?}");
+    }
 }
 
 proptest! {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use agent_plugin_protocol::call::Reply;
 
 use super::*;
-use crate::outcome::{Exit, ExitReport};
+use crate::outcome::{Clock, Exit, ExitReport, Outcome};
 
 fn id(name: &str) -> PluginId {
     PluginId::new(name).unwrap()

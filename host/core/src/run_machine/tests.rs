@@ -3,6 +3,7 @@
 mod any_input;
 
 use agent_plugin_protocol::{
+    ThreadId,
     call::{Question, Reply, Usage},
     event::emit_kind,
 };
