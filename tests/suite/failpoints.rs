@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, path::Path, time::Instant};
 
 use crate::{
-    client::Client,
+    client::{Client, End},
     harness::{
         Host, Setup, artifacts, eventually,
         http::{self, UPGRADE_WITHIN},
@@ -52,6 +52,15 @@ async fn upgrade_is_total(host: &Host, fault: &str) -> Result<(), String> {
     if began.elapsed() > UPGRADE_WITHIN {
         return Err(format!("{fault}: took {:?}", began.elapsed()));
     }
+    if answer.status == 101 {
+        // Then the welcome, or a close: never silence (law 2).
+        match Client::connect(host, "alice").await {
+            Err(objection) if objection.contains("no welcome") => {
+                return Err(format!("{fault}: {objection}"));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
     host.inject("");
     let client = Client::connect(host, "alice").await.map_err(|e| format!("after {fault}: {e}"))?;
     client.close().await.map(drop)
@@ -97,4 +106,76 @@ async fn a_store_that_fails_is_said_and_nothing_is_accepted() {
     })
     .await
     .unwrap();
+}
+
+/// A step of the upgrade that panics is answered lawfully.
+async fn a_panic_is_answered(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    upgrade_is_total(host, "gateway.upgrade.token=panic").await
+}
+
+twin! {
+    panics_are_caught(a_panic_is_answered) on Setup::echo();
+    faults ""; broken by "gateway.upgrade.guard=off;gateway.panic_answer=off", says "status: 500"
+}
+
+/// A step of the upgrade that hangs is answered in time.
+async fn a_hang_is_answered(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    upgrade_is_total(host, "gateway.upgrade.token=hang").await
+}
+
+twin! {
+    hangs_are_cut_short(a_hang_is_answered) on Setup::echo();
+    faults ""; broken by "gateway.upgrade.guard=off", says "no answer within"
+}
+
+#[tokio::test]
+async fn a_panic_in_a_connection_is_its_own_end_and_is_said() {
+    let host = Setup::echo().failpoints("").start();
+    ready(&host).await.unwrap();
+    let mut other = Client::connect(&host, "bob").await.unwrap();
+    let mut client = Client::connect(&host, "alice").await.unwrap();
+    host.inject("gateway.connection.frame=panic");
+    client.say("hello", serde_json::json!({})).await.unwrap();
+    assert_eq!(client.next().await, Err(End::Closed(1011)));
+    host.inject("");
+    other.run("are you there?").await.unwrap().answered_by("echo").unwrap();
+}
+
+#[tokio::test]
+async fn a_service_that_is_missing_is_no_500() {
+    for fault in
+        ["services.llm", "services.threads", "services.tools", "services.events", "services.delegate"]
+    {
+        let host = Setup::echo().failpoints(&format!("{fault}=error")).start();
+        ready(&host).await.unwrap();
+        let answer = http::upgrade(host.address, Some(&tokens::of("alice"))).await.unwrap();
+        assert_eq!(answer.status, 101, "{fault}: {answer:?}");
+        Client::connect(&host, "alice").await.unwrap().run("hello").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn workers_that_cannot_be_spawned_leave_the_fallback() {
+    let host = Setup::echo().failpoints("runtime.spawn=error").start();
+    ready(&host).await.unwrap();
+    let mut client = Client::connect(&host, "alice").await.unwrap();
+    assert_eq!(client.welcome["service"]["level"], "fallback", "{}", client.welcome);
+    client.run("hello there").await.unwrap().answered_by_fallback("hello there").unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_fails_in_the_midst_of_a_run_does_not_take_the_connection() {
+    let host = Setup::echo().failpoints("").start();
+    ready(&host).await.unwrap();
+    let mut client = Client::connect(&host, "alice").await.unwrap();
+    host.inject("store.append=error");
+    client.say("hello", serde_json::json!({})).await.unwrap();
+    client.expect("accepted").await.unwrap();
+    client.send(&serde_json::json!({ "type": "ping" })).await.unwrap();
+    client.until("pong").await.unwrap();
+    host.inject("");
+    // The accepted run is completed once the log can be written again.
+    client.until("agent_completed").await.unwrap();
 }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::{PATIENCE, artifacts, setup::Setup};
@@ -23,6 +23,8 @@ pub(crate) struct Host {
     pub(crate) admin: SocketAddr,
     child: Child,
     stderr: Arc<Mutex<Vec<String>>>,
+    /// The faults that stay, whatever is injected later.
+    faults: String,
     dir: TempDir,
 }
 
@@ -42,7 +44,14 @@ impl Host {
         collect(child.stderr.take().expect("piped above"), Arc::clone(&stderr));
         let listening = announce(child.stdout.take().expect("piped above"));
         match listening.recv_timeout(PATIENCE) {
-            Ok((address, admin)) => Self { address, admin, child, stderr, dir },
+            Ok((address, admin)) => Self {
+                address,
+                admin,
+                child,
+                stderr,
+                faults: setup.failpoints.clone().unwrap_or_default(),
+                dir,
+            },
             Err(_) => {
                 let _ = child.kill();
                 let status = child.wait();
@@ -52,24 +61,19 @@ impl Host {
         }
     }
 
-    /// The configuration folder.
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// The host's process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sets the faults from now on; the host was started with [`Setup::failpoints`].
+    /// Sets the faults from now on, beside those that it was started with by [`Setup::failpoints`].
     pub(crate) fn inject(&self, faults: &str) {
-        write_faults(self.dir.path(), faults);
+        write_faults(self.dir.path(), &format!("{};{faults}", self.faults));
     }
 
     /// Sends a signal to the host alone.
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(self.group(), signal).expect("the host is a child not yet waited for");
+        kill_process(self.id(), signal).expect("the host is a child not yet waited for");
     }
 
     /// Whether it still runs.
@@ -97,7 +101,7 @@ impl Host {
         self.stderr.lock().unwrap().join("\n")
     }
 
-    fn group(&self) -> Pid {
+    fn id(&self) -> Pid {
         let raw = i32::try_from(self.child.id()).expect("process ids are small");
         Pid::from_raw(raw).expect("a child's id is not 0")
     }
@@ -106,15 +110,18 @@ impl Host {
 impl Drop for Host {
     /// Kills the host alone, as `kill -9` would: its workers must notice that for themselves.
     fn drop(&mut self) {
+        let mut left = descendants(self.child.id());
         let _ = self.child.kill();
         let _ = self.child.wait();
         let deadline = Instant::now() + Duration::from_secs(5);
-        let mut left = alive(self.child.id());
         while !left.is_empty() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
-            left = alive(self.child.id());
+            left.retain(Process::is_alive);
         }
-        let _ = kill_process_group(self.group(), Signal::KILL);
+        for process in &left {
+            let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
+            let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+        }
         if std::thread::panicking() {
             eprintln!("--- the host said ---\n{}\n---", self.said());
         } else {
@@ -210,16 +217,46 @@ fn listening(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     Some((address.parse().ok()?, admin.strip_suffix(')')?.parse().ok()?))
 }
 
-/// The commands of the processes of a group that still run; a zombie does not.
-fn alive(group: u32) -> Vec<String> {
-    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
-    processes
-        .filter_map(Result::ok)
-        .filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok())
-        .filter(|stat| {
-            // `pid (command) state ppid pgrp …`; the command may hold anything.
-            let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-            fields.first() != Some(&"Z") && fields.get(2) == Some(&group.to_string().as_str())
+/// A process, by an id that is not used again: the number and when it began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Process {
+    pid: u32,
+    parent: u32,
+    began: u64,
+    zombie: bool,
+}
+
+impl Process {
+    fn read(pid: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // `pid (command) state ppid …`; the command may hold anything. The 22nd field is the start.
+        let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+        Some(Self {
+            pid,
+            parent: fields.get(1)?.parse().ok()?,
+            began: fields.get(19)?.parse().ok()?,
+            zombie: fields.first() == Some(&"Z"),
         })
-        .collect()
+    }
+
+    fn is_alive(&self) -> bool {
+        Self::read(self.pid).is_some_and(|now| now.began == self.began && !now.zombie)
+    }
+}
+
+/// The children of a process, and theirs.
+fn descendants(of: u32) -> Vec<Process> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
+    let all: Vec<Process> = names.filter_map(|name| Process::read(name.to_str()?.parse().ok()?)).collect();
+    let mut found = Vec::new();
+    let mut parents = vec![of];
+    while let Some(parent) = parents.pop() {
+        let children = all.iter().filter(|process| process.parent == parent && !process.zombie);
+        for child in children {
+            parents.push(child.pid);
+            found.push(child.clone());
+        }
+    }
+    found
 }
