@@ -30,10 +30,8 @@ fn judge(frames: &[Value]) -> Result<(), String> {
 
 /// Gives the events dense positions again, so that only the order is wrong.
 fn renumbered(mut frames: Vec<Value>) -> Vec<Value> {
-    let mut next = 1;
-    for frame in frames.iter_mut().filter(|frame| frame["payload"].is_object()) {
-        frame["seq"] = next.into();
-        next += 1;
+    for (seq, frame) in (1..).zip(frames.iter_mut().filter(|frame| frame["payload"].is_object())) {
+        frame["seq"] = u64::into(seq);
     }
     frames
 }
