@@ -8,7 +8,7 @@ use std::{
 
 use agent_plugin_protocol::{
     PluginId,
-    call::{DelegateParams, DelegateResult, InputAnswer, request},
+    call::{DelegateParams, DelegateResult, InputAnswer, RosterEntry, request},
 };
 
 use crate::{EmitError, Llm, RequestError, Thread, Tools, call::Call, emit, emit::ThinkingEvent};
@@ -28,6 +28,7 @@ pub(crate) struct Inner {
     pub(crate) message_id: Option<String>,
     pub(crate) retry: bool,
     pub(crate) answer: Option<InputAnswer>,
+    pub(crate) roster: Vec<RosterEntry>,
     pub(crate) data_dir: Option<PathBuf>,
 }
 
@@ -86,6 +87,11 @@ impl Context {
         let params =
             DelegateParams { agent: PluginId::new(agent).map_err(invalid)?, input: input.to_owned() };
         self.call().request(request::DELEGATE, &params).await
+    }
+
+    /// The agents that are healthy now, for a supervisor to choose from or delegate to; empty for an agent.
+    pub fn roster(&self) -> &[RosterEntry] {
+        &self.0.roster
     }
 
     /// The person's answer, where an earlier run of this thread ended with [`Reply::ask`](crate::Reply::ask).

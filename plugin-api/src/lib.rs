@@ -46,6 +46,7 @@ mod export;
 mod forward;
 mod instance;
 mod llm;
+pub mod model;
 #[doc(hidden)]
 pub mod raw;
 mod reply;

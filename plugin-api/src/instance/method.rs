@@ -70,6 +70,7 @@ async fn handle(
         message_id: Some(params.message_id),
         retry: params.retry,
         answer: params.answer,
+        roster: params.roster,
         data_dir,
     });
     let reply = served.handle(&ctx, params.message).instrument(forward::run_span(ctx.run_id())).await?;
@@ -91,6 +92,7 @@ async fn route(
         message_id: None,
         retry: false,
         answer: None,
+        roster: params.roster.clone(),
         data_dir,
     });
     let span = forward::run_span(ctx.run_id());
