@@ -62,7 +62,9 @@ impl Bench {
                 Err(error) => {
                     let failure = format!("{}: {error}", subject.name());
                     eprintln!("  {failure}");
-                    self.failures.push(failure);
+                    if !self.failures.contains(&failure) {
+                        self.failures.push(failure);
+                    }
                     false
                 }
             });

@@ -61,7 +61,8 @@ impl Place {
         let changed = if output("git", &["status", "--porcelain", "-uno"]).is_empty() { "" } else { "+" };
         Self {
             processor: name.trim_start_matches([' ', '\t', ':']).to_owned(),
-            cores: std::thread::available_parallelism().map_or(1, Into::into),
+            // Not what this thread may use, which is one.
+            cores: cpuinfo.lines().filter(|line| line.starts_with("processor")).count(),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
             commit: format!("{}{changed}", output("git", &["rev-parse", "--short", "HEAD"])),
             at: output("date", &["-u", "+%Y-%m-%d %H:%M"]),

@@ -58,6 +58,8 @@ pub mod what {
     pub const IDLE_CPU: &str = "% of a core, idle";
     /// All opened and closed many times, against before.
     pub const CHURN: &str = "× memory after churn";
+    /// The last time against the first: what each time leaves behind.
+    pub const LEAK: &str = "× memory, last churn against first";
     /// Connect, upgrade, welcome, close.
     pub const CONNECT: &str = "CPU µs a connect and close";
     /// With 20 plugins, 2 of them bad.

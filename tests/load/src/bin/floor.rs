@@ -18,7 +18,7 @@ use axum::{
 use futures_util::{SinkExt, StreamExt};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpListener;
 
 #[derive(Deserialize)]
@@ -27,8 +27,9 @@ struct UserMessage {
     content: String,
 }
 
+/// The frames, typed: building a `Value` first would cost more than the socket, and flatter the host.
 #[derive(Serialize)]
-struct Event<'a> {
+struct Event<'a, P> {
     #[serde(rename = "type")]
     kind: &'a str,
     seq: u64,
@@ -36,7 +37,47 @@ struct Event<'a> {
     run_id: &'a str,
     agent: &'a str,
     time: &'a str,
-    payload: Value,
+    payload: P,
+}
+
+#[derive(Serialize)]
+struct Accepted<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    id: &'a str,
+    thread_id: &'a str,
+    run_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct Said<'a> {
+    message_id: &'a str,
+    content: &'a str,
+}
+
+#[derive(Serialize)]
+struct Started<'a> {
+    message: &'a str,
+    level: &'a str,
+}
+
+#[derive(Serialize)]
+struct Thinking<'a> {
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+struct Tool<'a> {
+    tool_call_id: &'a str,
+    tool: &'a str,
+    status: &'a str,
+}
+
+#[derive(Serialize)]
+struct Completed<'a> {
+    status: &'a str,
+    text: &'a str,
+    duration_ms: u64,
 }
 
 fn main() -> io::Result<()> {
@@ -87,38 +128,26 @@ async fn converse(mut socket: WebSocket, native: bool) -> Result<(), axum::Error
 }
 
 fn answer(said: &UserMessage, seq: &mut u64, native: bool) -> Vec<Message> {
-    let begun = Instant::now();
-    let thread = "0198a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b";
+    let (begun, id, content) = (Instant::now(), said.id.as_str(), said.content.as_str());
     let mut frames = Vec::with_capacity(7);
-    let mut event = |frames: &mut Vec<Message>, kind, payload| {
-        *seq += 1;
-        let time = "2026-01-01T00:00:00.000Z";
-        frames.push(text(&Event {
-            kind,
-            seq: *seq,
-            thread_id: thread,
-            run_id: &said.id,
-            agent: "load",
-            time,
-            payload,
-        }));
-    };
     if native {
-        frames
-            .push(text(&json!({"type": "accepted", "id": said.id, "thread_id": thread, "run_id": said.id})));
-        event(&mut frames, "user_message", json!({"message_id": said.id, "content": said.content}));
+        frames.push(text(&Accepted { kind: "accepted", id, thread_id: THREAD, run_id: id }));
+        frames.push(event(seq, id, "user_message", Said { message_id: id, content }));
     }
-    event(&mut frames, "agent_started", json!({"message": "started", "level": "full"}));
-    event(&mut frames, "agent_thinking", json!({"text": "about it"}));
-    event(&mut frames, "tool_executing", json!({"tool_call_id": "1", "tool": "clock", "arguments": {}}));
-    event(&mut frames, "tool_completed", json!({"tool_call_id": "1", "tool": "clock", "status": "ok"}));
-    let duration = begun.elapsed().as_millis() as u64;
-    event(
-        &mut frames,
-        "agent_completed",
-        json!({"status": "ok", "text": said.content, "duration_ms": duration}),
-    );
+    let call = Tool { tool_call_id: "1", tool: "clock", status: "ok" };
+    frames.push(event(seq, id, "agent_started", Started { message: "started", level: "full" }));
+    frames.push(event(seq, id, "agent_thinking", Thinking { text: "about it" }));
+    frames.push(event(seq, id, "tool_executing", &call));
+    frames.push(event(seq, id, "tool_completed", &call));
+    let duration_ms = begun.elapsed().as_millis() as u64;
+    frames.push(event(seq, id, "agent_completed", Completed { status: "ok", text: content, duration_ms }));
     frames
+}
+
+fn event(seq: &mut u64, run_id: &str, kind: &str, payload: impl Serialize) -> Message {
+    *seq += 1;
+    let time = "2026-01-01T00:00:00.000Z";
+    text(&Event { kind, seq: *seq, thread_id: THREAD, run_id, agent: "load", time, payload })
 }
 
 fn text(frame: &impl Serialize) -> Message {
@@ -128,3 +157,5 @@ fn text(frame: &impl Serialize) -> Message {
 
 /// 4 KiB in each direction; axum's own default is 128 KiB for reading.
 const BUFFER: usize = 4096;
+
+const THREAD: &str = "0198a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b";
