@@ -15,6 +15,7 @@ const PAGES: &[&str] = &[
     "CHANGELOG.md",
     "docs/codes.md",
     "docs/operating.md",
+    "docs/performance.md",
     "docs/plugin-authors.md",
 ];
 
