@@ -98,7 +98,7 @@ fn the_shown_commands_of_the_host_exist() {
                 .take_while(|w| w.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
             let words: Vec<&str> = words.take_while(|word| !word.starts_with('-')).collect();
             let help: Vec<&str> = words.into_iter().chain(["--help"]).collect();
-            let output = host::cli(&help, None);
+            let output = host::plain_cli(&help, &[]);
             assert!(output.status.success(), "{page}: `{line}`: {}", String::from_utf8_lossy(&output.stderr));
         }
     }
