@@ -116,3 +116,13 @@ fn the_shown_files_exist() {
         }
     }
 }
+
+#[test]
+fn explain_knows_every_code_and_no_other() {
+    for code in Code::ALL {
+        let output = host::plain_cli(&["explain", code.as_str()], &[]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.contains(code.as_str()), "{code}: {said}");
+    }
+    assert!(!host::plain_cli(&["explain", "plugin.crashd"], &[]).status.success());
+}
