@@ -57,7 +57,8 @@ pub fn hit(name: &str) -> Option<Action> {
         Some(file) => std::fs::read_to_string(file).ok()?,
         None => setting.replace(';', "\n"),
     };
-    let action = table.lines().find_map(|line| line.split_once('=').filter(|(n, _)| n.trim() == name))?.1.trim();
+    let action =
+        table.lines().find_map(|line| line.split_once('=').filter(|(n, _)| n.trim() == name))?.1.trim();
     match action {
         "panic" => panic!("failpoint {name}"),
         "error" => Some(Action::Error),

@@ -4,7 +4,17 @@
 //! [`ports`] holds the traits and channel types behind which all of that lies.
 #![forbid(unsafe_code)]
 
+pub mod breaker;
 pub mod failpoint;
+pub mod hash;
 pub mod identity;
+pub mod level;
+pub mod lifecycle;
 pub mod outcome;
 pub mod ports;
+pub mod restart;
+pub mod routing;
+pub mod run_machine;
+pub mod sanitise;
+pub mod service;
+pub mod timestamp;

@@ -98,6 +98,9 @@ pub struct HandleParams {
     /// The person's answer, where this run resumes one that asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<InputAnswer>,
+    /// The healthy agents, for a supervisor that handles the message itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roster: Vec<RosterEntry>,
 }
 
 /// A person's message.

@@ -325,6 +325,9 @@ codes! {
     StoreNewerSchema "store.newer_schema" fatal:
         "the store was written by a newer host",
         "upgrade the host, or restore an older backup";
+    ServiceUnavailable "service.unavailable" retry:
+        "a service that the host offers plugins is not available",
+        "see the service's state; it comes back by itself";
     LlmUnavailable "llm.unavailable" retry:
         "the model cannot be reached",
         "see the service's state";

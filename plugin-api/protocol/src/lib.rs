@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod call;
+pub mod chat;
 pub mod code;
 pub mod descriptor;
 pub mod event;

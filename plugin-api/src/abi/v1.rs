@@ -8,7 +8,12 @@
 //! * no function unwinds: each body is inside `catch_unwind` of the library that contains it.
 
 // The derive writes items without documentation, and its own `unsafe`.
-#![allow(missing_docs, unsafe_code, clippy::undocumented_unsafe_blocks, clippy::multiple_unsafe_ops_per_block)]
+#![allow(
+    missing_docs,
+    unsafe_code,
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block
+)]
 
 use abi_stable::{
     StableAbi,

@@ -18,10 +18,15 @@ pub trait Store: Send + Sync + 'static {
     fn begin(&self, message: NewMessage) -> BoxFuture<'_, Result<Begun, StoreError>>;
 
     /// Appends events to a thread's log; their `seq` follow each other without gap. All or nothing.
-    fn append(&self, thread: &ThreadId, events: Vec<NewEvent>) -> BoxFuture<'_, Result<Appended, StoreError>>;
+    fn append(&self, thread: &ThreadId, events: Vec<NewEvent>)
+    -> BoxFuture<'_, Result<Appended, StoreError>>;
 
     /// The head of a thread, if `scope` owns it. A foreign thread is absent (law 7).
-    fn thread(&self, scope: &Scope, thread: &ThreadId) -> BoxFuture<'_, Result<Option<ThreadHead>, StoreError>>;
+    fn thread(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+    ) -> BoxFuture<'_, Result<Option<ThreadHead>, StoreError>>;
 
     /// Events after `after`, oldest first, at most `limit`; `None` if `scope` does not own the thread.
     fn read(
@@ -36,7 +41,12 @@ pub trait Store: Send + Sync + 'static {
     fn state(&self, thread: &ThreadId, plugin: &str) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>>;
 
     /// Stores the JSON that a plugin keeps for a thread.
-    fn set_state(&self, thread: &ThreadId, plugin: &str, state: Bytes) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn set_state(
+        &self,
+        thread: &ThreadId,
+        plugin: &str,
+        state: Bytes,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// The life of the log.
     fn epoch(&self) -> Epoch;

@@ -1,0 +1,303 @@
+//! Chooses who answers a message, and what follows when that one fails.
+
+use std::{fmt, time::Duration};
+
+use agent_plugin_protocol::{Code, Generation, PluginId};
+
+use crate::{
+    level::ServiceLevel,
+    outcome::{Clock, Outcome},
+};
+
+/// Who can answer: an immutable snapshot, published whole at each change.
+///
+/// It names instances by (id, generation); who holds the handles is the publisher's affair.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RouteTable {
+    /// The enabled and disabled agents, in configured order.
+    pub agents: Vec<RouteEntry>,
+    /// The plugin that chooses, where one is configured.
+    pub supervisor: Option<RouteEntry>,
+    /// Whether the first start of the configured plugins is still going on.
+    pub starting: bool,
+}
+
+impl RouteTable {
+    /// The agent of that name.
+    pub fn agent(&self, id: &PluginId) -> Option<&RouteEntry> {
+        self.agents.iter().find(|entry| entry.id == *id)
+    }
+
+    /// Agents that would get a message now, in order.
+    pub fn healthy_agents(&self) -> impl Iterator<Item = &RouteEntry> {
+        self.agents.iter().filter(|entry| entry.health == RouteHealth::Healthy)
+    }
+}
+
+/// One plugin in the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteEntry {
+    /// The slot's name.
+    pub id: PluginId,
+    /// The generation that gets new runs; meaningful while healthy.
+    pub generation: Generation,
+    /// Whether it gets new runs.
+    pub health: RouteHealth,
+    /// Who may answer in its place when it is named and not healthy, in order.
+    pub substitutes: Vec<PluginId>,
+}
+
+impl RouteEntry {
+    fn target(&self) -> Target {
+        Target { plugin: self.id.clone(), generation: self.generation }
+    }
+
+    fn is_open(&self, tried: &[Target]) -> bool {
+        self.health == RouteHealth::Healthy && !tried.iter().any(|t| *t == self.target())
+    }
+}
+
+/// Whether a plugin gets new runs, and if not, why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteHealth {
+    /// It gets new runs.
+    Healthy,
+    /// It gets none.
+    Unhealthy {
+        /// Why: `plugin.crash_loop`, `plugin.disabled`, `plugin.starting`, ….
+        code: Code,
+        /// Why, for people; sanitised.
+        reason: String,
+        /// When it is tried again, where that is known.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// One generation of one plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// The slot.
+    pub plugin: PluginId,
+    /// The generation.
+    pub generation: Generation,
+}
+
+/// What is to be routed.
+#[derive(Debug, Clone, Copy)]
+pub struct RouteRequest<'a> {
+    /// The agent that the message names.
+    pub named: Option<&'a PluginId>,
+    /// Who was tried for this message, or would not take it.
+    pub tried: &'a [Target],
+}
+
+/// Who answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// That agent.
+    Agent(Target),
+    /// The supervisor shall choose, or answer itself.
+    Supervisor(Target),
+    /// The built-in fallback, saying why.
+    Fallback(FallbackReason),
+    /// No agent of the message's name is configured: `agent.unknown`, no run.
+    Unknown,
+}
+
+/// Why the fallback answers: told to the user, and counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FallbackReason {
+    /// The host's first start is still going on.
+    Starting,
+    /// No agent is configured.
+    NoneConfigured,
+    /// Agents are configured; none is healthy (or each was tried).
+    NoneHealthy,
+    /// The named agent gets no runs, and no substitute does.
+    NamedUnhealthy {
+        /// Who was named.
+        agent: PluginId,
+        /// Why it gets none.
+        code: Code,
+        /// The same for people.
+        reason: String,
+        /// When it is tried again, where that is known.
+        retry_after: Option<Duration>,
+    },
+    /// An agent was tried, and its answer failed.
+    AgentFailed {
+        /// Who.
+        agent: PluginId,
+        /// How.
+        code: Code,
+    },
+}
+
+impl FallbackReason {
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Starting => Code::HostStarting,
+            Self::NoneConfigured | Self::NoneHealthy => Code::AgentFallback,
+            Self::NamedUnhealthy { code, .. } | Self::AgentFailed { code, .. } => *code,
+        }
+    }
+
+    /// The bounded metric label.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::NoneConfigured => "none_configured",
+            Self::NoneHealthy => "none_healthy",
+            Self::NamedUnhealthy { .. } => "named_unhealthy",
+            Self::AgentFailed { .. } => "agent_failed",
+        }
+    }
+
+    /// When to try again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::NamedUnhealthy { retry_after, .. } => *retry_after,
+            Self::Starting | Self::NoneConfigured | Self::NoneHealthy | Self::AgentFailed { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for FallbackReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Starting => f.write_str("the host is still starting its agents"),
+            Self::NoneConfigured => f.write_str("no agent is configured"),
+            Self::NoneHealthy => f.write_str("no agent is healthy"),
+            Self::NamedUnhealthy { agent, reason, .. } => write!(f, "agent {agent} is not healthy: {reason}"),
+            Self::AgentFailed { agent, code } => write!(f, "agent {agent} failed: {}", code.meaning()),
+        }
+    }
+}
+
+/// Chooses who answers. Never waits for a plugin that is not healthy.
+///
+/// * Named: that agent, else its first healthy substitute, else the fallback; never another.
+/// * Unnamed: the supervisor if healthy, else the first healthy agent in order that was not tried, else another
+///   generation of one that was, else the fallback.
+pub fn choose(table: &RouteTable, request: RouteRequest<'_>) -> Choice {
+    match request.named {
+        Some(name) => choose_named(table, name, request.tried),
+        None => choose_unnamed(table, request.tried),
+    }
+}
+
+/// As [`choose`] for an unnamed message, past the supervisor: it was too slow, or chose nobody who can answer.
+pub fn choose_in_order(table: &RouteTable, tried: &[Target]) -> Choice {
+    let fresh = |entry: &&RouteEntry| !tried.iter().any(|t| t.plugin == entry.id);
+    let mut open = table.agents.iter().filter(|entry| entry.is_open(tried));
+    let next = open.clone().find(fresh).or_else(|| open.next());
+    match next {
+        Some(entry) => Choice::Agent(entry.target()),
+        None if table.starting => Choice::Fallback(FallbackReason::Starting),
+        None if table.agents.is_empty() => Choice::Fallback(FallbackReason::NoneConfigured),
+        None => Choice::Fallback(FallbackReason::NoneHealthy),
+    }
+}
+
+fn choose_named(table: &RouteTable, name: &PluginId, tried: &[Target]) -> Choice {
+    let Some(entry) = table.agent(name) else { return Choice::Unknown };
+    let substitutes = entry.substitutes.iter().filter_map(|id| table.agent(id));
+    if let Some(open) = std::iter::once(entry).chain(substitutes).find(|e| e.is_open(tried)) {
+        return Choice::Agent(open.target());
+    }
+    Choice::Fallback(match &entry.health {
+        // Healthy but tried: what failed was this message's own try.
+        RouteHealth::Healthy => FallbackReason::AgentFailed { agent: name.clone(), code: Code::AgentFailed },
+        RouteHealth::Unhealthy { code: Code::PluginStarting, .. } if table.starting => {
+            FallbackReason::Starting
+        }
+        RouteHealth::Unhealthy { code, reason, retry_after } => FallbackReason::NamedUnhealthy {
+            agent: name.clone(),
+            code: *code,
+            reason: reason.clone(),
+            retry_after: *retry_after,
+        },
+    })
+}
+
+fn choose_unnamed(table: &RouteTable, tried: &[Target]) -> Choice {
+    match &table.supervisor {
+        Some(entry) if entry.is_open(tried) && !tried.iter().any(|t| t.plugin == entry.id) => {
+            Choice::Supervisor(entry.target())
+        }
+        Some(_) | None => choose_in_order(table, tried),
+    }
+}
+
+/// One try of a message that did not end well.
+#[derive(Debug, Clone, Copy)]
+pub struct FailedTry<'a> {
+    /// Who was tried last; part of `request.tried`.
+    pub target: &'a Target,
+    /// How it ended.
+    pub outcome: &'a Outcome,
+    /// `RunMachine::is_before_first_event`.
+    pub before_first_event: bool,
+    /// Earlier tries of this message that began (were not refused), this one not counted.
+    pub earlier_tries: u32,
+    /// Earlier tries of this message that ended with the plugin's process, this one not counted.
+    pub earlier_crashes: u32,
+}
+
+/// What follows a try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NextMove {
+    /// The run ends with this outcome.
+    Finish,
+    /// Once more, there.
+    Retry(Target),
+    /// The fallback answers.
+    Fallback(FallbackReason),
+}
+
+/// Decides what follows when a try failed.
+///
+/// Before any plugin event and any tool call: once more, then the fallback. After one: no move. A message that
+/// ended two processes is never given to a third, and one that used up the whole run's clock, or whose agent said
+/// that another try is of no use, is not tried again. A refusal is no try: it costs nothing and moves on.
+pub fn after_failure(table: &RouteTable, request: RouteRequest<'_>, failed: FailedTry<'_>) -> NextMove {
+    let Some(code) = failed.outcome.code() else { return NextMove::Finish };
+    if matches!(failed.outcome, Outcome::Interrupted) || !failed.before_first_event {
+        return NextMove::Finish;
+    }
+    let gone = NextMove::Fallback(FallbackReason::AgentFailed { agent: failed.target.plugin.clone(), code });
+    if !may_retry(&failed) {
+        return gone;
+    }
+    match choose(table, request) {
+        // A supervisor that comes back chooses for new messages; this one has waited enough.
+        Choice::Supervisor(_) => match choose_in_order(table, request.tried) {
+            Choice::Agent(target) => NextMove::Retry(target),
+            Choice::Supervisor(_) | Choice::Fallback(_) | Choice::Unknown => gone,
+        },
+        Choice::Agent(target) => NextMove::Retry(target),
+        Choice::Fallback(_) | Choice::Unknown => gone,
+    }
+}
+
+fn may_retry(failed: &FailedTry<'_>) -> bool {
+    match failed.outcome {
+        Outcome::Refused(_) => true,
+        Outcome::Lost(_) => failed.earlier_tries == 0 && failed.earlier_crashes == 0,
+        Outcome::PluginError { retryable: false, .. } | Outcome::TimedOut(Clock::Run) => false,
+        Outcome::PluginError { retryable: true, .. }
+        | Outcome::Panicked { .. }
+        | Outcome::TimedOut(Clock::Tool | Clock::Idle)
+        | Outcome::Violation(_) => failed.earlier_tries == 0,
+        Outcome::Ok(_) | Outcome::Cancelled | Outcome::Interrupted => false,
+    }
+}
+
+/// The level that a run is served at: what `agent_started.level` says.
+pub fn level_of_run(built_in: bool, now: ServiceLevel) -> ServiceLevel {
+    if built_in { now.min(ServiceLevel::Fallback) } else { now }
+}
+
+#[cfg(test)]
+mod tests;
