@@ -169,7 +169,13 @@ mod tests {
         let (outputs, inbox) = mpsc::channel(capacity);
         let mut calls = OpenCalls::default();
         let deadline = Duration::from_secs(1);
-        calls.open(&Invocation { call: CallId(7), method: "handle", payload: Bytes::new(), deadline, outputs });
+        calls.open(&Invocation {
+            call: CallId(7),
+            method: "handle",
+            payload: Bytes::new(),
+            deadline,
+            outputs,
+        });
         (calls, inbox)
     }
 

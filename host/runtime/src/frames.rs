@@ -115,7 +115,9 @@ impl ToWorker {
                 let deadline_ms = body.try_get_u64_le().ok()?;
                 Some(Self::Invoke { call, deadline_ms, method: method(body)?, payload: rest(body) })
             })(),
-            3 => body.try_get_u64_le().ok().map(|request| Self::Respond { call, request, answer: rest(body) }),
+            3 => {
+                body.try_get_u64_le().ok().map(|request| Self::Respond { call, request, answer: rest(body) })
+            }
             4 => body.try_get_u32_le().ok().map(|events| Self::Credit { call, events }),
             5 => Some(Self::Cancel { call }),
             6 => Some(Self::Drain),

@@ -40,9 +40,8 @@ pub(crate) trait HostCallbacks: Send + Sync {
 /// The table, made once for the process.
 pub(crate) fn table() -> HostApiRef {
     static TABLE: OnceLock<HostApiRef> = OnceLock::new();
-    *TABLE.get_or_init(|| {
-        HostApi { emit, complete, request, log, metric, heartbeat, flush }.leak_into_prefix()
-    })
+    *TABLE
+        .get_or_init(|| HostApi { emit, complete, request, log, metric, heartbeat, flush }.leak_into_prefix())
 }
 
 type Registered = HashMap<u64, Arc<dyn HostCallbacks>>;

@@ -59,7 +59,7 @@ impl Link {
         let Spawned { process, socket, words } = spawned;
         socket.set_nonblocking(true)?;
         Ok(Self {
-            pidfd: AsyncFd::with_interest(process.pidfd()?, Interest::READABLE)?,
+            pidfd: watch(process.pidfd()?)?,
             process,
             socket: UnixStream::from_std(socket)?,
             inbox: BytesMut::new(),
@@ -102,8 +102,11 @@ impl Link {
     /// Cancel safe: nothing that was read is lost.
     pub(crate) async fn exchange(&mut self) -> Result<(), Gone> {
         loop {
-            let interest =
-                if self.outbox.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+            let interest = if self.outbox.is_empty() {
+                Interest::READABLE
+            } else {
+                Interest::READABLE | Interest::WRITABLE
+            };
             tokio::select! {
                 biased;
                 ready = self.socket.ready(interest) => {
@@ -182,6 +185,13 @@ impl Link {
         let exit = given.unwrap_or_else(|| exit_of(ended, &stderr_tail));
         ExitReport { exit, uptime: born.elapsed(), stderr_tail }
     }
+}
+
+/// Lets the runtime watch a pidfd, which becomes readable when its process ends.
+#[allow(unsafe_code, reason = "registers a descriptor that its own value keeps open")]
+fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by the value that is handed over, so it stays open until it is dropped there.
+    unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.map_err(Into::into)
 }
 
 /// The exit that a broken frame is.

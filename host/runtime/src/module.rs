@@ -87,7 +87,13 @@ impl Instance {
 
     /// Begins a call; answers the plugin's `InvokeStatus` number, unread.
     pub(crate) fn invoke(&self, call: u64, method: String, payload: Vec<u8>, deadline_ms: u64) -> u32 {
-        (self.module.functions.invoke())(self.id, call, RString::from(method), RVec::from(payload), deadline_ms)
+        (self.module.functions.invoke())(
+            self.id,
+            call,
+            RString::from(method),
+            RVec::from(payload),
+            deadline_ms,
+        )
     }
 
     /// Brings the answer to a request.
@@ -141,7 +147,9 @@ fn in_short(error: &LibraryError) -> String {
             return "the library's header is not that of the abi_stable this host was built with".to_owned();
         }
         LibraryError::IncompatibleVersionNumber { expected_version, actual_version, .. } => {
-            return format!("it was built with agent-plugin-api {actual_version}, this host has {expected_version}");
+            return format!(
+                "it was built with agent-plugin-api {actual_version}, this host has {expected_version}"
+            );
         }
         other => other.to_string(),
     };

@@ -16,8 +16,8 @@ use agent_host_core::{
     ports::{
         BoxFuture,
         instance::{
-            CALL_OUTPUTS, CallOutput, Fault, InstanceCommand, InstanceHandle, Invocation, Isolation, KillReason,
-            PluginRuntime, PluginSpec, Stage, Started,
+            CALL_OUTPUTS, CallOutput, Fault, InstanceCommand, InstanceHandle, Invocation, Isolation,
+            KillReason, PluginRuntime, PluginSpec, Stage, Started,
         },
     },
 };
@@ -50,6 +50,8 @@ use crate::{
 const ORDERS: usize = 256;
 /// How long the host waits for a first word at most, where `timeouts.init` is longer: nothing foreign runs before it.
 const FIRST_WORD: Duration = Duration::from_secs(30);
+/// How long reading and judging the file may take: a network disk that hangs is not waited for.
+const DISK: Duration = Duration::from_secs(30);
 
 /// Figures of the worker tier that tests turn down.
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +102,8 @@ struct Start {
 impl Start {
     async fn run(self, available: &[String]) -> Result<Started, Fault> {
         if self.spec.isolation != Isolation::Process {
-            let reason = format!("isolation = \"{}\" is not one of worker processes", self.spec.isolation.as_str());
+            let reason =
+                format!("isolation = \"{}\" is not one of worker processes", self.spec.isolation.as_str());
             return Err(Fault::new(Stage::Load, Code::PluginConfigInvalid, reason));
         }
         let (library, folder) = self.prepare().await?;
@@ -131,15 +134,19 @@ impl Start {
             Fault::new(Stage::Verify, Code::PluginUnreadable, format!("{}: {what}", self.spec.path.display()))
         };
         // A disk that hangs keeps its thread, not the start.
-        match tokio::time::timeout(self.spec.timeouts.init, tokio::task::spawn_blocking(work)).await {
+        match tokio::time::timeout(DISK, tokio::task::spawn_blocking(work)).await {
             Ok(Ok(done)) => done,
             Ok(Err(_)) => Err(stuck("the check ended by a panic: a bug of the host")),
-            Err(_) => Err(stuck("it could not be read within timeouts.init")),
+            Err(_) => Err(stuck("it could not be read within 30 s")),
         }
     }
 
     /// Stage `load`: a worker in its sandbox, with the library loaded.
-    async fn load(&self, library: &StagedLibrary, folder: Option<PathBuf>) -> Result<(Link, SandboxReport), Fault> {
+    async fn load(
+        &self,
+        library: &StagedLibrary,
+        folder: Option<PathBuf>,
+    ) -> Result<(Link, SandboxReport), Fault> {
         let deadline = Instant::now() + self.spec.timeouts.init;
         let no_worker = |error: std::io::Error| {
             let reason = format!("no worker process could be started: {error}");
@@ -149,11 +156,14 @@ impl Start {
             return Err(no_worker(std::io::Error::other("injected")));
         }
         let spawned = timeout_at(deadline, spawn(self.runtime.command.clone(), folder.clone())).await;
-        let spawned = spawned.map_err(|_| no_worker(std::io::ErrorKind::TimedOut.into()))?.map_err(no_worker)?;
+        let spawned =
+            spawned.map_err(|_| no_worker(std::io::ErrorKind::TimedOut.into()))?.map_err(no_worker)?;
         let mut link = Link::new(spawned, &self.spec.id, self.generation).map_err(no_worker)?;
         let hello = ToWorker::Hello(self.hello(folder));
         if let Err(error) = link.greet(&hello, library.file.as_fd()) {
-            return Err(self.handshake(&format!("it does not listen: {error}")).told(link.end(Gone::Ended).await));
+            return Err(self
+                .handshake(&format!("it does not listen: {error}"))
+                .told(link.end(Gone::Ended).await));
         }
         match self.loaded(&mut link, deadline).await {
             Ok(sandbox) => Ok((link, sandbox)),
@@ -191,9 +201,10 @@ impl Start {
                 Code::PluginLoadTimeout,
                 &format!("the library was not loaded within {:?}", self.spec.timeouts.init),
             ))),
-            Err(Silence::Gone(gone)) => {
-                Err((gone, failing(Code::PluginLoadCrashed, "the worker died while it loaded the library").crash()))
-            }
+            Err(Silence::Gone(gone)) => Err((
+                gone,
+                failing(Code::PluginLoadCrashed, "the worker died while it loaded the library").crash(),
+            )),
         }
     }
 
@@ -215,7 +226,9 @@ impl Start {
                 };
                 Err(ending(failing(code, &sanitise(&message, 600))))
             }
-            Ok(_) => Err(ending(failing(Code::PluginHandshakeFailed, "the worker did not say how create ended"))),
+            Ok(_) => {
+                Err(ending(failing(Code::PluginHandshakeFailed, "the worker did not say how create ended")))
+            }
             Err(Silence::TimedOut) => Err(ending(failing(
                 Code::PluginInitTimeout,
                 &format!("create did not return within {:?}", self.spec.timeouts.init),
@@ -232,7 +245,8 @@ impl Start {
         match needed.find(|service| !available.contains(service)) {
             None => Ok(()),
             Some(service) => {
-                let reason = format!("it requires the service {:?}, which is not available", sanitise(service, 64));
+                let reason =
+                    format!("it requires the service {:?}, which is not available", sanitise(service, 64));
                 Err(Fault::new(Stage::Dependencies, Code::PluginDependencyMissing, reason))
             }
         }
@@ -382,7 +396,9 @@ async fn probe(handle: &InstanceHandle, deadline: Duration) -> Result<(), String
                 return match parse::<Completion>(&body) {
                     Some(Completion::Ok { .. }) => Ok(()),
                     Some(Completion::Error { message, .. }) => Err(sanitise(&message, 600)),
-                    Some(Completion::Panicked { message }) => Err(format!("panicked: {}", sanitise(&message, 600))),
+                    Some(Completion::Panicked { message }) => {
+                        Err(format!("panicked: {}", sanitise(&message, 600)))
+                    }
                     Some(Completion::Cancelled) => Err("the self-test was cancelled".to_owned()),
                     None => Err("the answer to the self-test is unreadable".to_owned()),
                 };

@@ -145,7 +145,8 @@ impl Inbox {
         loop {
             if let Some(frame) = ToWorker::decode(&mut self.bytes).map_err(io::Error::other)? {
                 let ToWorker::Hello(body) = frame else { return Err(io::Error::other("not a first frame")) };
-                let library = library.ok_or_else(|| io::Error::other("no library came with the first frame"))?;
+                let library =
+                    library.ok_or_else(|| io::Error::other("no library came with the first frame"))?;
                 return Ok((serde_json::from_slice(&body)?, library));
             }
             let mut chunk = [0; 16 * 1024];

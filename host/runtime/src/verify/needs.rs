@@ -32,6 +32,12 @@ impl Platform {
         Self { glibc: running_glibc(), cache: std::fs::read("/etc/ld.so.cache").ok() }
     }
 
+    /// A system with that glibc, of which else nothing is known.
+    #[cfg(test)]
+    pub(super) fn with_glibc(glibc: Glibc) -> Self {
+        Self { glibc: Some(glibc), cache: None }
+    }
+
     fn surely_lacks(&self, library: &[u8]) -> bool {
         let Some(cache) = &self.cache else { return false };
         let Ok(name) = std::str::from_utf8(library) else { return false };
@@ -67,16 +73,15 @@ pub(super) fn check(elf: &Elf<'_>, platform: &Platform) -> Result<(), Refusal> {
         && let Some(needed) = needed_glibc(elf)
         && needed > running
     {
-        let reason = format!(
-            "it needs glibc {}.{}, this host has {}.{}",
-            needed.0, needed.1, running.0, running.1
-        );
+        let reason =
+            format!("it needs glibc {}.{}, this host has {}.{}", needed.0, needed.1, running.0, running.1);
         return Err(Refusal::new(Code::PluginGlibcTooNew, reason));
     }
     match needed_libraries(elf).into_iter().find(|library| platform.surely_lacks(library)) {
         None => Ok(()),
         Some(library) => {
-            let reason = format!("it needs {}", crate::text::sanitise(&String::from_utf8_lossy(library), 128));
+            let reason =
+                format!("it needs {}", crate::text::sanitise(&String::from_utf8_lossy(library), 128));
             Err(Refusal::new(Code::PluginMissingLibrary, reason))
         }
     }

@@ -49,7 +49,10 @@ impl Outbox {
         let state = Mutex::default();
         let outbox = Arc::new(Self { socket, state, room: Condvar::new(), work: Condvar::new() });
         let ticking = Arc::clone(&outbox);
-        thread::Builder::new().name("worker-outbox".into()).stack_size(64 * 1024).spawn(move || ticking.tick())?;
+        thread::Builder::new()
+            .name("worker-outbox".into())
+            .stack_size(64 * 1024)
+            .spawn(move || ticking.tick())?;
         Ok(outbox)
     }
 
