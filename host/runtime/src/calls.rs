@@ -49,9 +49,14 @@ impl OpenCalls {
         self.calls.contains_key(&call.0)
     }
 
-    /// Outputs that came for calls that were not open.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped
+    /// How many outputs came for calls that were not open since this was last asked.
+    pub(crate) fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// So many such outputs did not come as far as here.
+    pub(crate) fn dropped_elsewhere(&mut self, outputs: u64) {
+        self.dropped = self.dropped.saturating_add(outputs);
     }
 
     /// So many events were consumed.
@@ -220,7 +225,7 @@ mod tests {
         calls.lose_all(&report());
         assert!(matches!(inbox.try_recv(), Ok((CallId(7), CallOutput::Completed(_)))));
         assert!(inbox.try_recv().is_err());
-        assert_eq!(calls.dropped(), 2);
+        assert_eq!(calls.take_dropped(), 2);
     }
 
     #[test]
@@ -230,6 +235,6 @@ mod tests {
         calls.emitted(7, 1, Bytes::new()).unwrap();
         calls.completed(7, Bytes::new());
         assert!(inbox.try_recv().is_err());
-        assert_eq!(calls.dropped(), 2);
+        assert_eq!(calls.take_dropped(), 2);
     }
 }

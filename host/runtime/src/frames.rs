@@ -67,6 +67,8 @@ pub(crate) enum FromWorker {
     Log(Bytes),
     /// The plugin's runtime lives.
     Heartbeat,
+    /// So many outputs for calls that were not open were dropped since the last such frame.
+    Dropped { outputs: u64 },
     /// The author's value was dropped; the worker ends now.
     Destroyed,
 }
@@ -146,6 +148,7 @@ impl FromWorker {
             Self::Log(body) => encode_log(out, body),
             Self::Heartbeat => frame(out, 75, 0, &[]),
             Self::Destroyed => frame(out, 76, 0, &[]),
+            Self::Dropped { outputs } => frame(out, 77, 0, &[&outputs.to_le_bytes()]),
         }
     }
 
@@ -169,6 +172,7 @@ impl FromWorker {
             74 => Some(Self::Log(rest(body))),
             75 => Some(Self::Heartbeat),
             76 => Some(Self::Destroyed),
+            77 => body.try_get_u64_le().ok().map(|outputs| Self::Dropped { outputs }),
             other => return Err(FrameError::Kind(other)),
         };
         decoded.map(Some).ok_or(FrameError::Body(kind))
@@ -293,6 +297,7 @@ mod tests {
             body().prop_map(FromWorker::Log),
             Just(FromWorker::Heartbeat),
             Just(FromWorker::Destroyed),
+            any::<u64>().prop_map(|outputs| FromWorker::Dropped { outputs }),
         ]
     }
 

@@ -10,6 +10,8 @@
 use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{
+    failpoint,
+    failpoint::Action,
     outcome::{Exit, ExitReport},
     ports::instance::{InstanceCommand, KillReason},
 };
@@ -83,11 +85,8 @@ impl Instance {
         if killed_at.is_some() && report.exit == Exit::Status(0) {
             report.exit = Exit::Stopped;
         }
-        let late = calls.dropped();
-        if late > 0 {
-            metrics::counter!(metric::EVENTS_DROPPED, "reason" => "late").increment(late);
-        }
-        tracing::debug!(%plugin, %generation, pid, exit = ?report.exit, late, "worker ended");
+        count_late(&mut calls);
+        tracing::debug!(%plugin, %generation, pid, exit = ?report.exit, "worker ended");
         let report = Arc::new(report);
         calls.lose_all(&report);
         // Orders that were on their way: their calls never began, and hear of the end too.
@@ -199,6 +198,7 @@ impl Instance {
             },
             FromWorker::Log(line) => self.log(&line),
             FromWorker::Heartbeat => self.missed = 0,
+            FromWorker::Dropped { outputs } => self.calls.dropped_elsewhere(outputs),
             // The end follows.
             FromWorker::Destroyed => {}
             FromWorker::Hello(_)
@@ -212,12 +212,21 @@ impl Instance {
 
     fn judge_heartbeat(&mut self) -> Result<(), Gone> {
         self.missed += 1;
-        let off = agent_host_core::failpoint!("runtime.heartbeat").is_some();
+        count_late(&mut self.calls);
+        let off = failpoint!("runtime.heartbeat") == Some(Action::Off);
         if self.missed > MISSED && !off { Err(Gone::Kill(Exit::Hung)) } else { Ok(()) }
     }
 
     fn log(&mut self, line: &Bytes) {
         log_line(&self.plugin, self.generation, &mut self.log_rate, line);
+    }
+}
+
+/// Brings what came for calls that were not open to the metrics.
+fn count_late(calls: &mut OpenCalls) {
+    match calls.take_dropped() {
+        0 => {}
+        late => metrics::counter!(metric::EVENTS_DROPPED, "reason" => "late").increment(late),
     }
 }
 

@@ -30,7 +30,7 @@ const CHUNK: usize = 64 * 1024;
 /// Bytes of a dead worker that are still read: its socket's buffers hold less.
 const LAST_BYTES: usize = 4 * 1024 * 1024;
 /// From a closed socket to the end of its process: the kernel closes it while it ends it.
-const CLOSING: Duration = Duration::from_millis(500);
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// A worker, as its host holds it.
 #[derive(Debug)]

@@ -12,7 +12,8 @@ use std::{
 
 use agent_host_core::{
     failpoint,
-    outcome::ExitReport,
+    failpoint::Action,
+    outcome::{Exit, ExitReport},
     ports::{
         BoxFuture,
         instance::{
@@ -112,7 +113,7 @@ impl Start {
             return Err(fault.told(link.end(gone).await));
         }
         if let Err(fault) = self.dependencies(&library, available) {
-            link.end(Gone::Kill(agent_host_core::outcome::Exit::Stopped)).await;
+            link.end(Gone::Kill(Exit::Stopped)).await;
             return Err(fault);
         }
         let handle = self.serve(&library, link);
@@ -152,8 +153,10 @@ impl Start {
             let reason = format!("no worker process could be started: {error}");
             Fault::new(Stage::Load, Code::PluginHandshakeFailed, reason)
         };
-        if failpoint!("runtime.spawn").is_some() {
-            return Err(no_worker(std::io::Error::other("injected")));
+        match failpoint!("runtime.spawn") {
+            Some(Action::Error) => return Err(no_worker(std::io::Error::other("injected"))),
+            Some(action) => tokio::time::sleep(action.pause().unwrap_or_default()).await,
+            None => {}
         }
         let spawned = timeout_at(deadline, spawn(self.runtime.command.clone(), folder.clone())).await;
         let spawned =
@@ -359,7 +362,7 @@ impl Failing {
 
 /// A failure of a worker that still lives and has to be ended.
 fn ending(failing: Failing) -> (Gone, Failing) {
-    (Gone::Kill(agent_host_core::outcome::Exit::Stopped), failing)
+    (Gone::Kill(Exit::Stopped), failing)
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Option<T> {

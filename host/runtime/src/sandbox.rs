@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 const FILE_SIZE: u64 = 1 << 30;
 /// Memory that a worker may lock: what an async runtime's I/O may want, no more.
 const LOCKED: u64 = 64 * 1024;
+/// Fewer open files than these, and no library can be loaded and no runtime started.
+const FEWEST_FILES: u64 = 32;
 
 /// The sandbox of one worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +86,7 @@ impl Sandbox {
             ("no_new_privs", Layer::of(rustix::thread::set_no_new_privs(true))),
             // Last: the others may need a descriptor or memory.
             ("rlimits", self.limits()),
+            ("memory_limit", self.memory_limit()),
         ];
         layers.into_iter().map(|(name, layer)| (name.to_owned(), layer)).collect()
     }
@@ -99,19 +102,26 @@ impl Sandbox {
     }
 
     fn limits(&self) -> Layer {
-        let mut limits = vec![
+        let limits = [
             (Resource::Core, 0),
             (Resource::Fsize, FILE_SIZE),
             (Resource::Memlock, LOCKED),
             (Resource::Msgqueue, 0),
-            (Resource::Nofile, self.open_files),
+            (Resource::Nofile, self.open_files.max(FEWEST_FILES)),
         ];
-        limits.extend(self.memory.map(|bytes| (Resource::As, bytes)));
         let held = limits.iter().filter(|(resource, most)| limit(*resource, *most)).count();
         match held {
             all if all == limits.len() => Layer::Enforced,
             0 => Layer::Unavailable,
             _ => Layer::Partial,
+        }
+    }
+
+    fn memory_limit(&self) -> Layer {
+        match self.memory {
+            None => Layer::Off,
+            Some(bytes) if limit(Resource::As, bytes) => Layer::Enforced,
+            Some(_) => Layer::Unavailable,
         }
     }
 }

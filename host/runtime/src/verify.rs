@@ -5,8 +5,8 @@ mod needs;
 
 use std::{fmt::Write as _, sync::Arc};
 
-use agent_host_core::ports::instance::{Fault, PluginSpec, Stage};
-use agent_plugin_protocol::{Code, PluginDescriptor, section, section::SectionError};
+use agent_host_core::ports::instance::{Fault, Isolation, PluginSpec, Stage};
+use agent_plugin_protocol::{Code, PanicStrategy, PluginDescriptor, section, section::SectionError};
 use sha2::{Digest, Sha256};
 
 use self::{elf::Elf, needs::Platform};
@@ -66,6 +66,9 @@ fn judge(spec: &PluginSpec, bytes: Vec<u8>, platform: &Platform) -> Result<Verif
             descriptor.kind
         );
         return Err(Refusal::new(Code::PluginConfigInvalid, reason));
+    }
+    if spec.isolation == Isolation::InProcess && descriptor.panic == PanicStrategy::Abort {
+        return Err(Refusal::new(Code::PluginPanicAbort, "it was built with panic=abort"));
     }
     needs::check(&elf, platform)?;
     Ok(VerifiedArtifact { bytes, digest, descriptor: Arc::new(descriptor) })

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use agent_plugin_protocol::{call::CREDIT_WINDOW, event::MAX_EVENT_BYTES};
@@ -21,12 +24,13 @@ pub(crate) struct Voice {
     outbox: Arc<Outbox>,
     /// Events outstanding, by call. As many as the host opened.
     open: Mutex<HashMap<u64, u32>>,
+    dropped: AtomicU64,
 }
 
 impl Voice {
     /// A voice that speaks through `outbox`.
     pub(crate) fn new(outbox: Arc<Outbox>) -> Self {
-        Self { outbox, open: Mutex::default() }
+        Self { outbox, open: Mutex::default(), dropped: AtomicU64::new(0) }
     }
 
     /// The host begins a call.
@@ -51,35 +55,45 @@ impl Voice {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts an event; the credit that is left, negative if the call is not open.
-    fn spend(&self, call: u64) -> i64 {
+    /// Counts an event; the credit that is left, or `None` if the call is not open.
+    fn spend(&self, call: u64) -> Option<i64> {
         let mut open = self.open();
-        let Some(outstanding) = open.get_mut(&call) else { return -1 };
+        let outstanding = open.get_mut(&call)?;
         // A plugin that goes on without credit is heard: the host sees the flood, and ends it.
         *outstanding = outstanding.saturating_add(1);
-        i64::from(CREDIT_WINDOW.saturating_sub(*outstanding))
+        Some(i64::from(CREDIT_WINDOW.saturating_sub(*outstanding)))
+    }
+
+    /// An output of a call that is over, or of none: told to the host with the next heartbeat.
+    fn dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl HostCallbacks for Voice {
     fn emit(&self, call: u64, kind: u32, payload: &[u8]) -> i64 {
-        let credit = self.spend(call);
-        if credit >= 0 {
-            // One byte above the bound is enough for the host to see that it was passed.
-            let payload = payload.get(..MAX_EVENT_BYTES + 1).unwrap_or(payload);
-            self.outbox.push(|out| frames::encode_emit(out, call, kind, payload));
-        }
+        let Some(credit) = self.spend(call) else {
+            self.dropped();
+            return -1;
+        };
+        // One byte above the bound is enough for the host to see that it was passed.
+        let payload = payload.get(..MAX_EVENT_BYTES + 1).unwrap_or(payload);
+        self.outbox.push(|out| frames::encode_emit(out, call, kind, payload));
         credit
     }
 
     fn complete(&self, call: u64, completion: &[u8]) {
-        // A second completion goes to the host too, which counts it.
-        self.open().remove(&call);
+        if self.open().remove(&call).is_none() {
+            return self.dropped();
+        }
         let completion = completion.get(..MAX_BODY).unwrap_or(completion);
         self.outbox.push_now(|out| frames::encode_complete(out, call, completion));
     }
 
     fn request(&self, call: u64, request: u64, method: &str, payload: &[u8]) {
+        if !self.open().contains_key(&call) {
+            return self.dropped();
+        }
         let payload = payload.get(..MAX_BODY).unwrap_or(payload);
         self.outbox.push_now(|out| frames::encode_request(out, call, request, method, payload));
     }
@@ -91,7 +105,13 @@ impl HostCallbacks for Voice {
     }
 
     fn heartbeat(&self) {
-        self.outbox.push(|out| FromWorker::Heartbeat.encode(out));
+        let outputs = self.dropped.swap(0, Ordering::Relaxed);
+        self.outbox.push(|out| {
+            FromWorker::Heartbeat.encode(out);
+            if outputs > 0 {
+                FromWorker::Dropped { outputs }.encode(out);
+            }
+        });
     }
 
     fn flush(&self) {

@@ -263,6 +263,25 @@ async fn each_plugin_works_in_its_own_folder() {
     assert!(works_there);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_inherits_neither_environment_nor_descriptors() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = std::fs::File::create(folder.path().join("secret")).unwrap();
+    // A descriptor that the host forgot to close on exec.
+    rustix::io::fcntl_setfd(&secret, rustix::io::FdFlags::empty()).unwrap();
+    let own = folder.path().join("own");
+    let _started = start(PluginSpec { data_dir: Some(own.clone()), ..spec(library("echo")) }).await.unwrap();
+    let works_there = |pid: &u32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == own);
+    let pid = children(std::process::id()).into_iter().find(works_there).unwrap();
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let open = open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).collect::<Vec<_>>();
+    assert!(!open.iter().any(|target| target.ends_with("secret")), "{open:?}");
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    let named = environment.split('\0').filter(|entry| !entry.is_empty()).collect::<Vec<_>>();
+    assert!(named.iter().all(|e| e.starts_with("TMPDIR=") || e.starts_with("HOME=")), "{named:?}");
+}
+
 /// A host that starts one plugin and waits: run by the tests below as a process of its own.
 #[test]
 #[ignore = "a part of other tests"]
