@@ -1,6 +1,6 @@
 //! Builds the host from its configuration, in order: ports, engine, doors.
 
-use std::{ffi::OsString, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use agent_host_config::Config;
 use agent_host_core::ports::clock::{Clock, SystemClock};
@@ -27,7 +27,7 @@ impl Host {
     pub(crate) async fn start(config: &Config, metrics: MetricsPage) -> io::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let parts = Parts {
-            process: Arc::new(ProcessRuntime::new(worker_command()?, Tuning::default())),
+            process: Arc::new(ProcessRuntime::new(WorkerCommand::this_program("worker"), Tuning::default())),
             in_process: None,
             store: Arc::new(MemoryStore::new()),
             tools: Arc::new(BuiltinTools::new(Arc::clone(&clock))),
@@ -49,14 +49,3 @@ impl Host {
 }
 
 const CLOSING: Duration = Duration::from_secs(2);
-
-/// A worker is this very binary, re-executed.
-fn worker_command() -> io::Result<WorkerCommand> {
-    // Through /proc: the file may be replaced by a newer one while this host runs, and a worker of another version
-    // would not fit.
-    let program = match std::fs::metadata("/proc/self/exe") {
-        Ok(_) => PathBuf::from("/proc/self/exe"),
-        Err(_) => std::env::current_exe()?,
-    };
-    Ok(WorkerCommand { program, args: vec![OsString::from("worker")] })
-}

@@ -1,6 +1,6 @@
 //! `serve`: runs the host until it is told to stop.
 
-use std::{io, process::ExitCode, sync::Arc};
+use std::{io, sync::Arc};
 
 use agent_host_config::{Loaded, LogFormat};
 use agent_host_gateway::MetricsPage;
@@ -14,12 +14,15 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use crate::compose::Host;
+use crate::{
+    compose::Host,
+    exit::{Exit, Failure},
+};
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
 ///
 /// `ready` is called once with the host, when its doors are open: `dev` prints its token there.
-pub(crate) fn serve(loaded: &Loaded, ready: impl FnOnce(&Host)) -> ExitCode {
+pub(crate) fn serve(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Failure> {
     let format = match loaded.config.log.format {
         LogFormat::Json => Format::Json,
         LogFormat::Pretty => Format::Pretty,
@@ -27,17 +30,8 @@ pub(crate) fn serve(loaded: &Loaded, ready: impl FnOnce(&Host)) -> ExitCode {
     log::install(format, loaded.config.log.level.as_str());
     // 1: without it a busy host looks at its sockets too seldom; it cut the p99 at saturation to a sixth.
     let runtime = Builder::new_multi_thread().enable_all().global_queue_interval(1).build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(run(loaded, ready)),
-        Err(error) => Err(error),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("agent-host: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let outcome = runtime.and_then(|runtime| runtime.block_on(run(loaded, ready)));
+    outcome.map_err(|error| Failure::new(Exit::Failed, error.to_string()))
 }
 
 async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_host_config::{Config, DefaultProtocol, section::PluginConfig};
+use agent_host_config::{Config, DefaultProtocol, PluginConfig, Secret};
 use agent_host_engine::{Settings as Engine, settings::PluginSettings};
 use agent_host_gateway::settings::{Auth, Limits, Settings as Gateway, Surface, Timing};
 use agent_plugin_protocol::PluginId;
@@ -25,7 +25,7 @@ pub(crate) fn engine(config: &Config) -> Engine {
 
 fn slot(config: &Config, id: &PluginId, plugin: &PluginConfig) -> PluginSettings {
     PluginSettings {
-        spec: Arc::new(specs::plugin_spec(config, id, plugin)),
+        spec: Arc::new(specs::spec(id, plugin, config)),
         enabled: plugin.enabled,
         restarts: plugin.restart.max,
         restart_window: plugin.restart.within,
@@ -35,7 +35,10 @@ fn slot(config: &Config, id: &PluginId, plugin: &PluginConfig) -> PluginSettings
 
 /// The gateway's.
 pub(crate) fn gateway(config: &Config) -> Gateway {
-    let frame_bytes = config.limits.frame_bytes.map_or(UNBOUNDED_FRAME, |size| size.bytes() as usize);
+    let frame_bytes = config
+        .limits
+        .frame_bytes
+        .map_or(UNBOUNDED_FRAME, |size| usize::try_from(size.0).unwrap_or(UNBOUNDED_FRAME));
     Gateway {
         listen: config.gateway.listen,
         admin_listen: config.admin.listen,
@@ -77,6 +80,6 @@ fn limit(configured: Option<u32>) -> usize {
     configured.map_or(0, |n| n as usize)
 }
 
-fn secrets(configured: &[agent_host_config::Secret]) -> Vec<SecretSlice<u8>> {
+fn secrets(configured: &[Secret]) -> Vec<SecretSlice<u8>> {
     configured.iter().map(|secret| SecretSlice::from(secret.expose().as_bytes().to_vec())).collect()
 }
