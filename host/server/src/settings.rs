@@ -1,10 +1,13 @@
 //! Maps the configuration into the settings of each component. Values only: nothing is read or decided here.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use agent_host_config::{Config, DefaultProtocol, PluginConfig, Secret};
 use agent_host_engine::{Settings as Engine, settings::PluginSettings};
-use agent_host_gateway::settings::{Auth, Limits, Settings as Gateway, Surface, Timing};
+use agent_host_gateway::{
+    settings::{Auth, Limits, Settings as Gateway, Timing},
+    surface::Surface,
+};
 use agent_plugin_protocol::PluginId;
 use secrecy::SecretSlice;
 
