@@ -22,7 +22,7 @@
 //! | `frames`, `hello` | the wire between host and worker, and its first words |
 //! | `link` | the host's end of one worker: process, socket, printed words |
 //! | `instance` | the task that owns a worker while it serves, and sees to its end |
-//! | `words`, `text` | what a plugin prints and logs, made harmless and bounded |
+//! | `words` | what a plugin prints and logs, made harmless and bounded |
 //! | `worker`, `worker/outbox`, `worker/voice` | the worker's own side |
 //!
 //! The life of a worker: spawned by one thread that lives as long as the host (the parent-death signal fires when
@@ -43,7 +43,6 @@ mod process;
 mod sandbox;
 mod spawn;
 mod stage;
-mod text;
 mod verify;
 mod words;
 pub mod worker;

@@ -21,6 +21,7 @@ use agent_host_core::{
             KillReason, PluginRuntime, PluginSpec, Stage, Started,
         },
     },
+    sanitise,
 };
 use agent_plugin_protocol::{
     CallId, Code, Generation,
@@ -42,7 +43,6 @@ use crate::{
     sandbox::{Sandbox, SandboxReport},
     spawn::{WorkerCommand, spawn},
     stage::StagedLibrary,
-    text::sanitise,
     verify::verify,
     words::Rate,
 };
@@ -197,7 +197,7 @@ impl Start {
                 let told = parse::<LoadFailed>(&body);
                 let (code, reason) =
                     told.map_or((Code::PluginLoadFailed, String::new()), |told| (told.code, told.reason));
-                Err(ending(failing(code, &sanitise(&reason, 600))))
+                Err(ending(failing(code, &sanitise::line(&reason, 600))))
             }
             Ok(_) => Err(ending(self.handshake("it did not say whether the library is loaded"))),
             Err(Silence::TimedOut) => Err(ending(failing(
@@ -227,7 +227,7 @@ impl Start {
                     CreateErrorKind::Panicked => Code::PluginInitPanicked,
                     CreateErrorKind::Config => Code::PluginConfigInvalid,
                 };
-                Err(ending(failing(code, &sanitise(&message, 600))))
+                Err(ending(failing(code, &sanitise::line(&message, 600))))
             }
             Ok(_) => {
                 Err(ending(failing(Code::PluginHandshakeFailed, "the worker did not say how create ended")))
@@ -248,8 +248,10 @@ impl Start {
         match needed.find(|service| !available.contains(service)) {
             None => Ok(()),
             Some(service) => {
-                let reason =
-                    format!("it requires the service {:?}, which is not available", sanitise(service, 64));
+                let reason = format!(
+                    "it requires the service {:?}, which is not available",
+                    sanitise::line(service, 64)
+                );
                 Err(Fault::new(Stage::Dependencies, Code::PluginDependencyMissing, reason))
             }
         }
@@ -398,9 +400,9 @@ async fn probe(handle: &InstanceHandle, deadline: Duration) -> Result<(), String
             CallOutput::Completed(body) => {
                 return match parse::<Completion>(&body) {
                     Some(Completion::Ok { .. }) => Ok(()),
-                    Some(Completion::Error { message, .. }) => Err(sanitise(&message, 600)),
+                    Some(Completion::Error { message, .. }) => Err(sanitise::line(&message, 600)),
                     Some(Completion::Panicked { message }) => {
-                        Err(format!("panicked: {}", sanitise(&message, 600)))
+                        Err(format!("panicked: {}", sanitise::line(&message, 600)))
                     }
                     Some(Completion::Cancelled) => Err("the self-test was cancelled".to_owned()),
                     None => Err("the answer to the self-test is unreadable".to_owned()),
