@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::outcome::{Exit, Outcome};
+
 /// When a breaker opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BreakerPolicy {
@@ -84,12 +86,30 @@ pub struct Permit {
 /// How a call went, in the breaker's eyes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallResult {
-    /// The plugin works: it answered, be it with its own error for this message.
+    /// The plugin works: it answered, be it with an error for this message only.
     Success,
     /// The plugin failed: crash, panic, hang, timeout, violation.
     Failure,
     /// It says nothing about the plugin: cancelled by the person, interrupted by the host, refused.
     Neutral,
+}
+
+impl CallResult {
+    /// What an outcome says about the plugin. An error that its author calls retryable is the plugin's own
+    /// trouble; one that is not is an answer to this message.
+    pub fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Ok(_) | Outcome::PluginError { retryable: false, .. } => Self::Success,
+            Outcome::PluginError { retryable: true, .. }
+            | Outcome::Panicked { .. }
+            | Outcome::TimedOut(_)
+            | Outcome::Violation(_) => Self::Failure,
+            // The host ended it: reload, drain, disable.
+            Outcome::Lost(report) if report.exit == Exit::Stopped => Self::Neutral,
+            Outcome::Lost(_) => Self::Failure,
+            Outcome::Refused(_) | Outcome::Cancelled | Outcome::Interrupted => Self::Neutral,
+        }
+    }
 }
 
 /// The breaker is open, or its trial is under way.

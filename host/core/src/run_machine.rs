@@ -9,162 +9,25 @@
 //! Pure: inputs and the time since the run began in, events and a counted fault out. [`grammar`] is the same law
 //! told a second time, as a checker that shares no code with this.
 
+mod completion;
 pub mod grammar;
 mod payload;
 mod text;
+mod types;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use agent_plugin_protocol::{
-    Code, EventKind, PluginId, RunId, ThreadId, ToolCallId,
+    Code, EventKind, PluginId, RunId, ToolCallId,
     call::DelegateResult,
-    event::{EmitFault, Emitted, EventError, Responder},
+    event::{Emitted, EventError, Responder},
 };
 use bytes::Bytes;
 use serde_json::Value;
 
 use self::text::Answer;
+pub use self::types::{NewRunEvent, RunFault, RunHead, RunInput, RunOutput};
 use crate::{failpoint, failpoint::Action, level::ServiceLevel, outcome::Outcome};
-
-/// What a run is, before anybody took it.
-#[derive(Debug, Clone)]
-pub struct RunHead {
-    /// The run.
-    pub run: RunId,
-    /// Its thread.
-    pub thread: ThreadId,
-    /// The id that every delta of the answer carries; the agent gets it with the call.
-    pub message_id: String,
-    /// The service's level when the run began: for the `agent_started` of a run that nobody took.
-    pub level: ServiceLevel,
-}
-
-/// What happened to a run.
-#[derive(Debug, Clone)]
-pub enum RunInput {
-    /// A responder took the message.
-    Started {
-        /// Who.
-        responder: Responder,
-        /// The level it is served at; see `routing::level_of_run`.
-        level: ServiceLevel,
-        /// For people: `assistant is on it`.
-        message: String,
-    },
-    /// The plugin emitted something, not yet judged. What passes goes out as the same bytes.
-    Emitted {
-        /// The kind's number.
-        kind: u32,
-        /// The payload.
-        payload: Bytes,
-    },
-    /// The host began a tool call for the plugin.
-    ToolStarted {
-        /// Host-made.
-        tool_call_id: ToolCallId,
-        /// The tool's name; may be whatever the plugin wrote.
-        tool: String,
-        /// The arguments.
-        arguments: Value,
-    },
-    /// The tool call ended.
-    ToolFinished {
-        /// Which.
-        tool_call_id: ToolCallId,
-        /// Its result, or why there is none.
-        result: Result<Value, EventError>,
-        /// How long it took.
-        duration: Duration,
-    },
-    /// The run moves to another responder, whose name the later events carry.
-    Degraded {
-        /// Who had it; used only if nobody had started.
-        from: String,
-        /// Who has it now.
-        to: Responder,
-        /// Why.
-        code: Code,
-        /// Why, for people.
-        reason: String,
-    },
-    /// The supervisor handed work to an agent.
-    Delegated {
-        /// Whom.
-        agent: PluginId,
-        /// The work's own run.
-        sub_run: RunId,
-    },
-    /// Delegated work came back.
-    Returned {
-        /// The work's own run.
-        sub_run: RunId,
-        /// What came.
-        result: DelegateResult,
-    },
-    /// The responder's last word, or its failure. Ends the run.
-    Finished(Outcome),
-    /// Someone asked to stop it. Ends the run.
-    Cancelled,
-    /// The host stops it. Ends the run.
-    Interrupted,
-}
-
-/// An event of the run, for the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewRunEvent {
-    /// Its type.
-    pub kind: EventKind,
-    /// Who speaks: a plugin's id, `fallback`, or `host` for a run that nobody took.
-    pub agent: Arc<str>,
-    /// Its payload: one line of valid JSON.
-    pub payload: Bytes,
-}
-
-/// What an input gave.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RunOutput {
-    /// Events to append, in order; one append.
-    pub events: Vec<NewRunEvent>,
-    /// Why (a part of) the input was not passed on: to be counted.
-    pub fault: Option<RunFault>,
-}
-
-/// Why an input, or a part of it, was not passed on. Each is a bounded metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunFault {
-    /// The payload is not what its kind asks for.
-    Emit(EmitFault),
-    /// A delta for another message.
-    WrongMessage,
-    /// Nobody had taken the run.
-    BeforeStart,
-    /// A second `Started`: a move is `Degraded`.
-    StartedTwice,
-    /// The id of a tool call or a delegation was used before.
-    DuplicateId,
-    /// No such open tool call or delegation: never begun, or closed already.
-    UnknownId,
-    /// The run is over.
-    AfterCompletion,
-}
-
-impl RunFault {
-    /// The metric label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Emit(EmitFault::UnknownKind) => "unknown_kind",
-            Self::Emit(EmitFault::TooLarge) => "too_large",
-            Self::Emit(EmitFault::Malformed) => "malformed",
-            Self::Emit(EmitFault::OutOfRange) => "out_of_range",
-            Self::WrongMessage => "wrong_message",
-            Self::BeforeStart => "before_start",
-            Self::StartedTwice => "started_twice",
-            Self::DuplicateId => "duplicate_id",
-            Self::UnknownId => "unknown_id",
-            Self::AfterCompletion => "after_completion",
-        }
-    }
-}
 
 /// Turns whatever happens to a run into its well-formed events.
 ///
@@ -313,7 +176,7 @@ impl RunMachine {
         reason: &str,
         now: Duration,
     ) -> RunOutput {
-        let mut out = self.close_open(&from.name, code, now);
+        let mut out = self.close_open(&from.name, &payload::error_of(code), now);
         let to = Speaker::new(to, Some((code, text::reason(reason))));
         out.push(event(
             EventKind::RunDegraded,
@@ -406,17 +269,13 @@ impl RunMachine {
                 host
             }
         };
-        // What was left open is closed by what ended the run; an agent that answered simply did not wait.
-        let why = outcome.code().unwrap_or(match outcome {
-            Outcome::Cancelled => Code::Interrupted,
-            _ => Code::ToolFailed,
-        });
         // For a broken twin: a host that leaves tools open.
         if failpoint!("run_machine.close") != Some(Action::Off) {
-            out.extend(self.close_open(&speaker.name, why, now));
+            let why = outcome.code().map_or_else(payload::not_waited_for, payload::error_of);
+            out.extend(self.close_open(&speaker.name, &why, now));
         }
         let answer = std::mem::take(&mut self.answer);
-        let payload = payload::completed(&self.head, &speaker, outcome, answer, now);
+        let payload = completion::completed(&self.head, &speaker, outcome, answer, now);
         out.push(event(EventKind::AgentCompleted, &speaker.name, payload));
         // For a broken twin: a host that may complete a run twice.
         if failpoint!("run_machine.over") != Some(Action::Off) {
@@ -425,8 +284,7 @@ impl RunMachine {
         events(out)
     }
 
-    fn close_open(&mut self, name: &Arc<str>, why: Code, now: Duration) -> Vec<NewRunEvent> {
-        let error = payload::error_of(why);
+    fn close_open(&mut self, name: &Arc<str>, error: &EventError, now: Duration) -> Vec<NewRunEvent> {
         let tools = self.tools.drain(..).map(|(id, tool, since)| {
             let payload = payload::tool_completed(&id, &tool, Err(error.clone()), now.saturating_sub(since));
             event(EventKind::ToolCompleted, name, payload)

@@ -6,15 +6,13 @@
 /// HTML: pages do that where they insert text.
 pub fn line(text: &str, most: usize) -> String {
     let mut out = String::new();
-    let mut shown = 0;
-    for c in (Visible { rest: text }) {
+    for (shown, c) in (Visible { rest: text }).enumerate() {
         if shown == most {
             out.pop();
             out.push('…');
             break;
         }
         out.push(c);
-        shown += 1;
     }
     out
 }

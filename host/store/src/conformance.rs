@@ -141,6 +141,7 @@ async fn reading_is_bounded_and_goes_on(store: &impl Store) {
     loop {
         let page = read(store, &message, at, 4).await;
         assert!(page.len() <= 4);
+        assert!(page.first().is_none_or(|e| e.seq == at.next()), "a page begins after its position");
         let Some(last) = page.last() else { break };
         at = last.seq;
         seen.extend(page.iter().map(|e| e.seq.0));
@@ -246,3 +247,6 @@ async fn read(store: &impl Store, message: &NewMessage, after: Seq, limit: usize
 async fn head(store: &impl Store, message: &NewMessage) -> Option<agent_host_core::ports::store::ThreadHead> {
     store.thread(&message.scope, &message.thread).await.expect("the store works")
 }
+
+#[cfg(test)]
+mod tests;

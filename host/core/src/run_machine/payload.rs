@@ -4,21 +4,15 @@ use std::time::Duration;
 
 use agent_plugin_protocol::{
     Code, PluginId, RunId, ToolCallId,
-    call::{DelegateResult, Question, Usage},
-    event::{EventError, MAX_EVENT_BYTES, Responder, RunStatus, ToolStatus},
+    call::DelegateResult,
+    event::{EventError, MAX_EVENT_BYTES, Responder, ToolStatus},
 };
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{
-    RunHead, Speaker,
-    text::{self, Answer},
-};
-use crate::{
-    level::ServiceLevel,
-    outcome::{Clock, Exit, ExitReport, Outcome},
-};
+use super::text;
+use crate::level::ServiceLevel;
 
 /// The responder of a run that nobody took.
 pub(super) fn host_responder() -> Responder {
@@ -118,134 +112,18 @@ pub(super) fn returned(agent: &PluginId, sub_run_id: &RunId, result: &DelegateRe
     bytes(&Returned { agent, sub_run_id, status, text, error })
 }
 
-#[derive(Serialize)]
-struct Completed<'a> {
-    status: RunStatus,
-    text: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<EventError>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    interrupts: Vec<Interrupt>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Usage>,
-    duration_ms: u64,
-    responder: &'a Responder,
-}
-
-/// A question that ended the run.
-#[derive(Serialize)]
-struct Interrupt {
-    /// Named after its run: unique, and as hard to guess.
-    interrupt_id: String,
-    prompt: String,
-    schema: Option<Value>,
-}
-
-pub(super) fn completed(
-    head: &RunHead,
-    speaker: &Speaker,
-    outcome: &Outcome,
-    answer: Answer,
-    duration: Duration,
-) -> Bytes {
-    let mut completed = Completed {
-        status: status(outcome, speaker),
-        text: String::new(),
-        error: error(outcome, speaker),
-        interrupts: Vec::new(),
-        usage: None,
-        duration_ms: millis(duration),
-        responder: &speaker.responder,
-    };
-    match outcome {
-        Outcome::Ok(reply) => {
-            completed.text = reply.text.as_deref().map_or_else(|| answer.finish(), text::bounded);
-            completed.usage = reply.usage;
-            completed.interrupts.extend(reply.ask.as_ref().map(|question| interrupt(head, question)));
-        }
-        // What was streamed so far stays the answer's text: nothing that the person saw is taken back.
-        Outcome::PluginError { .. }
-        | Outcome::Panicked { .. }
-        | Outcome::TimedOut(_)
-        | Outcome::Lost(_)
-        | Outcome::Refused(_)
-        | Outcome::Cancelled
-        | Outcome::Interrupted
-        | Outcome::Violation(_) => completed.text = answer.finish(),
-    }
-    bytes(&completed)
-}
-
-fn interrupt(head: &RunHead, question: &Question) -> Interrupt {
-    Interrupt {
-        interrupt_id: format!("{}.1", head.run),
-        prompt: text::bounded(&question.prompt),
-        schema: question.schema.as_ref().map(bounded_value),
-    }
-}
-
-fn status(outcome: &Outcome, speaker: &Speaker) -> RunStatus {
-    match outcome {
-        Outcome::Ok(reply) if reply.ask.is_some() => RunStatus::InputRequired,
-        Outcome::Ok(_) if speaker.responder.built_in => RunStatus::Degraded,
-        Outcome::Ok(_) => RunStatus::Ok,
-        Outcome::Cancelled => RunStatus::Cancelled,
-        Outcome::Interrupted => RunStatus::Interrupted,
-        Outcome::PluginError { .. }
-        | Outcome::Panicked { .. }
-        | Outcome::TimedOut(_)
-        | Outcome::Lost(_)
-        | Outcome::Refused(_)
-        | Outcome::Violation(_) => RunStatus::Failed,
-    }
-}
-
-/// A degraded run says why as a failed one does: the move's code, or `agent.fallback`.
-fn error(outcome: &Outcome, speaker: &Speaker) -> Option<EventError> {
-    match outcome {
-        Outcome::Ok(_) if !speaker.responder.built_in => None,
-        Outcome::Ok(_) => Some(match &speaker.moved {
-            Some((code, reason)) => {
-                EventError { code: code.to_string(), message: reason.clone(), retryable: code.retryable() }
-            }
-            None => error_of(Code::AgentFallback),
-        }),
-        Outcome::Cancelled => None,
-        Outcome::PluginError { code, message, retryable } => Some(EventError {
-            code: Code::PluginError.to_string(),
-            message: text::reason(&format!("{message} [{}]", text::name(code))),
-            retryable: *retryable,
-        }),
-        Outcome::Panicked { message } => Some(detailed(Code::PluginPanicked, message)),
-        Outcome::Lost(report) => Some(detailed(report.exit.code(), &ending(report))),
-        Outcome::Violation(what) => Some(detailed(Code::PluginProtocolViolation, what)),
-        Outcome::TimedOut(Clock::Tool | Clock::Idle | Clock::Run)
-        | Outcome::Refused(_)
-        | Outcome::Interrupted => outcome.code().map(error_of),
-    }
-}
-
-/// How the process ended, without its last words: those are the operator's.
-fn ending(report: &ExitReport) -> String {
-    match &report.exit {
-        Exit::Signal(signal) => format!("signal {signal}"),
-        Exit::Status(status) => format!("status {status}"),
-        Exit::Protocol(what) => what.clone(),
-        Exit::Hung | Exit::Stopped | Exit::Memory | Exit::Flood => String::new(),
-    }
-}
-
-fn detailed(code: Code, detail: &str) -> EventError {
-    let mut error = error_of(code);
-    if !detail.is_empty() {
-        error.message = text::reason(&format!("{}: {detail}", code.meaning()));
-    }
-    error
-}
-
 /// The error that a code says by itself.
 pub(super) fn error_of(code: Code) -> EventError {
     EventError { code: code.to_string(), message: code.meaning().to_owned(), retryable: code.retryable() }
+}
+
+/// The error of a tool or delegation that was open when its agent answered, or when the person stopped the run.
+pub(super) fn not_waited_for() -> EventError {
+    EventError {
+        code: Code::ToolFailed.to_string(),
+        message: "the run ended before this did".to_owned(),
+        retryable: true,
+    }
 }
 
 /// An error whose texts may be a plugin's or a tool's.
@@ -258,16 +136,16 @@ pub(super) fn safe_error(error: &EventError) -> EventError {
 }
 
 /// A value that would make too large an event is replaced by a note that says so.
-fn bounded_value(value: &Value) -> Value {
+pub(super) fn bounded_value(value: &Value) -> Value {
     let length = value.to_string().len();
     if length <= MAX_EVENT_BYTES { value.clone() } else { json!({"omitted": "too large", "bytes": length}) }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn bytes(payload: &impl Serialize) -> Bytes {
+pub(super) fn bytes(payload: &impl Serialize) -> Bytes {
     // Structs of texts, numbers and `Value`s with text keys: serialising them to memory has no way to fail.
     serde_json::to_vec(payload).expect("plain data serialises").into()
 }

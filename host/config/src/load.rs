@@ -1,0 +1,119 @@
+//! Loads a configuration: reads the layers, lays them over each other, checks the result as a whole.
+
+use std::path::PathBuf;
+
+use agent_plugin_protocol::Code;
+
+use crate::{
+    error::{ConfigError, ConfigErrors},
+    layer::Files,
+    merge::{check_layer, merge},
+    origin::{Origin, Origins},
+    reader::Context,
+    section::{self, Config},
+    variable,
+};
+
+/// The variable that chooses the profile where `--profile` does not.
+pub const PROFILE_VARIABLE: &str = "AGENT_HOST_PROFILE";
+
+/// What a configuration is loaded from. Everything is given: [`load`] reads files and nothing else.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// The configuration folder; `None`: the built-in defaults alone (for `dev`).
+    pub dir: Option<PathBuf>,
+    /// The profile, if the command line names one.
+    pub profile: Option<String>,
+    /// The environment.
+    pub env: Vec<(String, String)>,
+    /// What the command line sets, by dotted key.
+    pub overrides: Vec<(String, String)>,
+    /// The folder of the host's binary, where libraries are looked for last.
+    pub beside: Option<PathBuf>,
+}
+
+/// A configuration that holds, and where it came from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// Where each came from.
+    pub origins: Origins,
+    /// The files read, in order.
+    pub files: Vec<PathBuf>,
+    /// The profile's name: a label, which no code compares.
+    pub profile: Option<String>,
+}
+
+/// Loads and checks a configuration as a whole.
+///
+/// # Errors
+/// Everything that is wrong with it, not only the first thing.
+pub fn load(sources: Sources) -> Result<Loaded, ConfigErrors> {
+    let profile = chosen_profile(&sources);
+    let files = match &sources.dir {
+        Some(dir) => Files::read(dir, profile.as_ref().map(|(name, origin)| (name.as_str(), origin.clone()))),
+        None => Files::default(),
+    };
+    let Files { mut merged, mut errors, read, incomplete } = files;
+
+    // A variable of a plugin whose file cannot be read would be called unknown.
+    if !incomplete {
+        let layer = variable::environment(&sources.env, &merged, &mut errors);
+        check_layer(&layer, &mut errors);
+        merge(&mut merged, layer);
+        let layer = variable::command_line(&sources.overrides, &merged, &mut errors);
+        check_layer(&layer, &mut errors);
+        merge(&mut merged, layer);
+    }
+
+    let mut cx = Context::new(&sources.env);
+    cx.dir = sources.dir;
+    cx.beside = sources.beside;
+    cx.incomplete = incomplete;
+    let mut config = section::read(&cx, &merged);
+    let mut origins = cx.origins.into_inner();
+    apply_port(&sources.env, &mut config, &mut origins, &mut errors);
+    errors.extend(cx.errors.into_inner());
+    match ConfigErrors::new(errors) {
+        Some(errors) => Err(errors),
+        None => Ok(Loaded { config, origins, files: read, profile: profile.map(|(name, _)| name) }),
+    }
+}
+
+fn chosen_profile(sources: &Sources) -> Option<(String, Origin)> {
+    let flag = sources.profile.clone().map(|name| (name, Origin::CommandLine("--profile".into())));
+    flag.or_else(|| {
+        let value = sources.env.iter().find(|(name, value)| name == PROFILE_VARIABLE && !value.is_empty());
+        value.map(|(_, name)| (name.clone(), Origin::Variable(PROFILE_VARIABLE.into())))
+    })
+}
+
+/// `PORT` is how platforms that run containers name the port; only the command line is stronger.
+fn apply_port(
+    env: &[(String, String)],
+    config: &mut Config,
+    origins: &mut Origins,
+    errors: &mut Vec<ConfigError>,
+) {
+    let Some((_, text)) = env.iter().find(|(name, text)| name == "PORT" && !text.is_empty()) else { return };
+    if matches!(origins.get(LISTEN), Some(Origin::CommandLine(_))) {
+        return;
+    }
+    let origin = Origin::Variable("PORT".into());
+    match text.parse() {
+        Ok(port) => {
+            config.gateway.listen.set_port(port);
+            origins.insert(LISTEN.to_owned(), origin);
+        }
+        Err(_) => errors.push(ConfigError {
+            code: Code::ConfigRange,
+            key: LISTEN.to_owned(),
+            origin,
+            reason: format!("PORT is {text:?}; it may be 0 to 65535"),
+            hint: Some("unset PORT, or set it to a port number".to_owned()),
+        }),
+    }
+}
+
+const LISTEN: &str = "gateway.listen";

@@ -1,0 +1,137 @@
+//! `[auth]` and `[admin]`: whose tokens are believed, with which keys.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use agent_plugin_protocol::Code;
+
+use crate::{
+    reader::Reader,
+    secret::{HS256_SECRET_BYTES, Secret},
+    value::Located,
+};
+
+/// How users' tokens are verified. There is at least one key: a secret or the key set's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// Keys for HS256: the first signs, all verify. Each has at least [`HS256_SECRET_BYTES`].
+    pub hs256_secrets: Vec<Secret>,
+    /// The `iss` that a token must have; `None`: not checked.
+    pub issuer: Option<String>,
+    /// The `aud` that a token must have; `None` (written `""`): not checked.
+    pub audience: Option<String>,
+    /// Where the key set of RS256 and ES256 is fetched.
+    pub jwks_url: Option<String>,
+    /// How far issuer's and host's clock may differ.
+    pub leeway: Duration,
+}
+
+/// The operators' listener. Its tokens have their own keys and audience.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Keys of admin tokens; none: there are no admin tokens.
+    pub hs256_secrets: Vec<Secret>,
+    /// The `aud` that an admin token must have.
+    pub audience: String,
+}
+
+impl AuthConfig {
+    pub(crate) fn read(r: &Reader<'_>) -> Self {
+        let secrets = signing_keys(r);
+        let jwks_url = jwks_url(r);
+        if matches!(&secrets, Some(keys) if keys.is_empty()) && !r.has("jwks_url") {
+            let hint = "set auth.hs256_secret = { env = \"NAME\" }, or auth.jwks_url".to_owned();
+            r.error(
+                Code::ConfigMissing,
+                "hs256_secret",
+                "is not set, so no token could be verified",
+                Some(hint),
+            );
+        }
+        Self {
+            hs256_secrets: secrets.unwrap_or_default().into_iter().map(|located| located.value).collect(),
+            issuer: not_empty(r.value("issuer")),
+            audience: not_empty(r.value("audience")),
+            jwks_url,
+            leeway: r.within("leeway", Duration::from_secs(60), Duration::ZERO..=Duration::from_secs(600)),
+        }
+    }
+}
+
+impl AdminConfig {
+    pub(crate) fn read(r: &Reader<'_>, auth: &AuthConfig) -> Self {
+        let secrets = signing_keys(r).unwrap_or_default();
+        for Located { value, origin } in &secrets {
+            if auth.hs256_secrets.contains(value) {
+                let hint = Some("give operators a key of their own".to_owned());
+                let reason = "holds a key of [auth]: whoever signs users' tokens could sign an operator's";
+                r.error_at(Code::ConfigDuplicate, "hs256_secrets", origin.clone(), reason, hint);
+            }
+        }
+        let audience = r.or("audience", DEFAULT_ADMIN_AUDIENCE.to_owned());
+        if audience.is_empty() {
+            let hint = Some("leave it out for the default".to_owned());
+            r.error(
+                Code::ConfigRange,
+                "audience",
+                "is empty; an admin token's audience is always checked",
+                hint,
+            );
+        }
+        Self {
+            // 9901: beside the public port, on this machine only.
+            listen: r.or("listen", (IpAddr::from(Ipv4Addr::LOCALHOST), 9901).into()),
+            hs256_secrets: secrets.into_iter().map(|located| located.value).collect(),
+            audience,
+        }
+    }
+}
+
+/// `hs256_secret` and `hs256_secrets`, of which the layers left one; an empty list switches HS256 off. `None` if
+/// what is written is wrong, which was reported then.
+fn signing_keys(r: &Reader<'_>) -> Option<Vec<Located<Secret>>> {
+    let one: Option<Located<Secret>> = r.value("hs256_secret");
+    let many: Option<Vec<Located<Secret>>> = r.value("hs256_secrets");
+    if (one.is_none() && r.has("hs256_secret")) || (many.is_none() && r.has("hs256_secrets")) {
+        return None;
+    }
+    for (key, secrets) in
+        [("hs256_secret", one.as_slice()), ("hs256_secrets", many.as_deref().unwrap_or_default())]
+    {
+        for Located { value, origin } in secrets {
+            let bytes = value.expose().len();
+            if bytes < HS256_SECRET_BYTES {
+                let reason =
+                    format!("has a secret of {bytes} bytes; HS256 needs at least {HS256_SECRET_BYTES}");
+                let hint = Some("make one with `openssl rand -base64 48`".to_owned());
+                r.error_at(Code::ConfigRange, key, origin.clone(), reason, hint);
+            }
+        }
+    }
+    Some(one.into_iter().chain(many.into_iter().flatten()).collect())
+}
+
+/// The key set decides who is believed, so it comes by HTTPS, except from this machine.
+fn jwks_url(r: &Reader<'_>) -> Option<String> {
+    let url: String = r.value("jwks_url")?;
+    let local = ["http://localhost", "http://127.0.0.1", "http://[::1]"];
+    let is_local = |prefix: &str| {
+        url.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+    };
+    let secure = url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
+    if !secure && !local.iter().any(|prefix| is_local(prefix)) {
+        let hint = Some("https://…; http only for localhost".to_owned());
+        r.error(Code::ConfigRange, "jwks_url", format!("is {url:?}, not an https address"), hint);
+    }
+    Some(url)
+}
+
+fn not_empty(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+const DEFAULT_ADMIN_AUDIENCE: &str = "agent-host-admin";

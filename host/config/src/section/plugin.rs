@@ -1,0 +1,345 @@
+//! `[plugins.<id>]`: one plugin, what it may do and how long it may take.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use agent_plugin_protocol::{Code, PluginId, PluginKind};
+
+use super::Roster;
+use crate::{
+    error::did_you_mean,
+    node::{Kind, Node},
+    reader::{Context, Reader},
+    secret::{Secret, SecretReference},
+    value::{ByteSize, Located, Style, Value, Word, Wrong},
+};
+
+/// One plugin, as the operator wants it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PluginConfig {
+    /// The toggle.
+    pub enabled: bool,
+    /// What it is for; the library must agree.
+    pub kind: PluginKind,
+    /// The library, resolved. It may not exist: then the plugin fails, not the configuration.
+    pub path: PathBuf,
+    /// Where it runs.
+    pub isolation: PluginIsolation,
+    /// The library's digest, in lower-case hex, if it is pinned.
+    pub sha256: Option<String>,
+    /// Services it needs beside those it declares.
+    pub requires: Vec<String>,
+    /// Tools that it may call.
+    pub tools: Vec<String>,
+    /// Threads of its runtime.
+    pub threads: u8,
+    /// Deadlines.
+    pub timeouts: PluginTimeouts,
+    /// Bounds.
+    pub limits: PluginLimits,
+    /// How often it is started again.
+    pub restart: RestartConfig,
+    /// Its own secrets by name; `None` is one whose variable or file is missing, for which the plugin fails.
+    pub secrets: BTreeMap<String, Option<Secret>>,
+    /// Peers (`host:port`) that it may reach through the host.
+    pub network: Vec<String>,
+    /// What it is handed: always an object.
+    pub config: serde_json::Value,
+    /// Agents that answer in its place when it is named and cannot.
+    pub substitutes: Vec<PluginId>,
+    /// What a message does to a thread whose run is not over.
+    pub double_texting: DoubleTexting,
+    /// What the end of the client's connection does to its run.
+    pub on_disconnect: OnDisconnect,
+}
+
+/// Where a plugin runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PluginIsolation {
+    /// In a worker process of its own.
+    Process,
+    /// In the host: trust, not isolation.
+    InProcess,
+}
+
+/// Deadlines of one plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PluginTimeouts {
+    /// Load, create and probe, each.
+    pub init: Duration,
+    /// One tool call.
+    pub tool: Duration,
+    /// Time without an event.
+    pub idle: Duration,
+    /// The whole run.
+    pub run: Duration,
+    /// Between cancel and kill.
+    pub grace: Duration,
+}
+
+/// Bounds of one plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PluginLimits {
+    /// Memory of its worker; `None`: none.
+    pub memory: Option<ByteSize>,
+    /// Runs at once.
+    pub concurrent_runs: u32,
+    /// The largest library file.
+    pub library: ByteSize,
+    /// Open files of its worker.
+    pub open_files: u64,
+}
+
+/// How often a plugin is started again before it is quarantined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartConfig {
+    /// So many times …
+    pub max: u32,
+    /// … in this time.
+    pub within: Duration,
+}
+
+/// What a message does to a thread whose run is not over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DoubleTexting {
+    /// It waits.
+    Enqueue,
+    /// It is refused with `run.busy`.
+    Reject,
+    /// It cancels the run.
+    Interrupt,
+}
+
+/// What the end of the client's connection does to its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDisconnect {
+    /// Nothing.
+    Continue,
+    /// It is cancelled.
+    Cancel,
+}
+
+impl PluginConfig {
+    /// Whether it chooses agents rather than answers.
+    pub fn is_supervisor(&self) -> bool {
+        match self.kind {
+            PluginKind::Supervisor => true,
+            PluginKind::Agent => false,
+        }
+    }
+}
+
+impl Word for PluginIsolation {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("process", Self::Process), ("in-process", Self::InProcess)];
+}
+
+impl Word for DoubleTexting {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("enqueue", Self::Enqueue), ("reject", Self::Reject), ("interrupt", Self::Interrupt)];
+}
+
+impl Word for OnDisconnect {
+    const WORDS: &'static [(&'static str, Self)] = &[("continue", Self::Continue), ("cancel", Self::Cancel)];
+}
+
+/// Reads `[plugins]`, whose keys are the operator's own ids.
+pub(crate) fn read_all(r: &Reader<'_>, roster: &Roster) -> BTreeMap<PluginId, PluginConfig> {
+    let mut plugins = BTreeMap::new();
+    for (name, entry) in r.entries() {
+        let id = PluginId::new(name);
+        if let Err(invalid) = &id {
+            let hint = Some(format!("for example [plugins.{}]", proposed_id(name)));
+            r.error_at(Code::ConfigRange, name, entry.key.clone(), format!("is wrong: {invalid}"), hint);
+        }
+        let Kind::Table(table) = &entry.node.kind else {
+            let reason = format!("should be a table, not {}", entry.node.found());
+            r.error_at(Code::ConfigType, name, entry.node.origin.clone(), reason, None);
+            continue;
+        };
+        let reader = Reader::new(r.cx, Some(table), entry.key.clone(), r.path_of(name));
+        let plugin = read_one(&reader, roster, Some(name));
+        if let Ok(id) = id {
+            plugins.insert(id, plugin);
+        }
+    }
+    plugins
+}
+
+/// Reads `[plugins.<id>]`.
+pub(crate) fn read_one(r: &Reader<'_>, roster: &Roster, id: Option<&str>) -> PluginConfig {
+    r.declare(r.path_of("config.**"), "whatever the plugin understands".to_owned(), Style::Free);
+    PluginConfig {
+        enabled: r.or("enabled", true),
+        kind: r.or("kind", PluginKind::Agent),
+        path: path(r, roster, id),
+        isolation: r.or("isolation", PluginIsolation::Process),
+        sha256: sha256(r),
+        requires: r.or("requires", Vec::new()),
+        tools: r.or("tools", Vec::new()),
+        threads: r.within("threads", 2, 1..=64),
+        timeouts: timeouts(&r.section("timeouts")),
+        limits: limits(&r.section("limits")),
+        restart: restart(&r.section("restart")),
+        secrets: secrets(&r.section("secrets")),
+        network: network(r),
+        config: r.value::<FreeTable>("config").unwrap_or_default().0,
+        substitutes: roster.agents(r, "substitutes"),
+        double_texting: r.or("double_texting", DoubleTexting::Enqueue),
+        on_disconnect: r.or("on_disconnect", OnDisconnect::Continue),
+    }
+}
+
+fn timeouts(r: &Reader<'_>) -> PluginTimeouts {
+    let range = || Duration::from_millis(10)..=Duration::from_secs(86_400);
+    PluginTimeouts {
+        init: r.within("init", Duration::from_secs(5), range()),
+        tool: r.within("tool", Duration::from_secs(60), range()),
+        idle: r.within("idle", Duration::from_secs(120), range()),
+        run: r.within("run", Duration::from_secs(600), range()),
+        grace: r.within("grace", Duration::from_secs(2), Duration::ZERO..=Duration::from_secs(60)),
+    }
+}
+
+fn limits(r: &Reader<'_>) -> PluginLimits {
+    PluginLimits {
+        memory: r.limit("memory", ByteSize::mib(512), ByteSize::mib(16)..=ByteSize::gib(1024)),
+        concurrent_runs: r.within("concurrent_runs", 64, 1..=100_000),
+        library: r.within("library", ByteSize::mib(256), ByteSize::kib(4)..=ByteSize::gib(4)),
+        open_files: r.within("open_files", 256, 16..=1_000_000),
+    }
+}
+
+fn restart(r: &Reader<'_>) -> RestartConfig {
+    RestartConfig {
+        max: r.within("max", 5, 0..=10_000),
+        within: r.within(
+            "within",
+            Duration::from_secs(60),
+            Duration::from_secs(1)..=Duration::from_secs(86_400),
+        ),
+    }
+}
+
+/// The library: a missing key is an error, a missing file is not.
+fn path(r: &Reader<'_>, roster: &Roster, id: Option<&str>) -> PathBuf {
+    let written: Option<String> = r.value("path");
+    match written {
+        Some(path) if !path.is_empty() => resolve(r.cx, &path),
+        Some(_) => {
+            r.error(Code::ConfigRange, "path", "is empty", Some("name the plugin's library".to_owned()));
+            PathBuf::new()
+        }
+        None if r.has("path") => PathBuf::new(),
+        None => {
+            // A profile or another file that misspells an id makes a plugin with hardly a key.
+            let id = id.unwrap_or_default();
+            let others = roster.ids.iter().map(String::as_str).filter(|other| *other != id);
+            let hint = did_you_mean(id, others).unwrap_or_else(|| "add path = \"lib….so\"".to_owned());
+            r.error(Code::ConfigMissing, "path", "is missing", Some(hint));
+            PathBuf::new()
+        }
+    }
+}
+
+/// A bare name is looked for in `<config>/plugins/`, then beside the host; what is nowhere is expected in the former.
+fn resolve(cx: &Context<'_>, written: &str) -> PathBuf {
+    let path = Path::new(written);
+    let bare =
+        path.components().count() == 1 && path.file_name().is_some_and(|name| name == path.as_os_str());
+    if !bare {
+        return cx.relative(path.to_owned());
+    }
+    let in_folder = cx.dir.as_ref().map(|dir| dir.join("plugins").join(path));
+    let beside = cx.beside.as_ref().map(|dir| dir.join(path));
+    let candidates = || [&in_folder, &beside].into_iter().flatten();
+    let found = candidates().find(|candidate| candidate.symlink_metadata().is_ok());
+    found.or_else(|| candidates().next()).cloned().unwrap_or_else(|| path.to_owned())
+}
+
+fn sha256(r: &Reader<'_>) -> Option<String> {
+    let digest: String = r.value("sha256")?;
+    if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let hint = Some("what `sha256sum` prints for the library".to_owned());
+        r.error(Code::ConfigRange, "sha256", "should be 64 hexadecimal digits", hint);
+    }
+    Some(digest.to_ascii_lowercase())
+}
+
+fn secrets(r: &Reader<'_>) -> BTreeMap<String, Option<Secret>> {
+    r.declare(r.path_of("*"), SecretReference::expects(), Style::Secret);
+    let mut secrets = BTreeMap::new();
+    for (name, entry) in r.entries() {
+        match SecretReference::parse(&entry.node, r.cx) {
+            Ok(reference) => {
+                secrets.insert(name.clone(), reference.secret);
+            }
+            Err(wrong) => {
+                let origin = wrong.origin.unwrap_or_else(|| entry.node.origin.clone());
+                r.error_at(wrong.code, name, origin, wrong.reason, wrong.hint);
+            }
+        }
+    }
+    secrets
+}
+
+fn network(r: &Reader<'_>) -> Vec<String> {
+    let written: Vec<Located<String>> = r.value("network").unwrap_or_default();
+    for Located { value, origin } in &written {
+        let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+        let peer = value.rsplit_once(':');
+        if !peer.is_some_and(|(host, number)| !host.is_empty() && !host.contains(['/', ' ']) && port(number))
+        {
+            let hint = Some("write \"host:port\", as in \"api.example.com:443\"".to_owned());
+            r.error_at(
+                Code::ConfigRange,
+                "network",
+                origin.clone(),
+                format!("holds {value:?}, no peer"),
+                hint,
+            );
+        }
+    }
+    written.into_iter().map(|located| located.value).collect()
+}
+
+/// What could have been meant by a name that is no id.
+fn proposed_id(name: &str) -> String {
+    let plain = name.to_ascii_lowercase().replace(['_', ' ', '.'], "-");
+    let plain: String =
+        plain.chars().filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-').collect();
+    let id = plain.trim_start_matches(|c: char| !c.is_ascii_lowercase());
+    if id.is_empty() { "my-agent".to_owned() } else { id.to_owned() }
+}
+
+/// A table of whatever the plugin understands.
+struct FreeTable(serde_json::Value);
+
+impl Default for FreeTable {
+    fn default() -> Self {
+        Self(serde_json::Value::Object(serde_json::Map::new()))
+    }
+}
+
+impl Value for FreeTable {
+    const STYLE: Style = Style::Free;
+
+    fn expects() -> String {
+        "a table that the plugin understands".to_owned()
+    }
+
+    fn parse(node: &Node, _: &Context<'_>) -> Result<Self, Wrong> {
+        match node.kind {
+            Kind::Table(_) => Ok(Self(node.to_json())),
+            Kind::Text(_)
+            | Kind::Integer(_)
+            | Kind::Float(_)
+            | Kind::Bool(_)
+            | Kind::Datetime(_)
+            | Kind::List(_) => Err(Wrong::kind("a table", node)),
+        }
+    }
+}
