@@ -16,6 +16,7 @@
 //! | `module` | drives the ABI: `dlopen`, header, layout check, typed calls; for every tier |
 //! | `host_api` | the table of functions that a plugin calls; for every tier |
 //! | `calls` | the open calls of an instance and what each may have outstanding; for every tier |
+//! | `probe` | the self-test of an instance; for every tier |
 //! | `process` | [`ProcessRuntime`]: the pipeline in a worker process, with its deadlines |
 //! | `spawn` | starts worker processes; kills and reaps them, whatever happens |
 //! | `sandbox` | what a worker may do: one value, applied by the worker before it loads anything |
@@ -39,6 +40,7 @@ mod host_api;
 mod instance;
 mod link;
 mod module;
+mod probe;
 mod process;
 mod sandbox;
 mod spawn;
