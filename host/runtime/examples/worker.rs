@@ -1,4 +1,4 @@
-//! A worker executable for the tests of this crate; and a host that starts one, for those in which a host dies.
+//! A worker executable for the tests of this crate: in the host it is the hidden `worker` command.
 
 use std::process::ExitCode;
 

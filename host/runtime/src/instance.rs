@@ -14,6 +14,7 @@ use agent_host_core::{
     failpoint::Action,
     outcome::{Exit, ExitReport},
     ports::instance::{InstanceCommand, KillReason},
+    sanitise,
 };
 use agent_host_telemetry::metric;
 use agent_plugin_protocol::{
@@ -30,7 +31,6 @@ use crate::{
     calls::OpenCalls,
     frames::{FromWorker, ToWorker},
     link::{Gone, Link},
-    text::sanitise,
     words::Rate,
 };
 
@@ -185,7 +185,7 @@ impl Instance {
                 self.calls.emitted(call, kind, payload).map_err(flood)?;
             }
             FromWorker::Request { call, request, method, payload } => {
-                self.calls.requested(call, request, sanitise(&method, 64), payload).map_err(flood)?;
+                self.calls.requested(call, request, sanitise::line(&method, 64), payload).map_err(flood)?;
             }
             FromWorker::Complete { call, payload } => self.calls.completed(call, payload),
             FromWorker::Rejected { call, status } => match InvokeStatus::from_raw(status) {
@@ -240,9 +240,9 @@ pub(crate) fn log_line(plugin: &PluginId, generation: Generation, rate: &mut Rat
         metrics::counter!(metric::EVENTS_DROPPED, "reason" => "log_malformed").increment(1);
         return;
     };
-    let message = sanitise(&line.message, 2000);
-    let origin = sanitise(&line.target, 128);
-    let fields = sanitise(&serde_json::Value::Object(line.fields).to_string(), 2000);
+    let message = sanitise::line(&line.message, 2000);
+    let origin = sanitise::line(&line.target, 128);
+    let fields = sanitise::line(&serde_json::Value::Object(line.fields).to_string(), 2000);
     let run = line.run_id.map(|run| run.to_string()).unwrap_or_default();
     macro_rules! say {
         ($level:ident) => {

@@ -16,13 +16,14 @@
 //! | `module` | drives the ABI: `dlopen`, header, layout check, typed calls; for every tier |
 //! | `host_api` | the table of functions that a plugin calls; for every tier |
 //! | `calls` | the open calls of an instance and what each may have outstanding; for every tier |
+//! | `probe` | the self-test of an instance; for every tier |
 //! | `process` | [`ProcessRuntime`]: the pipeline in a worker process, with its deadlines |
 //! | `spawn` | starts worker processes; kills and reaps them, whatever happens |
 //! | `sandbox` | what a worker may do: one value, applied by the worker before it loads anything |
 //! | `frames`, `hello` | the wire between host and worker, and its first words |
 //! | `link` | the host's end of one worker: process, socket, printed words |
 //! | `instance` | the task that owns a worker while it serves, and sees to its end |
-//! | `words`, `text` | what a plugin prints and logs, made harmless and bounded |
+//! | `words` | what a plugin prints and logs, made harmless and bounded |
 //! | `worker`, `worker/outbox`, `worker/voice` | the worker's own side |
 //!
 //! The life of a worker: spawned by one thread that lives as long as the host (the parent-death signal fires when
@@ -39,11 +40,11 @@ mod host_api;
 mod instance;
 mod link;
 mod module;
+mod probe;
 mod process;
 mod sandbox;
 mod spawn;
 mod stage;
-mod text;
 mod verify;
 mod words;
 pub mod worker;

@@ -15,11 +15,12 @@ use abi_stable::{
     library::{AbiHeaderRef, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL},
     std_types::{RString, RVec},
 };
+use agent_host_core::sanitise;
 use agent_plugin_api::abi::v1::{HostApiRef, PluginModuleRef};
 use agent_plugin_protocol::Code;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
-use crate::{hello::LoadFailed, text::sanitise};
+use crate::hello::LoadFailed;
 
 /// The functions of a library that was loaded and whose layout is the one this host knows.
 #[derive(Clone, Copy)]
@@ -123,7 +124,7 @@ impl Instance {
 }
 
 fn failed(code: Code, reason: String) -> LoadFailed {
-    LoadFailed { code, reason: sanitise(&reason, 600) }
+    LoadFailed { code, reason: sanitise::line(&reason, 600) }
 }
 
 /// The error with its sources: libloading's own text leaves out what `dlerror` said.

@@ -17,14 +17,15 @@ use agent_host_core::{
     ports::{
         BoxFuture,
         instance::{
-            CALL_OUTPUTS, CallOutput, Fault, InstanceCommand, InstanceHandle, Invocation, Isolation,
-            KillReason, PluginRuntime, PluginSpec, Stage, Started,
+            Fault, InstanceCommand, InstanceHandle, Isolation, KillReason, PluginRuntime, PluginSpec, Stage,
+            Started,
         },
     },
+    sanitise,
 };
 use agent_plugin_protocol::{
-    CallId, Code, Generation,
-    call::{Completion, CreateError, CreateErrorKind, CreateParams, HEARTBEAT, method},
+    Code, Generation,
+    call::{CreateError, CreateErrorKind, CreateParams, HEARTBEAT},
 };
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -39,10 +40,10 @@ use crate::{
     hello::{HostHello, LoadFailed, WorkerHello},
     instance::{Instance, log_line},
     link::{Gone, Link, describe},
+    probe::probe,
     sandbox::{Sandbox, SandboxReport},
     spawn::{WorkerCommand, spawn},
     stage::StagedLibrary,
-    text::sanitise,
     verify::verify,
     words::Rate,
 };
@@ -197,7 +198,7 @@ impl Start {
                 let told = parse::<LoadFailed>(&body);
                 let (code, reason) =
                     told.map_or((Code::PluginLoadFailed, String::new()), |told| (told.code, told.reason));
-                Err(ending(failing(code, &sanitise(&reason, 600))))
+                Err(ending(failing(code, &sanitise::line(&reason, 600))))
             }
             Ok(_) => Err(ending(self.handshake("it did not say whether the library is loaded"))),
             Err(Silence::TimedOut) => Err(ending(failing(
@@ -227,7 +228,7 @@ impl Start {
                     CreateErrorKind::Panicked => Code::PluginInitPanicked,
                     CreateErrorKind::Config => Code::PluginConfigInvalid,
                 };
-                Err(ending(failing(code, &sanitise(&message, 600))))
+                Err(ending(failing(code, &sanitise::line(&message, 600))))
             }
             Ok(_) => {
                 Err(ending(failing(Code::PluginHandshakeFailed, "the worker did not say how create ended")))
@@ -248,8 +249,10 @@ impl Start {
         match needed.find(|service| !available.contains(service)) {
             None => Ok(()),
             Some(service) => {
-                let reason =
-                    format!("it requires the service {:?}, which is not available", sanitise(service, 64));
+                let reason = format!(
+                    "it requires the service {:?}, which is not available",
+                    sanitise::line(service, 64)
+                );
                 Err(Fault::new(Stage::Dependencies, Code::PluginDependencyMissing, reason))
             }
         }
@@ -377,35 +380,6 @@ fn own_folder(path: &Path) -> Option<PathBuf> {
         Err(error) => {
             tracing::warn!(folder = %path.display(), %error, "the plugin's own folder could not be made");
             None
-        }
-    }
-}
-
-/// A self-test round trip. Cancel safe.
-async fn probe(handle: &InstanceHandle, deadline: Duration) -> Result<(), String> {
-    let (outputs, mut inbox) = mpsc::channel(CALL_OUTPUTS);
-    let call = CallId(getrandom::u64().map_err(|error| format!("no randomness: {error}"))?);
-    let payload = Bytes::from_static(b"{}");
-    let invocation = Invocation { call, method: method::PROBE, payload, deadline, outputs };
-    let gone = || "the worker is gone".to_owned();
-    handle.commands.send(InstanceCommand::Invoke(invocation)).await.map_err(|_| gone())?;
-    loop {
-        match inbox.recv().await.ok_or_else(gone)?.1 {
-            // A self-test has no listener for events, and no services.
-            CallOutput::Emitted { .. } | CallOutput::Request { .. } => {}
-            CallOutput::Rejected(status) => return Err(format!("the self-test was not taken: {status:?}")),
-            CallOutput::Lost(report) => return Err(format!("the worker died: {}", describe(&report))),
-            CallOutput::Completed(body) => {
-                return match parse::<Completion>(&body) {
-                    Some(Completion::Ok { .. }) => Ok(()),
-                    Some(Completion::Error { message, .. }) => Err(sanitise(&message, 600)),
-                    Some(Completion::Panicked { message }) => {
-                        Err(format!("panicked: {}", sanitise(&message, 600)))
-                    }
-                    Some(Completion::Cancelled) => Err("the self-test was cancelled".to_owned()),
-                    None => Err("the answer to the self-test is unreadable".to_owned()),
-                };
-            }
         }
     }
 }

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use agent_host_core::sanitise;
 use agent_plugin_protocol::{Generation, PluginId};
 use tokio::{
     io::AsyncReadExt,
@@ -17,8 +18,6 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
-
-use crate::text::sanitise;
 
 /// Lines kept for the report.
 const TAIL: usize = 20;
@@ -111,7 +110,7 @@ impl Lines {
             let ends = piece.ends_with(b"\n");
             let room = (4 * LINE).saturating_sub(self.begun.len());
             let piece = piece.strip_suffix(b"\n").unwrap_or(piece);
-            // What is above the bound is cut by `sanitise`, which marks it.
+            // What is above the bound is cut by `sanitise::line`, which marks it.
             self.begun.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
             if ends {
                 lines.extend(self.rest());
@@ -122,7 +121,7 @@ impl Lines {
 
     fn rest(&mut self) -> Option<String> {
         let line = std::mem::take(&mut self.begun);
-        (!line.is_empty()).then(|| sanitise(&String::from_utf8_lossy(&line), LINE))
+        (!line.is_empty()).then(|| sanitise::line(&String::from_utf8_lossy(&line), LINE))
     }
 }
 
@@ -164,7 +163,7 @@ mod tests {
     fn lines_are_cut_at_newlines_wherever_the_chunks_end() {
         let mut lines = Lines::default();
         assert!(lines.push(b"one").is_empty());
-        assert_eq!(lines.push(b" line\n\nan\x1bother\nrest"), ["one line", "an\\u{1b}other"]);
+        assert_eq!(lines.push(b" line\n\nan\x1b[31mother\nrest"), ["one line", "another"]);
         assert_eq!(lines.rest().as_deref(), Some("rest"));
     }
 
@@ -174,7 +173,7 @@ mod tests {
         for _ in 0..100 {
             assert!(lines.push(&[b'x'; 1000]).is_empty());
         }
-        assert_eq!(lines.rest().unwrap().chars().count(), LINE + 1);
+        assert_eq!(lines.rest().unwrap().chars().count(), LINE);
     }
 
     #[test]

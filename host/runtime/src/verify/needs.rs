@@ -80,8 +80,10 @@ pub(super) fn check(elf: &Elf<'_>, platform: &Platform) -> Result<(), Refusal> {
     match needed_libraries(elf).into_iter().find(|library| platform.surely_lacks(library)) {
         None => Ok(()),
         Some(library) => {
-            let reason =
-                format!("it needs {}", crate::text::sanitise(&String::from_utf8_lossy(library), 128));
+            let reason = format!(
+                "it needs {}",
+                agent_host_core::sanitise::line(&String::from_utf8_lossy(library), 128)
+            );
             Err(Refusal::new(Code::PluginMissingLibrary, reason))
         }
     }

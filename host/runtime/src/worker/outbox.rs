@@ -58,6 +58,23 @@ impl Outbox {
 
     /// Appends a frame, to go out within a millisecond. Waits while the buffer is full.
     pub(crate) fn push(&self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.append(encode);
+        if state.asleep {
+            state.asleep = false;
+            self.work.notify_one();
+        }
+    }
+
+    /// Appends a frame and writes all that has gathered.
+    pub(crate) fn push_now(&self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let state = self.append(encode);
+        // A thread that is writing takes it along.
+        if !state.writing {
+            drop(self.write(state));
+        }
+    }
+
+    fn append(&self, encode: impl FnOnce(&mut Vec<u8>)) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         while state.waiting.len() >= BOUND {
             if !state.writing {
@@ -67,16 +84,7 @@ impl Outbox {
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         encode(&mut state.waiting);
-        if state.asleep {
-            state.asleep = false;
-            self.work.notify_one();
-        }
-    }
-
-    /// Appends a frame and writes all that has gathered.
-    pub(crate) fn push_now(&self, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.push(encode);
-        self.flush();
+        state
     }
 
     /// Writes all that has gathered, unless another thread is just doing that.

@@ -106,7 +106,8 @@ impl HostCallbacks for Voice {
 
     fn heartbeat(&self) {
         let outputs = self.dropped.swap(0, Ordering::Relaxed);
-        self.outbox.push(|out| {
+        // At once: so an idle worker wakes no further thread for it.
+        self.outbox.push_now(|out| {
             FromWorker::Heartbeat.encode(out);
             if outputs > 0 {
                 FromWorker::Dropped { outputs }.encode(out);

@@ -10,8 +10,9 @@ use crate::support::{misbehaving, say, start};
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn round_trip_and_events() {
+    let spec = misbehaving(json!({}));
     let begun = Instant::now();
-    let started = start(misbehaving(json!({}))).await.unwrap();
+    let started = start(spec).await.unwrap();
     println!("start: {:?}", begun.elapsed());
     let mut trips = Vec::new();
     for _ in 0..20_000 {

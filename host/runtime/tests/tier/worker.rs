@@ -228,6 +228,16 @@ async fn a_program_that_is_no_worker_is_a_failed_handshake() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn this_program_is_the_one_that_runs() {
+    // The test program lists its tests instead of becoming a worker: a failed handshake, with its words.
+    let runtime =
+        ProcessRuntime::new(agent_host_runtime::WorkerCommand::this_program("--list"), Tuning::default());
+    let fault = start_with(&runtime, spec(library("echo"))).await.unwrap_err();
+    assert_eq!(fault.code, Code::PluginHandshakeFailed);
+    assert!(fault.reason.contains(" tests,"), "{}", fault.reason);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ten_starts_at_once_do_not_wait_for_a_stuck_one() {
     let stuck = tokio::spawn(start(misbehaving(json!({"create": "sleep"}))));
     let starts = (0..10).map(|_| tokio::spawn(start(spec(library("echo")))));
