@@ -5,12 +5,7 @@
 
 use std::{fmt::Write as _, time::SystemTime};
 
-use agent_host_core::{
-    failpoint,
-    failpoint::Action,
-    routing::FallbackReason,
-    timestamp,
-};
+use agent_host_core::{failpoint, failpoint::Action, routing::FallbackReason, timestamp};
 use agent_plugin_protocol::event::{Responder, Thinking, emit_kind};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -53,7 +48,11 @@ pub(crate) fn responder() -> Responder {
 /// Only where a test injects it.
 pub(crate) fn answer(status: &Status, reason: &FallbackReason) -> Result<FallbackAnswer, FallbackError> {
     self_test()?;
-    let thinking = Thinking { text: "No agent can answer; looking at what is missing.".into(), step: Some(1), progress: None };
+    let thinking = Thinking {
+        text: "No agent can answer; looking at what is missing.".into(),
+        step: Some(1),
+        progress: None,
+    };
     let thinking = serde_json::to_vec(&thinking).map_err(|_| FallbackError)?;
     Ok(FallbackAnswer {
         thinking: (emit_kind::THINKING, thinking.into()),
@@ -75,7 +74,11 @@ pub(crate) fn self_test() -> Result<(), FallbackError> {
 
 fn diagnostics(status: &Status, reason: &FallbackReason) -> Value {
     let since = |name: &str| {
-        status.plugins.iter().find(|plugin| plugin.id.as_str() == name).map(|plugin| timestamp::rfc3339(plugin.since))
+        status
+            .plugins
+            .iter()
+            .find(|plugin| plugin.id.as_str() == name)
+            .map(|plugin| timestamp::rfc3339(plugin.since))
     };
     let missing: Vec<Value> = status
         .missing
@@ -100,9 +103,14 @@ fn diagnostics(status: &Status, reason: &FallbackReason) -> Value {
 }
 
 fn text(status: &Status, reason: &FallbackReason) -> String {
-    let mut text = format!("No agent worked on this message: {reason}. This is the host's built-in fallback.");
+    let mut text =
+        format!("No agent worked on this message: {reason}. This is the host's built-in fallback.");
     for missing in status.missing.iter().take(SHOWN) {
-        let since = status.plugins.iter().find(|plugin| plugin.id.as_str() == missing.name).map(|plugin| plugin.since);
+        let since = status
+            .plugins
+            .iter()
+            .find(|plugin| plugin.id.as_str() == missing.name)
+            .map(|plugin| plugin.since);
         sentence(&mut text, missing.kind, &missing.name, &missing.reason, since);
     }
     if status.missing.len() > SHOWN {

@@ -34,3 +34,6 @@ pub mod view;
 pub use engine::Engine;
 pub use session::{Incoming, Outgoing, Session};
 pub use settings::{Parts, Settings};
+
+#[cfg(test)]
+mod tests;

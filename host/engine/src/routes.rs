@@ -32,7 +32,10 @@ impl Routes {
         let described = healthy.filter_map(|entry| {
             let target = Target { plugin: entry.id.clone(), generation: entry.generation };
             let instance = self.instances.get(&target)?;
-            Some(RosterEntry { name: entry.id.clone(), description: instance.handle.descriptor.description.clone() })
+            Some(RosterEntry {
+                name: entry.id.clone(),
+                description: instance.handle.descriptor.description.clone(),
+            })
         });
         described.collect()
     }

@@ -52,7 +52,8 @@ pub(crate) struct Queued {
     /// The question it answers.
     pub(crate) answers: Option<InputAnswer>,
     pub(crate) accepted: Instant,
-    pub(crate) ticket: RunTicket,
+    /// Keeps the run in the directory until it is over.
+    pub(crate) _ticket: RunTicket,
 }
 
 /// What can happen to a run, beside being cancelled or interrupted.
@@ -207,7 +208,9 @@ impl Run {
     /// When the phase's next clock runs out.
     fn deadline(&self) -> Instant {
         match &self.phase {
-            Phase::Waiting { until } | Phase::Choosing { until, .. } | Phase::Stopping { until, .. } => *until,
+            Phase::Waiting { until } | Phase::Choosing { until, .. } | Phase::Stopping { until, .. } => {
+                *until
+            }
             // While the host works for the plugin, the plugin is not idle.
             Phase::Calling { ends, idle, .. } if self.jobs.is_empty() => *ends.min(idle),
             Phase::Calling { ends, .. } => *ends,
@@ -242,14 +245,18 @@ impl Run {
 
     fn call(&self) -> Option<&Call> {
         match &self.phase {
-            Phase::Choosing { call, .. } | Phase::Calling { call, .. } | Phase::Stopping { call, .. } => Some(call),
+            Phase::Choosing { call, .. } | Phase::Calling { call, .. } | Phase::Stopping { call, .. } => {
+                Some(call)
+            }
             Phase::Waiting { .. } | Phase::Over => None,
         }
     }
 
     fn call_mut(&mut self) -> Option<&mut Call> {
         match &mut self.phase {
-            Phase::Choosing { call, .. } | Phase::Calling { call, .. } | Phase::Stopping { call, .. } => Some(call),
+            Phase::Choosing { call, .. } | Phase::Calling { call, .. } | Phase::Stopping { call, .. } => {
+                Some(call)
+            }
             Phase::Waiting { .. } | Phase::Over => None,
         }
     }

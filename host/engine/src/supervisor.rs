@@ -151,7 +151,9 @@ impl Supervisor {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::CallEnded { target, result } => self.registry.call_ended(&target, result, Instant::now()),
+            Command::CallEnded { target, result } => {
+                self.registry.call_ended(&target, result, Instant::now())
+            }
             Command::Store { works } => self.store(works),
             Command::FallbackFailed => self.fallback(false),
             Command::Drain => self.registry.draining = true,
@@ -184,7 +186,9 @@ impl Supervisor {
                         Code::PluginLoadTimeout,
                         format!("no verdict within {} s", within.as_secs()),
                     )),
-                    Err(_) => Err(Fault::new(Stage::Load, Code::PluginLoadFailed, "the host's loader panicked")),
+                    Err(_) => {
+                        Err(Fault::new(Stage::Load, Code::PluginLoadFailed, "the host's loader panicked"))
+                    }
                 };
                 Event::StartFinished { slot, generation, result: Box::new(result), took: begun.elapsed() }
             }
@@ -192,7 +196,13 @@ impl Supervisor {
         );
     }
 
-    fn started(&mut self, slot: usize, generation: Generation, result: Result<Started, Fault>, took: Duration) {
+    fn started(
+        &mut self,
+        slot: usize,
+        generation: Generation,
+        result: Result<Started, Fault>,
+        took: Duration,
+    ) {
         let now = Instant::now();
         match result {
             Ok(started) => {
@@ -256,7 +266,8 @@ impl Supervisor {
     fn probe(&mut self, slot: usize, generation: Generation) {
         let Some(instance) = self.registry.instance(slot, generation) else { return };
         self.pending.push(
-            async move { Event::ProbeFinished { slot, generation, result: probe::probe(&instance).await } }.boxed(),
+            async move { Event::ProbeFinished { slot, generation, result: probe::probe(&instance).await } }
+                .boxed(),
         );
     }
 

@@ -10,10 +10,7 @@ mod submit;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use agent_host_core::ports::instance::{CALL_OUTPUTS, CallOutput};
-use agent_plugin_protocol::{
-    CallId, Code, Epoch, MessageId, RunId, Seq,
-    call::InputAnswer,
-};
+use agent_plugin_protocol::{CallId, Code, Epoch, MessageId, RunId, Seq, call::InputAnswer};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
@@ -91,7 +88,11 @@ pub(crate) async fn send(shared: &Arc<Shared>, key: ThreadKey, command: Command)
     let mut command = command;
     loop {
         let task = shared.directory.thread(&key, |commands| {
-            task::spawn(&shared.tasks, "thread", Thread::new(Arc::clone(shared), key.clone()).serve(commands));
+            task::spawn(
+                &shared.tasks,
+                "thread",
+                Thread::new(Arc::clone(shared), key.clone()).serve(commands),
+            );
         });
         match task.send(command).await {
             Ok(()) => return,
@@ -127,6 +128,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Outputs taken into one append at most, so that a flood of one plugin still lets commands in between.
 const BATCH: usize = 512;
 
+/// Where the calls of the thread's runs bring what they say.
+type Outputs = (mpsc::Sender<(CallId, CallOutput)>, mpsc::Receiver<(CallId, CallOutput)>);
+
 struct Thread {
     shared: Arc<Shared>,
     key: ThreadKey,
@@ -135,7 +139,7 @@ struct Thread {
     run: Option<Run>,
     /// One of the user's runs at once, held while there is a run.
     permit: Option<BusyPermit>,
-    outputs: (mpsc::Sender<(CallId, CallOutput)>, mpsc::Receiver<(CallId, CallOutput)>),
+    outputs: Outputs,
     idle_at: Instant,
 }
 
@@ -272,7 +276,8 @@ impl Thread {
         }
         let Some(at) = self.queue.iter().position(|queued| queued.run == *id) else { return };
         if let Some(queued) = self.queue.remove(at) {
-            let mut run = Run::new(Arc::clone(&self.shared), self.key.clone(), queued, self.outputs.0.clone());
+            let mut run =
+                Run::new(Arc::clone(&self.shared), self.key.clone(), queued, self.outputs.0.clone());
             run.cancel().await;
             self.log.append(run.take_events()).await;
         }
@@ -284,7 +289,8 @@ impl Thread {
             self.write_run().await;
         }
         for queued in std::mem::take(&mut self.queue) {
-            let mut run = Run::new(Arc::clone(&self.shared), self.key.clone(), queued, self.outputs.0.clone());
+            let mut run =
+                Run::new(Arc::clone(&self.shared), self.key.clone(), queued, self.outputs.0.clone());
             run.interrupt().await;
             self.log.append(run.take_events()).await;
         }

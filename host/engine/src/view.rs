@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use agent_host_core::{level::ServiceLevel, ports::instance::{Fault, Isolation}};
+use agent_host_core::{
+    level::ServiceLevel,
+    ports::instance::{Fault, Isolation},
+};
 use agent_plugin_protocol::{Generation, PluginId, PluginKind};
 use serde::Serialize;
 

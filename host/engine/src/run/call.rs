@@ -73,7 +73,9 @@ impl Run {
         }
         match output {
             CallOutput::Emitted { kind, payload } => self.emitted(kind, payload).await,
-            CallOutput::Request { request, method, payload } => self.request(request, &method, &payload).await,
+            CallOutput::Request { request, method, payload } => {
+                self.request(request, &method, &payload).await
+            }
             CallOutput::Completed(bytes) => self.last_word(LastWord::Completed(bytes)).await,
             CallOutput::Rejected(status) => self.last_word(LastWord::Ended(rejected(status))).await,
             CallOutput::Lost(report) => {
@@ -222,7 +224,9 @@ fn judge(bytes: &[u8]) -> Outcome {
             Ok(reply) => Outcome::Ok(reply),
             Err(_) => Outcome::Violation("its answer is not a reply".to_owned()),
         },
-        Ok(Completion::Error { code, message, retryable }) => Outcome::PluginError { code, message, retryable },
+        Ok(Completion::Error { code, message, retryable }) => {
+            Outcome::PluginError { code, message, retryable }
+        }
         Ok(Completion::Panicked { message }) => Outcome::Panicked { message },
         Ok(Completion::Cancelled) => Outcome::Violation("it stopped without being asked to".to_owned()),
         Err(_) => Outcome::Violation("its last word is not one".to_owned()),

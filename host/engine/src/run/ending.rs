@@ -2,16 +2,9 @@
 
 use std::time::Duration;
 
-use agent_host_core::{
-    outcome::Outcome,
-    routing::FallbackReason,
-    run_machine::RunInput,
-};
+use agent_host_core::{outcome::Outcome, routing::FallbackReason, run_machine::RunInput};
 use agent_host_telemetry::happening::{FallbackFailed, RunCompleted};
-use agent_plugin_protocol::{
-    Code, ToolCallId,
-    call::Reply,
-};
+use agent_plugin_protocol::{Code, ToolCallId, call::Reply};
 use serde_json::json;
 
 use super::{Phase, Run, Stop, status_word};
@@ -97,7 +90,9 @@ impl Run {
                 self.shared.fallback_failed();
                 let problem = Problem::new(Code::HostInternal).about(&self.queued.message.id);
                 self.problems.push(Problem {
-                    message: "no agent could answer, and the built-in fallback failed too; the connection stays".to_owned(),
+                    message:
+                        "no agent could answer, and the built-in fallback failed too; the connection stays"
+                            .to_owned(),
                     ..problem.retry_after(Duration::from_secs(5))
                 });
                 self.finish(&Outcome::Refused(Code::HostInternal));
@@ -116,7 +111,11 @@ impl Run {
             tool: fallback::TOOL.to_owned(),
             arguments: json!({}),
         });
-        self.push(RunInput::ToolFinished { tool_call_id, result: Ok(answer.diagnostics), duration: Duration::ZERO });
+        self.push(RunInput::ToolFinished {
+            tool_call_id,
+            result: Ok(answer.diagnostics),
+            duration: Duration::ZERO,
+        });
         self.finish(&Outcome::Ok(Reply { text: Some(answer.text), ask: None, usage: None }));
     }
 }

@@ -50,7 +50,9 @@ struct ToolDone {
 impl Run {
     pub(super) async fn request(&mut self, request: u64, method: &str, payload: &[u8]) {
         if !matches!(self.phase, Phase::Calling { .. }) {
-            return self.respond(request, &refused("unimplemented", "not while choosing or stopping", false)).await;
+            return self
+                .respond(request, &refused("unimplemented", "not while choosing or stopping", false))
+                .await;
         }
         if self.jobs.len() >= AT_ONCE {
             let answer = refused(Code::PluginOverloaded.as_str(), "too many requests at once", true);
@@ -67,13 +69,15 @@ impl Run {
                 Err(_) => malformed(),
             },
             request::THREAD_STATE_GET => return self.state(request),
-            request::THREAD_STATE_SET => match serde_json::from_slice::<&serde_json::value::RawValue>(payload) {
-                Ok(state) if state.get().len() <= STATE_BYTES => {
-                    return self.set_state(request, Bytes::copy_from_slice(state.get().as_bytes()));
+            request::THREAD_STATE_SET => {
+                match serde_json::from_slice::<&serde_json::value::RawValue>(payload) {
+                    Ok(state) if state.get().len() <= STATE_BYTES => {
+                        return self.set_state(request, Bytes::copy_from_slice(state.get().as_bytes()));
+                    }
+                    Ok(_) => refused(Code::QuotaStorage.as_str(), "the state is above 1 MiB", false),
+                    Err(_) => malformed(),
                 }
-                Ok(_) => refused(Code::QuotaStorage.as_str(), "the state is above 1 MiB", false),
-                Err(_) => malformed(),
-            },
+            }
             request::LLM_COMPLETE => of_code(Code::LlmUnavailable),
             // `delegate`, and whatever a newer SDK may ask.
             _ => refused("unimplemented", "this host does not offer it", false),
@@ -86,7 +90,11 @@ impl Run {
             *idle = Instant::now() + call.instance.spec.timeouts.idle;
         }
         if let Some(tool) = done.tool {
-            self.push(RunInput::ToolFinished { tool_call_id: tool.id, result: tool.result, duration: tool.duration });
+            self.push(RunInput::ToolFinished {
+                tool_call_id: tool.id,
+                result: tool.result,
+                duration: tool.duration,
+            });
         }
         self.respond(done.request, &done.answer).await;
     }
@@ -172,7 +180,9 @@ impl Run {
                 let answer = match shared.parts.store.state(&thread, plugin.as_str()).await {
                     // It was checked when it was stored.
                     Ok(state) => Answer::Ok {
-                        value: state.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(Value::Null),
+                        value: state
+                            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+                            .unwrap_or(Value::Null),
                     },
                     Err(error) => of_code(error.code),
                 };
@@ -235,7 +245,11 @@ fn turn(entry: &LogEntry) -> Option<HistoryEntry> {
             let answered: Answered = serde_json::from_slice(&entry.event.payload).ok()?;
             let agent = Some(entry.event.agent.to_string());
             // A run that ended without a word is no turn.
-            (!answered.text.is_empty()).then(|| HistoryEntry { role: "agent".to_owned(), agent, text: answered.text })
+            (!answered.text.is_empty()).then(|| HistoryEntry {
+                role: "agent".to_owned(),
+                agent,
+                text: answered.text,
+            })
         }
         EventKind::AgentStarted
         | EventKind::AgentThinking

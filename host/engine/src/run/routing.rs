@@ -5,8 +5,8 @@ use agent_host_core::{
     outcome::Outcome,
     ports::instance::InstanceCommand,
     routing::{
-        Choice, FailedTry, FallbackReason, NextMove, RouteRequest, Target, after_failure, choose, choose_in_order,
-        level_of_run,
+        Choice, FailedTry, FallbackReason, NextMove, RouteRequest, Target, after_failure, choose,
+        choose_in_order, level_of_run,
     },
     run_machine::RunInput,
 };
@@ -164,7 +164,9 @@ impl Run {
     pub(super) fn chosen(&mut self, supervisor: Target, bytes: &[u8]) -> Move {
         let choice = match serde_json::from_slice(bytes) {
             Ok(Completion::Ok { value }) => serde_json::from_value::<RouteChoice>(value).ok(),
-            Ok(Completion::Error { .. } | Completion::Panicked { .. } | Completion::Cancelled) | Err(_) => None,
+            Ok(Completion::Error { .. } | Completion::Panicked { .. } | Completion::Cancelled) | Err(_) => {
+                None
+            }
         };
         let result = if choice.is_some() { CallResult::Success } else { CallResult::Failure };
         self.shared.call_ended(supervisor.clone(), result);
@@ -227,7 +229,12 @@ impl Run {
     pub(super) fn take_over(&mut self, responder: Responder, message: String) {
         match self.left.take() {
             Some(left) => {
-                self.push(RunInput::Degraded { from: left.from, to: responder, code: left.code, reason: left.reason });
+                self.push(RunInput::Degraded {
+                    from: left.from,
+                    to: responder,
+                    code: left.code,
+                    reason: left.reason,
+                });
             }
             None => {
                 let level = level_of_run(responder.built_in, self.level());
@@ -275,7 +282,9 @@ fn reason_of(outcome: &Outcome) -> String {
         Outcome::PluginError { code, message, .. } => {
             agent_host_core::sanitise::line(&format!("{code}: {message}"), 300)
         }
-        Outcome::Panicked { message } | Outcome::Violation(message) => agent_host_core::sanitise::line(message, 300),
+        Outcome::Panicked { message } | Outcome::Violation(message) => {
+            agent_host_core::sanitise::line(message, 300)
+        }
         Outcome::Lost(report) => format!("{:?}", report.exit),
         Outcome::TimedOut(clock) => format!("the {clock:?} clock ran out"),
         Outcome::Ok(_) | Outcome::Refused(_) | Outcome::Cancelled | Outcome::Interrupted => String::new(),

@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use agent_host_core::{
-    identity::Principal,
-    ports::store::LogEntry,
-};
+use agent_host_core::{identity::Principal, ports::store::LogEntry};
 use agent_plugin_protocol::{Code, Seq, ThreadId};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::watch;
@@ -65,6 +62,9 @@ impl Session {
         let mut leaving = shared.leaving.subscribe();
         // A session that is opened while the host is leaving is told so at once.
         leaving.mark_changed();
+        // What was settled before is older than what the welcome tells.
+        let mut settled = shared.settled.clone();
+        settled.mark_unchanged();
         Self {
             principal,
             me: Subscriber { session, outbox: sender },
@@ -72,7 +72,7 @@ impl Session {
             positions: Positions::default(),
             replay: VecDeque::new(),
             reading: None,
-            settled: shared.settled.clone(),
+            settled,
             told: shared.status(),
             leaving,
             published: true,
@@ -224,10 +224,12 @@ impl Session {
                 self.replay.retain(|entry| entry.thread != subscribed.thread);
                 self.positions.follow(subscribed.thread.clone(), before, subscribed.to, false);
             }
-            Outgoing::Event(delivery) => match self.positions.take(&delivery.entry.thread, delivery.entry.seq) {
-                Take::HandOut => {}
-                Take::Skip | Take::Hole => return None,
-            },
+            Outgoing::Event(delivery) => {
+                match self.positions.take(&delivery.entry.thread, delivery.entry.seq) {
+                    Take::HandOut => {}
+                    Take::Skip | Take::Hole => return None,
+                }
+            }
             Outgoing::Status { .. } | Outgoing::Problem(_) | Outgoing::GoingAway { .. } => {}
         }
         Some(frame)

@@ -19,12 +19,14 @@ const WITHIN: Duration = Duration::from_secs(5);
 pub(super) async fn probe(instance: &Instance) -> Result<(), String> {
     let call = random::call_id();
     let (outputs, answers) = mpsc::channel(CALL_OUTPUTS);
-    let invocation =
-        Invocation { call, method: method::PROBE, payload: Bytes::from_static(b"{}"), deadline: WITHIN, outputs };
-    instance
-        .order(InstanceCommand::Invoke(invocation))
-        .await
-        .map_err(|_| "it takes no orders".to_owned())?;
+    let invocation = Invocation {
+        call,
+        method: method::PROBE,
+        payload: Bytes::from_static(b"{}"),
+        deadline: WITHIN,
+        outputs,
+    };
+    instance.order(InstanceCommand::Invoke(invocation)).await.map_err(|_| "it takes no orders".to_owned())?;
     match tokio::time::timeout(WITHIN, last_word(answers)).await {
         Ok(result) => result,
         Err(_) => {
@@ -35,7 +37,9 @@ pub(super) async fn probe(instance: &Instance) -> Result<(), String> {
     }
 }
 
-async fn last_word(mut answers: mpsc::Receiver<(agent_plugin_protocol::CallId, CallOutput)>) -> Result<(), String> {
+async fn last_word(
+    mut answers: mpsc::Receiver<(agent_plugin_protocol::CallId, CallOutput)>,
+) -> Result<(), String> {
     while let Some((_, output)) = answers.recv().await {
         match output {
             CallOutput::Emitted { .. } | CallOutput::Request { .. } => {}

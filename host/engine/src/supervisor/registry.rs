@@ -76,7 +76,13 @@ impl Registry {
         self.current(slot, of).is_some_and(|slot| !draining && slot.healthy(started, took, now))
     }
 
-    pub(super) fn start_failed(&mut self, slot: usize, of: Generation, fault: Fault, now: Instant) -> Verdict {
+    pub(super) fn start_failed(
+        &mut self,
+        slot: usize,
+        of: Generation,
+        fault: Fault,
+        now: Instant,
+    ) -> Verdict {
         let now = self.times(now);
         self.current(slot, of).map_or(Verdict::Leave, |slot| slot.start_failed(fault, now))
     }
@@ -101,7 +107,9 @@ impl Registry {
     pub(super) fn call_ended(&mut self, target: &Target, result: CallResult, now: Instant) {
         let now = self.times(now);
         let found = self.slots.iter_mut().find(|s| s.settings.spec.id == target.plugin);
-        if let Some(slot) = found.filter(|slot| slot.generation == target.generation && slot.instance.is_some()) {
+        if let Some(slot) =
+            found.filter(|slot| slot.generation == target.generation && slot.instance.is_some())
+        {
             slot.call_ended(result, now);
         }
     }
@@ -196,7 +204,8 @@ impl Registry {
         if slot.state == PluginState::Healthy || slot.settings.spec.kind == PluginKind::Supervisor {
             return None;
         }
-        let healthy = |id: &&PluginId| self.agents().any(|s| s.settings.spec.id == **id && is_healthy(&s.route()));
+        let healthy =
+            |id: &&PluginId| self.agents().any(|s| s.settings.spec.id == **id && is_healthy(&s.route()));
         let substitute = slot.settings.substitutes.iter().find(healthy).cloned();
         let other = || self.agents().map(Slot::route).find(is_healthy).map(|entry| entry.id);
         let name = substitute.or_else(other).map(|id| id.to_string());

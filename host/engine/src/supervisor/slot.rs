@@ -195,7 +195,8 @@ impl Slot {
         }
         if self.breaker.state() == BreakerState::Open {
             self.apply(PluginEvent::BreakerOpened, now.wall);
-            self.fault = Some(Fault::new(Stage::Running, Code::PluginBreakerOpen, Code::PluginBreakerOpen.meaning()));
+            self.fault =
+                Some(Fault::new(Stage::Running, Code::PluginBreakerOpen, Code::PluginBreakerOpen.meaning()));
         }
     }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Command, Subscriber, Submission, Thread, log};
+use super::{Command, Submission, Subscriber, Thread, log};
 use crate::{
     directory::{BusyPermit, ThreadKey},
     run::Queued,
@@ -70,8 +70,13 @@ impl Thread {
                 let accepted = self.accepted(&message, run.clone(), seq, answers.as_ref());
                 subscriber.tell(Outgoing::Accepted(accepted));
                 self.log.subscribe(subscriber);
-                let event =
-                    NewEvent { run: run.clone(), kind: EventKind::UserMessage, agent: "user".into(), time, payload };
+                let event = NewEvent {
+                    run: run.clone(),
+                    kind: EventKind::UserMessage,
+                    agent: "user".into(),
+                    time,
+                    payload,
+                };
                 self.log.deliver(seq, vec![event]);
                 self.permit = self.permit.take().or(permit);
                 self.enqueue(message, run, answers);
@@ -148,7 +153,7 @@ impl Thread {
             message: IncomingMessage { id: message.id, content: message.content, metadata: message.metadata },
             answers,
             accepted: Instant::now(),
-            ticket,
+            _ticket: ticket,
         });
     }
 
