@@ -67,7 +67,8 @@ impl Listener {
                 Err(e) if is_the_clients(&e) => {}
                 Err(e) => {
                     let wait = pause.next();
-                    AcceptPaused { listener: self.name, reason: e.to_string(), pause_ms: wait.as_millis() }.emit();
+                    AcceptPaused { listener: self.name, reason: e.to_string(), pause_ms: wait.as_millis() }
+                        .emit();
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
                         () = self.stop.cancelled() => return,
@@ -91,7 +92,12 @@ impl Listener {
     }
 
     /// Serves one connection; without a router, only to say that the host is full.
-    fn serve(&self, stream: TcpStream, router: Option<Router>, slot: ConnectionSlot) -> impl Future<Output = ()> + use<> {
+    fn serve(
+        &self,
+        stream: TcpStream,
+        router: Option<Router>,
+        slot: ConnectionSlot,
+    ) -> impl Future<Output = ()> + use<> {
         let (stop, header_within) = (self.stop.clone(), self.header_within);
         async move {
             let service = service_fn(move |request| respond(router.clone(), slot.clone(), request));
@@ -139,7 +145,8 @@ fn after_panic() -> Response {
 }
 
 fn full() -> Response {
-    let mut response = UpgradeRefusal::unavailable(Code::HostCapacity, Duration::from_secs(5)).into_response();
+    let mut response =
+        UpgradeRefusal::unavailable(Code::HostCapacity, Duration::from_secs(5)).into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

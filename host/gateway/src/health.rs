@@ -113,7 +113,8 @@ pub(crate) async fn ready<H: Host>(
     let draining = status.draining || health.host.is_draining();
     let unmet = unmet(&status, &health.require);
     let verdict = verdict(&status, draining, &unmet);
-    let verbose = is_verbose(query.as_deref()).then(|| verbose(&status, health.sees_details(&headers), &health.clock));
+    let verbose =
+        is_verbose(query.as_deref()).then(|| verbose(&status, health.sees_details(&headers), &health.clock));
     let body = Ready { status: verdict, level: status.level, unmet, verbose };
     let code = if verdict == Verdict::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = (code, Json(body)).into_response();

@@ -38,9 +38,21 @@ impl Problem {
         Self::build(status, code, status.canonical_reason().unwrap_or("refused"), detail, hint)
     }
 
-    fn build(status: StatusCode, code: &'static str, title: &'static str, detail: String, hint: String) -> Self {
-        let body =
-            ProblemBody { kind: format!("urn:agent-host:code:{code}"), title, status: status.as_u16(), code, detail, hint };
+    fn build(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: String,
+        hint: String,
+    ) -> Self {
+        let body = ProblemBody {
+            kind: format!("urn:agent-host:code:{code}"),
+            title,
+            status: status.as_u16(),
+            code,
+            detail,
+            hint,
+        };
         Self { status, headers: HeaderMap::new(), body }
     }
 

@@ -54,7 +54,8 @@ fn not_found(uri: &Uri, routes: &[&str]) -> Response {
     // The path is a client's: bounded, and JSON escapes the rest.
     let path: String = uri.path().chars().take(100).collect();
     let hint = format!("this listener serves {}", routes.join(", "));
-    Problem::of_http(StatusCode::NOT_FOUND, "http.not_found", format!("nothing is served at {path}"), hint).into_response()
+    Problem::of_http(StatusCode::NOT_FOUND, "http.not_found", format!("nothing is served at {path}"), hint)
+        .into_response()
 }
 
 fn method_not_allowed(uri: &Uri) -> Response {

@@ -210,7 +210,8 @@ async fn take_over<C: Conversation>(
     // An error or a timeout is a client that left before it had its answer.
     let Ok(Ok(stream)) = timeout(shared.settings.timing.write, on_upgrade).await else { return };
     let Opened { conversation, principal, connection, welcome, accepted, places } = opened;
-    let upgraded = Upgraded { stream: TokioIo::new(stream), conversation, principal, connection, welcome, accepted };
+    let upgraded =
+        Upgraded { stream: TokioIo::new(stream), conversation, principal, connection, welcome, accepted };
     native::serve(upgraded, shared, stop).await;
     drop(places);
 }

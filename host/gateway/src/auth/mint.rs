@@ -83,8 +83,9 @@ pub fn mint(claims: &MintClaims, secret: &SecretSlice<u8>) -> Result<String, Min
         exp,
         jti: uuid::Uuid::new_v4().simple().to_string(),
     };
-    let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &body, &EncodingKey::from_secret(secret))
-        .map_err(|e| MintError::Signing(e.to_string()))?;
+    let token =
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &body, &EncodingKey::from_secret(secret))
+            .map_err(|e| MintError::Signing(e.to_string()))?;
     if token.len() > MAX_TOKEN_BYTES { Err(MintError::TooLong) } else { Ok(token) }
 }
 
@@ -100,7 +101,8 @@ pub struct Inspected {
 /// Shows what a token says, without judging it. `None`: it is not a JWT.
 pub fn inspect(token: &str) -> Option<Inspected> {
     let mut parts = token.trim().split('.');
-    let (header, claims, _signature, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
+    let (header, claims, _signature, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next())
+    else {
         return None;
     };
     let part = |text: &str| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok();

@@ -58,14 +58,18 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
 }
 
 fn missing_detail(uri: &Uri) -> String {
-    let in_url = query(uri, |name| matches!(name, "token" | "access_token" | "jwt" | "bearer" | "auth_token"));
+    let in_url =
+        query(uri, |name| matches!(name, "token" | "access_token" | "jwt" | "bearer" | "auth_token"));
     match in_url {
-        Some(_) => "a token in the URL is not accepted: URLs end up in logs; use the header or the subprotocol".to_owned(),
+        Some(_) => {
+            "a token in the URL is not accepted: URLs end up in logs; use the header or the subprotocol"
+                .to_owned()
+        }
         None => "the request carries no token".to_owned(),
     }
 }
 
-fn query<'a>(uri: &'a Uri, wanted: impl Fn(&str) -> bool) -> Option<&'a str> {
+fn query(uri: &Uri, wanted: impl Fn(&str) -> bool) -> Option<&str> {
     uri.query()?.split('&').find_map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         wanted(name).then_some(value)

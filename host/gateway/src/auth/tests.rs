@@ -116,7 +116,8 @@ fn each_wrong_token_has_its_code() {
 #[test]
 fn a_public_key_as_hmac_secret_does_not_help() {
     // The classic confusion: the attacker signs HS256 with the RS256 public key. Here no public key is ever a secret.
-    let token = signed(Algorithm::HS256, &json!({"sub": "u", "exp": NOW}), b"-----BEGIN PUBLIC KEY-----\nMIIB");
+    let token =
+        signed(Algorithm::HS256, &json!({"sub": "u", "exp": NOW}), b"-----BEGIN PUBLIC KEY-----\nMIIB");
     assert_eq!(code(&token), Code::AuthInvalid);
 }
 
@@ -191,14 +192,23 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 
 #[test]
 fn the_token_is_taken_from_the_first_source_that_has_one() {
-    const BOTH: &[(&str, &str)] = &[("authorization", "bearer T1"), ("sec-websocket-protocol", "agent-host.v1, bearer.T2")];
+    const BOTH: &[(&str, &str)] =
+        &[("authorization", "bearer T1"), ("sec-websocket-protocol", "agent-host.v1, bearer.T2")];
     for (given, uri, expected) in [
         (BOTH, "/ws?ticket=x", Ok(TokenSource::Jwt("T1"))),
         (&BOTH[1..], "/ws?ticket=x", Ok(TokenSource::Jwt("T2"))),
-        (&[("authorization", "Basic eDp5"), ("sec-websocket-protocol", "bearer.T2")][..], "/ws", Ok(TokenSource::Jwt("T2"))),
+        (
+            &[("authorization", "Basic eDp5"), ("sec-websocket-protocol", "bearer.T2")][..],
+            "/ws",
+            Ok(TokenSource::Jwt("T2")),
+        ),
         (&[][..], "/ws?a=b&ticket=x", Ok(TokenSource::Ticket("x"))),
         (&[("authorization", "Bearer")][..], "/ws", Ok(TokenSource::Jwt(""))),
-        (&[("authorization", "Bearer a"), ("authorization", "Bearer b")][..], "/ws", Err(Code::AuthMalformed)),
+        (
+            &[("authorization", "Bearer a"), ("authorization", "Bearer b")][..],
+            "/ws",
+            Err(Code::AuthMalformed),
+        ),
         (&[][..], "/ws", Err(Code::AuthMissing)),
         (&[][..], "/ws?token=a.b.c", Err(Code::AuthMissing)),
     ] {

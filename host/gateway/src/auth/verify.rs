@@ -98,10 +98,17 @@ impl Verifier {
             match jsonwebtoken::decode::<Claims>(token, key, &self.validation) {
                 Ok(data) => return Ok(data.claims),
                 Err(e) => match e.kind() {
-                    jsonwebtoken::errors::ErrorKind::InvalidSignature => {}
+                    // A signature that is not even base64url does not verify either.
+                    jsonwebtoken::errors::ErrorKind::InvalidSignature
+                    | jsonwebtoken::errors::ErrorKind::Base64(_) => {}
                     jsonwebtoken::errors::ErrorKind::InvalidAlgorithm => return Err(wrong_algorithm()),
                     // Anything else is about the form; the crate's text could quote the claims.
-                    _ => return Err(error(Code::AuthMalformed, "a part of the token is not what a JWT has there")),
+                    _ => {
+                        return Err(error(
+                            Code::AuthMalformed,
+                            "a part of the token is not what a JWT has there",
+                        ));
+                    }
                 },
             }
         }
@@ -119,7 +126,8 @@ fn check_form(token: &str) -> Result<(), AuthError> {
         return Err(error(Code::AuthMalformed, format!("the token is longer than {MAX_TOKEN_BYTES} bytes")));
     }
     let mut parts = token.split('.');
-    let (Some(header), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(header), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return Err(error(Code::AuthMalformed, "a JWT has three parts"));
     };
     let header = URL_SAFE_NO_PAD
@@ -132,7 +140,10 @@ fn check_form(token: &str) -> Result<(), AuthError> {
     }
     if header.crit.is_some() {
         // RFC 7515, 4.1.11: an extension that is critical and not understood.
-        return Err(error(Code::AuthMalformed, "the token's header has a `crit` that this host does not know"));
+        return Err(error(
+            Code::AuthMalformed,
+            "the token's header has a `crit` that this host does not know",
+        ));
     }
     Ok(())
 }
@@ -200,7 +211,10 @@ fn principal(claims: Claims, expires_at: SystemTime) -> Result<Principal, AuthEr
 /// A name that goes into the store's keys: 1 to 256 printable bytes.
 fn bounded(claim: &str, value: &str) -> Result<(), AuthError> {
     if value.is_empty() || value.len() > 256 || value.chars().any(char::is_control) {
-        return Err(error(Code::AuthMalformed, format!("the claim `{claim}` is not 1 to 256 printable bytes")));
+        return Err(error(
+            Code::AuthMalformed,
+            format!("the claim `{claim}` is not 1 to 256 printable bytes"),
+        ));
     }
     Ok(())
 }

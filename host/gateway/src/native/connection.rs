@@ -268,7 +268,10 @@ fn message_id(incoming: &Incoming) -> Option<MessageId> {
     match incoming {
         Incoming::Message(message) => Some(message.id.clone()),
         Incoming::Answer { id, .. } => Some(id.clone()),
-        Incoming::Subscribe { .. } | Incoming::Unsubscribe { .. } | Incoming::Cancel { .. } | Incoming::Ack { .. } => None,
+        Incoming::Subscribe { .. }
+        | Incoming::Unsubscribe { .. }
+        | Incoming::Cancel { .. }
+        | Incoming::Ack { .. } => None,
     }
 }
 

@@ -258,7 +258,8 @@ fn text(frame: &ServerFrame<'_>) -> Utf8Bytes {
     serde_json::to_string(frame).map_or_else(|_| Utf8Bytes::from_static(UNSAYABLE), Utf8Bytes::from)
 }
 
-const UNSAYABLE: &str = r#"{"type":"error","code":"host.internal","message":"a frame could not be written","retryable":true}"#;
+const UNSAYABLE: &str =
+    r#"{"type":"error","code":"host.internal","message":"a frame could not be written","retryable":true}"#;
 
 /// Event bytes as a text frame: a look for UTF-8, which the store's contract promises.
 fn into_text(bytes: Bytes) -> Utf8Bytes {

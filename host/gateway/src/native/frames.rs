@@ -4,7 +4,7 @@ use agent_host_engine::{Incoming, session::Message};
 use agent_plugin_protocol::{Code, Epoch, MessageId, PluginId, RunId, Seq, ThreadId};
 use secrecy::SecretString;
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value, error::Category, value::RawValue};
 
 /// A frame of a client.
 #[derive(Debug)]
@@ -46,11 +46,15 @@ const TYPES: [&str; 9] = [
 impl ClientFrame {
     /// Decodes one text frame. Unknown fields are ignored.
     pub(crate) fn decode(text: &str) -> Result<Self, FrameError> {
-        let head: Head = parse(text, None)?;
+        let head = head(text)?;
         let id = head.message_id();
         let body = Body { text, id: id.clone() };
         let Some(kind) = head.kind else {
-            return Err(FrameError { code: Code::FrameInvalid, message: "the field `type` is missing".to_owned(), id });
+            return Err(FrameError {
+                code: Code::FrameInvalid,
+                message: "the field `type` is missing".to_owned(),
+                id,
+            });
         };
         match &*kind {
             "user_message" => body.parse::<UserMessage>()?.into_incoming(id).map(Self::Ask),
@@ -64,7 +68,11 @@ impl ClientFrame {
             "pong" => Ok(Self::Pong),
             other => Err(FrameError {
                 code: Code::FrameUnknownType,
-                message: format!("the type {:?} is not known; known are {}", shortened(other), TYPES.join(", ")),
+                message: format!(
+                    "the type {:?} is not known; known are {}",
+                    shortened(other),
+                    TYPES.join(", ")
+                ),
                 id,
             }),
         }
@@ -95,25 +103,28 @@ struct Body<'a> {
 
 impl Body<'_> {
     fn parse<T: DeserializeOwned>(&self) -> Result<T, FrameError> {
-        serde_json::from_str(self.text).map_err(|_| match parse::<serde::de::IgnoredAny>(self.text, self.id.clone()) {
-            Ok(_) => wrong_field::<T>(self.text, self.id.clone()),
-            Err(error) => error,
+        serde_json::from_str(self.text).map_err(|e| match e.classify() {
+            Category::Data => wrong_field::<T>(self.text, self.id.clone()),
+            // What a first look passes over: a lone surrogate, nesting too deep.
+            Category::Syntax | Category::Eof | Category::Io => not_json(&e, self.id.clone()),
         })
     }
 }
 
-/// Parses JSON whose errors of form are the frame's.
-fn parse<'a, T: Deserialize<'a>>(text: &'a str, id: Option<MessageId>) -> Result<T, FrameError> {
+/// Reads what is read of any frame.
+fn head(text: &str) -> Result<Head<'_>, FrameError> {
     serde_json::from_str(text).map_err(|e| match e.classify() {
-        serde_json::error::Category::Data => FrameError {
+        Category::Data => FrameError {
             code: Code::FrameInvalid,
             message: format!("a frame is one JSON object with a `type`: {}", shortened(&e.to_string())),
-            id,
+            id: None,
         },
-        serde_json::error::Category::Syntax | serde_json::error::Category::Eof | serde_json::error::Category::Io => {
-            FrameError { code: Code::FrameInvalidJson, message: shortened(&e.to_string()), id }
-        }
+        Category::Syntax | Category::Eof | Category::Io => not_json(&e, None),
     })
+}
+
+fn not_json(error: &serde_json::Error, id: Option<MessageId>) -> FrameError {
+    FrameError { code: Code::FrameInvalidJson, message: shortened(&error.to_string()), id }
 }
 
 /// Reads the frame again, slowly, for the name of the field that is wrong.

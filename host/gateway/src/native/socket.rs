@@ -73,7 +73,12 @@ const DISCARD_BYTES: usize = 256 * 1024 * 1024;
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
     /// Takes over a stream after its handshake.
-    pub(crate) async fn new(stream: T, frame_bytes: usize, write_within: Duration, close_within: Duration) -> Self {
+    pub(crate) async fn new(
+        stream: T,
+        frame_bytes: usize,
+        write_within: Duration,
+        close_within: Duration,
+    ) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)

@@ -23,7 +23,9 @@ use super::{
     connection::{Connection, Ending},
     socket::Socket,
 };
-use crate::{auth::Verifier, host::Conversation, settings::Settings, surface::Surface, upgrade::panic_message};
+use crate::{
+    auth::Verifier, host::Conversation, settings::Settings, surface::Surface, upgrade::panic_message,
+};
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -46,7 +48,11 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn new() -> Self {
         let delivered = |by: &'static str| counter!(metric::EVENTS_DELIVERED, "surface" => Surface::Native.name(), "by" => by);
-        Self { by_plugin: delivered("plugin"), by_fallback: delivered("fallback"), by_others: delivered("host") }
+        Self {
+            by_plugin: delivered("plugin"),
+            by_fallback: delivered("fallback"),
+            by_others: delivered("host"),
+        }
     }
 
     pub(crate) fn delivered(&self, agent: &str) {
@@ -77,7 +83,8 @@ where
 {
     let Upgraded { stream, conversation, principal, connection, welcome, accepted } = upgraded;
     let timing = &shared.settings.timing;
-    let mut socket = Socket::new(stream, shared.settings.limits.frame_bytes, timing.write, timing.close).await;
+    let mut socket =
+        Socket::new(stream, shared.settings.limits.frame_bytes, timing.write, timing.close).await;
     ConnectionOpened { connection: connection.clone(), surface: Surface::Native.name() }.emit();
 
     let run = Connection::new(&mut socket, conversation, &shared, &principal, &stop).run(welcome, accepted);

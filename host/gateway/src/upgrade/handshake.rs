@@ -16,7 +16,8 @@ pub(super) struct Handshake {
 impl Handshake {
     pub(super) fn check(parts: &Parts) -> Result<Self, UpgradeRefusal> {
         let headers = &parts.headers;
-        let asks = has_token(headers, header::CONNECTION, "upgrade") && has_token(headers, header::UPGRADE, "websocket");
+        let asks = has_token(headers, header::CONNECTION, "upgrade")
+            && has_token(headers, header::UPGRADE, "websocket");
         if !asks || parts.version != Version::HTTP_11 {
             let hint = format!("use a WebSocket client, or: {}", curl(headers));
             return Err(UpgradeRefusal::bad_request(Code::UpgradeNotWebsocket).hint(hint));
@@ -24,7 +25,9 @@ impl Handshake {
         // Any key that is there is taken: what matters to the client is that the answer is derived from it.
         let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| !key.is_empty()).ok_or_else(|| {
             UpgradeRefusal::bad_request(Code::UpgradeMissingKey)
-                .detail("the request has no Sec-WebSocket-Key header, so it is not a whole WebSocket handshake")
+                .detail(
+                    "the request has no Sec-WebSocket-Key header, so it is not a whole WebSocket handshake",
+                )
                 .hint(curl(headers))
         })?;
         if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|v| v != "13") {
@@ -43,7 +46,11 @@ fn has_token(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
 
 /// A command that works against this host, whole.
 fn curl(headers: &HeaderMap) -> String {
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).filter(|h| is_plain(h)).unwrap_or("localhost:8080");
+    let host = headers
+        .get(header::HOST)
+        .and_then(|h| h.to_str().ok())
+        .filter(|h| is_plain(h))
+        .unwrap_or("localhost:8080");
     let scheme = match headers.get("x-forwarded-proto") {
         Some(proto) if proto == "https" => "https",
         Some(_) | None => "http",
@@ -57,5 +64,6 @@ fn curl(headers: &HeaderMap) -> String {
 
 /// A host that may be put into a command for a shell.
 fn is_plain(host: &str) -> bool {
-    !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']'))
+    !host.is_empty()
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']'))
 }

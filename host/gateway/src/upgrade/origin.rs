@@ -10,7 +10,8 @@ pub(super) fn check(headers: &HeaderMap, allowed: &[String]) -> Result<(), Upgra
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let denied = || UpgradeRefusal::forbidden(Code::OriginDenied);
     let origin = origin.to_str().map_err(|_| denied())?;
-    let listed = allowed.iter().any(|one| one == "*" || one.trim_end_matches('/').eq_ignore_ascii_case(origin));
+    let listed =
+        allowed.iter().any(|one| one == "*" || one.trim_end_matches('/').eq_ignore_ascii_case(origin));
     if listed || is_own(headers, origin) { Ok(()) } else { Err(denied()) }
 }
 

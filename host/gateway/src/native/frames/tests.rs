@@ -41,10 +41,14 @@ fn what_may_be_left_out_may_be_null() {
 
 #[test]
 fn the_other_frames_are_decoded() {
-    assert!(matches!(asked(r#"{"type":"subscribe","thread_id":"t","after_seq":41,"epoch":"e"}"#),
-        Incoming::Subscribe { after: Seq(41), epoch: Some(_), .. }));
-    assert!(matches!(asked(r#"{"type":"subscribe","thread_id":"t"}"#),
-        Incoming::Subscribe { after: Seq(0), epoch: None, .. }));
+    assert!(matches!(
+        asked(r#"{"type":"subscribe","thread_id":"t","after_seq":41,"epoch":"e"}"#),
+        Incoming::Subscribe { after: Seq(41), epoch: Some(_), .. }
+    ));
+    assert!(matches!(
+        asked(r#"{"type":"subscribe","thread_id":"t"}"#),
+        Incoming::Subscribe { after: Seq(0), epoch: None, .. }
+    ));
     assert!(matches!(asked(r#"{"type":"unsubscribe","thread_id":"t"}"#), Incoming::Unsubscribe { .. }));
     assert!(matches!(asked(r#"{"type":"cancel","run_id":"r"}"#), Incoming::Cancel { .. }));
     assert!(matches!(asked(r#"{"type":"ack","thread_id":"t","seq":5}"#), Incoming::Ack { seq: Seq(5), .. }));
@@ -64,9 +68,16 @@ fn a_refresh_keeps_its_token_secret() {
 
 #[test]
 fn each_malformed_frame_has_its_code() {
-    let deep = format!(r#"{{"type":"user_message","content":"x","metadata":{}1{}}}"#, "[".repeat(9000), "]".repeat(9000));
-    let deep_field =
-        format!(r#"{{"type":"user_message","content":"x","metadata":{{"a":{}1{}}}}}"#, "[".repeat(500), "]".repeat(500));
+    let deep = format!(
+        r#"{{"type":"user_message","content":"x","metadata":{}1{}}}"#,
+        "[".repeat(9000),
+        "]".repeat(9000)
+    );
+    let deep_field = format!(
+        r#"{{"type":"user_message","content":"x","metadata":{{"a":{}1{}}}}}"#,
+        "[".repeat(500),
+        "]".repeat(500)
+    );
     for (text, code) in [
         ("", Code::FrameInvalidJson),
         ("hello", Code::FrameInvalidJson),
@@ -97,7 +108,7 @@ fn each_malformed_frame_has_its_code() {
         (r#"{"type":"cancel","run_id":{}}"#, Code::FrameInvalid),
         (r#"{"type":"auth_refresh"}"#, Code::FrameInvalid),
         (&deep, Code::FrameInvalid),
-        (&deep_field, Code::FrameInvalid),
+        (&deep_field, Code::FrameInvalidJson),
     ] {
         let (got, message, _) = refused(text);
         assert_eq!(got, code, "{} → {message}", &text[..text.len().min(80)]);
