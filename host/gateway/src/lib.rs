@@ -27,7 +27,7 @@ mod refusal;
 mod routes;
 mod server;
 pub mod settings;
-mod surface;
+pub mod surface;
 mod upgrade;
 
 pub use server::{Gateway, MetricsPage};
