@@ -200,11 +200,11 @@ impl Session {
         }
     }
 
-    async fn send(&self, thread: ThreadId, command: Command) {
+    async fn send(&mut self, thread: ThreadId, command: Command) {
         thread::send(&self.shared, ThreadKey { scope: self.principal.scope.clone(), thread }, command).await;
     }
 
-    async fn send_existing(&self, thread: ThreadId, command: Command) {
+    async fn send_existing(&mut self, thread: ThreadId, command: Command) {
         let key = ThreadKey { scope: self.principal.scope.clone(), thread };
         if let Some(task) = self.shared.directory.existing(&key) {
             // An error: the task ended, and with it what the command was about.
