@@ -2,11 +2,11 @@
 
 use std::process::Output;
 
-use crate::harness::{Plugin, Setup, host, tokens::SECRET};
+use crate::harness::{Plugin, Setup, artifacts, host, tokens::SECRET};
 
 /// Starts a host that must refuse its configuration, and gives what it said.
 fn refused(setup: &Setup) -> String {
-    let output: Output = host::cli(&["serve"], Some(setup));
+    let output: Output = host::cli(&["serve"], setup);
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(78), "{said}");
@@ -82,9 +82,9 @@ fn every_error_is_told_at_once() {
 
 #[test]
 fn validate_says_the_same_without_serving() {
-    let good = host::cli(&["config", "validate"], Some(&Setup::echo()));
+    let good = host::cli(&["config", "validate"], &Setup::echo());
     assert_eq!(good.status.code(), Some(0), "{}", String::from_utf8_lossy(&good.stderr));
-    let bad = host::cli(&["config", "validate"], Some(&Setup::echo().append("\n[servce]\n")));
+    let bad = host::cli(&["config", "validate"], &Setup::echo().append("\n[servce]\n"));
     assert_eq!(bad.status.code(), Some(78), "{}", String::from_utf8_lossy(&bad.stderr));
 }
 
@@ -93,4 +93,17 @@ async fn a_later_layer_wins() {
     let host = Setup::echo().env("AGENT_HOST__LIMITS__FRAME_BYTES", "32KiB").start();
     let client = crate::client::Client::connect(&host, "alice").await.unwrap();
     assert_eq!(client.welcome["limits"]["frame_bytes"], 32 * 1024, "{}", client.welcome);
+}
+
+#[test]
+fn the_shipped_configuration_is_valid_under_each_profile() {
+    let folder = artifacts::root().join("config");
+    let folder = folder.to_str().unwrap();
+    let env = [("AGENT_HOST_SECRET", SECRET)];
+    for profile in [&[][..], &["--profile", "staging"], &["--profile", "production"]] {
+        let arguments: Vec<&str> =
+            ["config", "validate", "--config", folder].iter().chain(profile).copied().collect();
+        let output = host::plain_cli(&arguments, &env);
+        assert!(output.status.success(), "{profile:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }

@@ -15,6 +15,7 @@ const PAGES: &[&str] = &[
     "CHANGELOG.md",
     "docs/codes.md",
     "docs/operating.md",
+    "docs/performance.md",
     "docs/plugin-authors.md",
 ];
 
@@ -98,7 +99,7 @@ fn the_shown_commands_of_the_host_exist() {
                 .take_while(|w| w.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
             let words: Vec<&str> = words.take_while(|word| !word.starts_with('-')).collect();
             let help: Vec<&str> = words.into_iter().chain(["--help"]).collect();
-            let output = host::cli(&help, None);
+            let output = host::plain_cli(&help, &[]);
             assert!(output.status.success(), "{page}: `{line}`: {}", String::from_utf8_lossy(&output.stderr));
         }
     }
@@ -115,4 +116,14 @@ fn the_shown_files_exist() {
             }
         }
     }
+}
+
+#[test]
+fn explain_knows_every_code_and_no_other() {
+    for code in Code::ALL {
+        let output = host::plain_cli(&["explain", code.as_str()], &[]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.contains(code.as_str()), "{code}: {said}");
+    }
+    assert!(!host::plain_cli(&["explain", "plugin.crashd"], &[]).status.success());
 }

@@ -24,39 +24,57 @@ async fn waiting(host: &Host) -> Result<Client, String> {
     Ok(client)
 }
 
-#[tokio::test]
-async fn sigterm_drains_in_order_and_exits_with_0() {
-    let mut host = setup().start();
-    ready(&host).await.unwrap();
-    let mut busy = waiting(&host).await.unwrap();
-    let mut idle = Client::connect(&host, "bob").await.unwrap();
-    host.signal(Signal::TERM);
+/// Each step of an orderly end, seen from two clients and from outside.
+async fn drains_in_order(host: &mut Host, signal: Signal) -> Result<(), String> {
+    ready(host).await?;
+    let mut busy = waiting(host).await?;
+    let mut idle = Client::connect(host, "bob").await?;
+    host.signal(signal);
 
-    let going = busy.until("going_away").await.unwrap();
-    assert_eq!(going["reason"], "draining", "{going}");
-    assert!(going["reconnect_after_ms"].is_u64() && going["deadline_ms"].is_u64(), "{going}");
+    let going = busy.until("going_away").await?;
+    let told = going["reconnect_after_ms"].is_u64() && going["deadline_ms"].is_u64();
+    check(told && going["reason"] == "draining", "told when to come back", &going)?;
 
-    let refused = http::upgrade(host.address, Some(&tokens::of("carol"))).await.unwrap();
-    assert_eq!((refused.status, refused.code()), (503, Ok("host.draining".into())), "{refused:?}");
-    assert!(refused.header("retry-after").is_some(), "{refused:?}");
-    let ready = http::get(host.address, "/ready", &[], Duration::from_secs(1)).await.unwrap();
-    assert_eq!(ready.status, 503, "{ready:?}");
-    busy.say("one more", json!({})).await.unwrap();
+    let refused = http::upgrade(host.address, Some(&tokens::of("carol"))).await?;
+    let in_order = refused.status == 503 && refused.header("retry-after").is_some();
+    check(in_order && refused.code()? == "host.draining", "no new connection", &refused)?;
+    let ready = http::get(host.address, "/ready", &[], Duration::from_secs(1)).await?;
+    check(ready.status == 503, "not ready", &ready)?;
+    busy.say("one more", json!({})).await?;
 
     let mut refusal_seen = false;
     let completed = loop {
-        let frame = busy.next().await.unwrap();
+        let frame = busy.next().await?;
         refusal_seen |= frame["code"] == "host.draining";
         if frame["type"] == "agent_completed" {
             break frame;
         }
     };
-    assert!(refusal_seen, "a message while draining is refused aloud");
-    assert_eq!(completed["payload"]["status"], "interrupted", "{completed}");
-    assert_eq!(closed(&mut busy).await, End::Closed(1012));
-    assert_eq!(closed(&mut idle).await, End::Closed(1012));
-    let status = host.ended(PATIENCE).await.unwrap();
-    assert_eq!(status.code(), Some(0), "{status:?}\n{}", host.said());
+    check(refusal_seen, "a message while draining is refused aloud", &completed)?;
+    check(completed["payload"]["status"] == "interrupted", "the run is interrupted", &completed)?;
+    for client in [&mut busy, &mut idle] {
+        let end = closed(client).await;
+        check(end == End::Closed(1012), "closed with 1012", &end)?;
+    }
+    let status = host.ended(PATIENCE).await?;
+    check(status.code() == Some(0), "exit 0", &status)
+}
+
+fn check(holds: bool, what: &str, found: &dyn std::fmt::Debug) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(format!("not so: {what}: {found:?}")) }
+}
+
+#[tokio::test]
+async fn sigterm_drains_in_order_and_exits_with_0() {
+    let mut host = setup().start();
+    let found = drains_in_order(&mut host, Signal::TERM).await;
+    assert_eq!(found, Ok(()), "the host said:\n{}", host.said());
+}
+
+#[tokio::test]
+async fn the_scenario_is_red_for_an_end_without_order() {
+    let mut host = setup().start();
+    drains_in_order(&mut host, Signal::KILL).await.expect_err("it objects");
 }
 
 #[tokio::test]

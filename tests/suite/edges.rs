@@ -49,9 +49,11 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("agent-host-tests", &[]),
+    ("load-agent", &["agent-plugin-api"]),
+    ("agent-host-load", &[]),
 ];
 
-/// Foreign crates that only one crate may use.
+/// Foreign crates that only one crate of the host may use. Tests are no part of it, and the floor is axum by definition.
 const FENCED: &[(&str, &str)] = &[
     ("axum", "agent-host-gateway"),
     ("hyper", "agent-host-gateway"),
@@ -117,7 +119,7 @@ fn crates_depend_on_each_other_only_as_the_table_says() {
 fn foreign_crates_stay_behind_their_fence() {
     for one in workspace() {
         for (foreign, owner) in FENCED {
-            let inside = one.name == *owner || one.name == "agent-host-tests";
+            let inside = [owner, "agent-host-tests", "agent-host-load"].contains(&one.name.as_str());
             assert!(inside || !one.dependencies.contains(*foreign), "{} uses {foreign}", one.name);
         }
     }

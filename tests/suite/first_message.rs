@@ -83,7 +83,7 @@ async fn a_message_sent_at_once_after_the_start_is_answered() {
 #[tokio::test]
 async fn the_host_s_own_token_opens_the_door() {
     let setup = Setup::echo();
-    let minted = host::cli(&["token", "mint", "--user", "alice"], Some(&setup));
+    let minted = host::cli(&["token", "mint", "--user", "alice"], &setup);
     let said = String::from_utf8_lossy(&minted.stderr);
     assert!(minted.status.success(), "{said}");
     let token = String::from_utf8(minted.stdout).unwrap();

@@ -21,5 +21,6 @@ mod fallback;
 mod first_message;
 mod frames;
 mod isolation_users;
+mod observed;
 mod refusals;
 mod tokens;

@@ -79,9 +79,23 @@ async fn bad_tokens_are_refused(host: &Host) -> Result<(), String> {
     }
 }
 
+fn setup() -> Setup {
+    Setup::echo().set("limits.auth_failures_per_minute", "0")
+}
+
+#[tokio::test]
+async fn the_scenario_is_red_on_a_host_that_checks_less() {
+    let other_key = setup().set("auth.hs256_secrets", &format!("[\"{SECRET}\", \"{OTHER_SECRET}\"]"));
+    let any_audience = setup().set("auth.audience", "\"\"");
+    for (broken, because) in [(other_key, "of another key"), (any_audience, "for another audience")] {
+        let objection = bad_tokens_are_refused(&broken.start()).await.expect_err("it objects");
+        assert!(objection.contains(because), "red for another reason: {objection}");
+    }
+}
+
 #[tokio::test]
 async fn each_bad_token_has_its_own_code() {
-    let host = Setup::echo().set("limits.auth_failures", "0").start();
+    let host = setup().start();
     bad_tokens_are_refused(&host).await.unwrap();
     let said = host.said();
     for (what, token, _) in bad() {

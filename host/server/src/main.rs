@@ -2,9 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod compose;
 mod configuration;
+mod dev;
 mod exit;
 mod explain;
+mod serve;
+mod settings;
 mod specs;
 mod token;
 
@@ -14,32 +18,27 @@ use clap::Parser as _;
 
 use crate::{
     cli::{Command, ConfigCommand, TokenCommand},
-    exit::{Exit, Failure},
+    exit::Failure,
 };
 
 fn main() -> ExitCode {
     match run(cli::Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => failure.report(),
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Config(ConfigCommand::Validate(args)) => configuration::validate(&args),
-        Command::Explain { code } => explain::run(&code),
-        Command::Serve(args) => Err(absent("serve", configuration::load(&args).err())),
-        Command::Dev(_) => Err(absent("dev", None)),
+        Command::Config(ConfigCommand::Validate(args)) => configuration::validate(&args)?,
+        Command::Explain { code } => explain::run(&code)?,
+        Command::Serve(args) => serve::serve(&configuration::load(&args)?, |_| ())?,
+        Command::Dev(args) => dev::dev(&args)?,
         Command::Token(TokenCommand::Mint(args)) => {
             let loaded = configuration::load(&args.config)?;
-            Err(absent("token mint", token::order(&args, &loaded.config).err()))
+            println!("{}", token::sign(&token::order(&args, &loaded.config)?)?);
         }
-        Command::Worker(_) => Err(absent("worker", None)),
+        Command::Worker(_) => return Ok(agent_host_runtime::worker::main()),
     }
-}
-
-/// A command whose part is not linked into this binary; what else is wrong is told first.
-fn absent(command: &str, earlier: Option<Failure>) -> Failure {
-    earlier
-        .unwrap_or_else(|| Failure::new(Exit::Failed, format!("this binary was built without `{command}`")))
+    Ok(ExitCode::SUCCESS)
 }

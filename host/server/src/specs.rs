@@ -4,13 +4,8 @@ use agent_host_config::{Config, PluginConfig, PluginIsolation};
 use agent_host_core::ports::instance::{Isolation, Limits, PluginSpec, Timeouts};
 use agent_plugin_protocol::PluginId;
 
-/// The spec of every configured plugin, the disabled ones too, by id.
-#[allow(dead_code, reason = "called where the host is composed")]
-pub(crate) fn specs(config: &Config) -> Vec<PluginSpec> {
-    config.plugins.iter().map(|(id, plugin)| spec(id, plugin, config)).collect()
-}
-
-fn spec(id: &PluginId, plugin: &PluginConfig, config: &Config) -> PluginSpec {
+/// The spec of one plugin.
+pub(crate) fn spec(id: &PluginId, plugin: &PluginConfig, config: &Config) -> PluginSpec {
     PluginSpec {
         id: id.clone(),
         kind: plugin.kind,
@@ -62,7 +57,8 @@ mod tests {
             ..Sources::default()
         };
         let config = load(sources).unwrap_or_else(|errors| panic!("{errors}")).config;
-        specs(&config).into_iter().find(|spec| spec.id.as_str() == "echo").unwrap()
+        let (id, echo) = config.plugins.iter().find(|(id, _)| id.as_str() == "echo").unwrap();
+        spec(id, echo, &config)
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `token mint`: decides what a new token says and which key signs it. Signing itself is the gateway's.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use agent_host_config::{Config, Secret};
+use agent_host_gateway::auth::{MintClaims, mint};
+use secrecy::SecretSlice;
 
 use crate::{
     cli::MintArgs,
@@ -11,7 +13,6 @@ use crate::{
 
 /// A token to be signed; whoever signs adds `jti`, `iat` and `exp`.
 #[derive(Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "read where it is signed")]
 pub(crate) struct TokenOrder<'a> {
     /// `sub`
     pub(crate) user: &'a str,
@@ -27,6 +28,21 @@ pub(crate) struct TokenOrder<'a> {
     pub(crate) lifetime: Duration,
     /// The first of the keys.
     pub(crate) key: &'a Secret,
+}
+
+/// Signs it.
+pub(crate) fn sign(order: &TokenOrder<'_>) -> Result<String, Failure> {
+    let claims = MintClaims {
+        user: order.user.to_owned(),
+        tenant: order.tenant.map(str::to_owned),
+        permissions: order.permissions.to_vec(),
+        issuer: order.issuer.unwrap_or_default().to_owned(),
+        audience: order.audience.unwrap_or_default().to_owned(),
+        issued_at: SystemTime::now(),
+        lifetime: order.lifetime,
+    };
+    let key = SecretSlice::from(order.key.expose().as_bytes().to_vec());
+    mint(&claims, &key).map_err(|error| Failure::new(Exit::Failed, format!("no token was made: {error}")))
 }
 
 /// A user's token, or an operator's where a scope is asked for: that one has the admin's key and audience.

@@ -130,15 +130,25 @@ impl Drop for Host {
     }
 }
 
-/// Runs the host's command line to its end, with a configuration folder as `--config` where `setup` is given.
-pub(crate) fn cli(arguments: &[&str], setup: Option<&Setup>) -> Output {
-    let setup_or_empty = setup.cloned().unwrap_or_else(Setup::new);
-    let dir = config_dir(&setup_or_empty);
-    let mut command = command(&setup_or_empty, dir.path());
-    command.args(arguments).stdout(Stdio::piped());
-    if setup.is_some() {
-        command.arg("--config").arg(dir.path());
-    }
+/// Runs the host's command line to its end, on a configuration folder made of `setup`.
+pub(crate) fn cli(arguments: &[&str], setup: &Setup) -> Output {
+    let dir = config_dir(setup);
+    let mut command = command(setup, dir.path());
+    command.args(arguments).arg("--config").arg(dir.path());
+    finished(command)
+}
+
+/// Runs the host's command line to its end, with these variables.
+pub(crate) fn plain_cli(arguments: &[&str], env: &[(&str, &str)]) -> Output {
+    let setup = env.iter().fold(Setup::new(), |setup, (name, value)| setup.env(name, value));
+    let dir = config_dir(&setup);
+    let mut command = command(&setup, dir.path());
+    command.args(arguments);
+    finished(command)
+}
+
+fn finished(mut command: Command) -> Output {
+    command.stdout(Stdio::piped());
     let mut child = command.process_group(0).spawn().expect("the host's binary runs");
     let deadline = Instant::now() + PATIENCE;
     while matches!(child.try_wait(), Ok(None)) {
