@@ -159,9 +159,15 @@ impl Thread {
     }
 
     async fn serve(mut self, mut commands: mpsc::Receiver<Command>) {
+        // Armed for a time at or before `idle_at`: use moves that on, not the timer.
+        let idle_timer = sleep_until(self.idle_at);
+        tokio::pin!(idle_timer);
         loop {
             let stuck = self.log.retry_at();
             let idle = self.run.is_none() && self.queue.is_empty() && stuck.is_none();
+            if idle && idle_timer.is_elapsed() {
+                idle_timer.as_mut().reset(self.idle_at);
+            }
             tokio::select! {
                 Some(command) = commands.recv() => {
                     self.idle_at = self.idle_at.max(Instant::now());
@@ -170,8 +176,11 @@ impl Thread {
                 input = next_input(&mut self.run, &mut self.outputs.1), if self.run.is_some() && stuck.is_none() => {
                     self.advance(input).await;
                 }
-                () = sleep_until(stuck.unwrap_or(self.idle_at)), if stuck.is_some() => self.log.retry().await,
-                () = sleep_until(self.idle_at), if idle => {
+                () = until(stuck), if stuck.is_some() => self.log.retry().await,
+                () = &mut idle_timer, if idle => {
+                    if Instant::now() < self.idle_at {
+                        continue;
+                    }
                     if !self.log.has_subscribers() && self.shared.directory.retire(&self.key, &commands) {
                         return;
                     }
@@ -309,6 +318,14 @@ fn unrecovered(after: Seq, last: Seq, same_epoch: bool) -> Option<&'static str> 
         Some("limit")
     } else {
         None
+    }
+}
+
+/// Waits until then; for ever, where there is no such time. Boxed, as it hardly ever is one. Cancel safe.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => Box::pin(sleep_until(time)).await,
+        None => std::future::pending().await,
     }
 }
 

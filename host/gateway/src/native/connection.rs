@@ -94,7 +94,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
     }
 
     /// Welcomes the client, then serves it until either side ends it.
-    pub(crate) async fn run(mut self, welcome: Utf8Bytes, accepted: Instant) -> Ending {
+    pub(crate) async fn run(&mut self, welcome: Utf8Bytes, accepted: Instant) -> Ending {
         self.out.push(Message::Text(welcome));
         match self.converse(accepted).await {
             Ok(never) => match never {},
@@ -209,6 +209,8 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
     async fn deliver(&mut self, first: Option<Outgoing>) -> Result<(), Ending> {
         let first = first.ok_or(Ending::ByHost(Close::Slow))?;
         self.tell(&first);
+        // The tasks that are ready get their turn first: what they are about to say joins the burst.
+        tokio::task::yield_now().await;
         while self.out.len() < BURST {
             let Some(more) = self.conversation.try_next() else { break };
             self.tell(&more);
