@@ -16,7 +16,7 @@ use agent_host_core::{
     ports::instance::{Fault, InstanceCommand, InstanceHandle, Stage, Started},
     routing::Target,
 };
-use agent_host_telemetry::happening::ServiceLevelChanged;
+use agent_host_telemetry::{happening::ServiceLevelChanged, series};
 use agent_plugin_protocol::{Code, Generation};
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
@@ -100,6 +100,7 @@ impl Supervisor {
         let mut this = Self { shared, registry, pending: FuturesUnordered::new(), outlets, settle_at: None };
         this.publish();
         this.settle();
+        series::service_level(this.outlets.settled.borrow().level.as_str());
         this
     }
 
