@@ -63,10 +63,17 @@ fn each_test_that_an_incident_names_exists() {
 
 #[test]
 fn a_name_that_is_no_test_is_noticed() {
-    let page = "Held by: `each_test_that_an_incident_names_exists`,\n`gather`.\n\nand `prose`\n| a | b | `row` |\n";
+    let page =
+        "Held by: `each_test_that_an_incident_names_exists`,\n`gather`.\n\nand `prose`\n| a | b | `row` |\n";
     let named = named(page);
-    assert_eq!(named.iter().map(String::as_str).collect::<Vec<_>>(), ["each_test_that_an_incident_names_exists", "gather", "row"]);
+    assert_eq!(
+        named.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["each_test_that_an_incident_names_exists", "gather", "row"]
+    );
     let mut tests = BTreeSet::new();
     gather(&artifacts::root().join("tests/suite/docs"), &mut tests);
-    assert!(tests.contains("each_test_that_an_incident_names_exists") && !tests.contains("gather"), "{tests:?}");
+    assert!(
+        tests.contains("each_test_that_an_incident_names_exists") && !tests.contains("gather"),
+        "{tests:?}"
+    );
 }

@@ -27,7 +27,8 @@ fn events() -> String {
             };
             if !seen.contains(&kind.to_owned()) {
                 seen.push(kind.to_owned());
-                writeln!(page, "{{\"type\":\"{kind}\",\"agent\":\"{agent}\",\"payload\":{payload}}}").unwrap();
+                writeln!(page, "{{\"type\":\"{kind}\",\"agent\":\"{agent}\",\"payload\":{payload}}}")
+                    .unwrap();
             }
         }
     }
@@ -72,7 +73,10 @@ fn the_frames_of_the_protocol_s_page_are_those_that_the_tests_hold() {
 fn every_kind_of_event_and_frame_is_shown() {
     let page = artifacts::read(PAGE);
     for kind in agent_plugin_protocol::EventKind::ALL {
-        assert!(page.contains(&format!("`{kind}`")) || page.contains(&format!("\"type\":\"{kind}\"")), "{kind}");
+        assert!(
+            page.contains(&format!("`{kind}`")) || page.contains(&format!("\"type\":\"{kind}\"")),
+            "{kind}"
+        );
     }
     let decoder = artifacts::read("host/gateway/src/native/frames.rs");
     let types = decoder.split("const TYPES").nth(1).and_then(|rest| rest.split("];").next()).unwrap();
@@ -80,7 +84,9 @@ fn every_kind_of_event_and_frame_is_shown() {
         assert!(page.contains(&format!("{{\"type\":\"{kind}\"")), "{kind} is not shown");
     }
     let closes = artifacts::read("host/gateway/src/native/close.rs");
-    for code in closes.split("=> ").skip(1).filter_map(|rest| rest.get(..4)).filter(|c| c.parse::<u16>().is_ok()) {
+    for code in
+        closes.split("=> ").skip(1).filter_map(|rest| rest.get(..4)).filter(|c| c.parse::<u16>().is_ok())
+    {
         assert!(page.contains(code), "the close {code} is not told");
     }
 }
