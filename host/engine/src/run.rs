@@ -234,11 +234,9 @@ impl Run {
         if out.events.is_empty() {
             return;
         }
-        if let (true, false, Some(target)) =
-            (untouched, self.machine.is_before_first_event(), &self.responder)
-            && !self.fell_back
-        {
-            series::first_event(target.plugin.as_str(), self.queued.accepted.elapsed());
+        // The fallback speaks without a call.
+        if let (true, false, Some(call)) = (untouched, self.machine.is_before_first_event(), self.call()) {
+            series::first_event(call.instance.handle.plugin.as_str(), self.queued.accepted.elapsed());
         }
         let time = self.shared.parts.clock.now();
         let run = &self.queued.run;
