@@ -10,10 +10,11 @@ use std::{
 
 use agent_plugin_protocol::{RunId, call::LogLine};
 use tracing::{
-    Event, Level, Span, Subscriber,
+    Event, Level, Metadata, Span, Subscriber,
     field::{Field, Visit},
     level_filters::LevelFilter,
     span::{Attributes, Id},
+    subscriber::Interest,
 };
 use tracing_subscriber::{
     Layer, layer::Context, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
@@ -72,20 +73,11 @@ fn owner() -> Option<(HostLink, LevelFilter)> {
     own.or_else(|| *LATEST.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// As an event, so that it names its run: the hook runs before the stack is unwound, inside the call's span.
 fn log_panic(info: &panic::PanicHookInfo<'_>) {
-    let Some((link, _)) = owner() else { return };
-    let mut fields = serde_json::Map::new();
-    if let Some(location) = info.location() {
-        fields.insert("location".to_owned(), location.to_string().into());
-    }
     let text = info.payload_as_str().unwrap_or("a panic whose payload is not text");
-    link.log(&LogLine {
-        level: "error".to_owned(),
-        target: "panic".to_owned(),
-        message: shorten(text),
-        fields,
-        run_id: None,
-    });
+    let location = info.location().map(ToString::to_string);
+    tracing::error!(target: "panic", location, "{text}");
 }
 
 /// The listening layer.
@@ -95,7 +87,12 @@ struct Forward;
 struct OfRun(RunId);
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forward {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        // Asked anew each time, as two instances may want two levels.
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         metadata.target() == RUN_TARGET || owner().is_some_and(|(_, level)| *metadata.level() <= level)
     }
 

@@ -177,7 +177,7 @@ fn failed(kind: CreateErrorKind, message: String) -> CreateError {
     CreateError { kind, message }
 }
 
-/// Reads the configuration. A missing one and an empty one are the same, so that `()` and a struct of defaults both
+/// Reads the configuration; what does not fit is told with the field's path. A missing one and an empty one are the same, so that `()` and a struct of defaults both
 /// accept either.
 fn parse_config<C: DeserializeOwned>(config: serde_json::Value) -> Result<C, CreateError> {
     let empty = match &config {
@@ -187,8 +187,9 @@ fn parse_config<C: DeserializeOwned>(config: serde_json::Value) -> Result<C, Cre
     };
     // A `Deserialize` of the author's may panic too.
     let parsed = contain(|| {
-        serde_json::from_value(config).or_else(|error| match empty {
-            Some(other) => serde_json::from_value(other).map_err(|_| error),
+        // With the path to the field at fault.
+        serde_path_to_error::deserialize(config).or_else(|error| match empty {
+            Some(other) => serde_path_to_error::deserialize(other).map_err(|_| error),
             None => Err(error),
         })
     });

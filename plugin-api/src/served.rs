@@ -37,7 +37,7 @@ pub trait Kind: 'static {
 /// What [`Kind::create`] made; opaque outside the SDK.
 pub struct Made(pub(crate) Box<dyn Served>);
 
-/// [`Kind`] of an [`Agent`].
+/// The kind of an [`Agent`].
 pub struct OfAgent<A>(PhantomData<A>);
 
 impl<A: Agent> Kind for OfAgent<A> {
@@ -53,7 +53,7 @@ impl<A: Agent> Kind for OfAgent<A> {
     }
 }
 
-/// [`Kind`] of a [`Supervisor`].
+/// The kind of a [`Supervisor`].
 pub struct OfSupervisor<S>(PhantomData<S>);
 
 impl<S: Supervisor> Kind for OfSupervisor<S> {

@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The black-box suite: the built host as a process, real plugins as files, real clients on real sockets.
+//!
+//! Each module is one topic. A scenario is a function of a running host that answers with what it found wrong, so
+//! that the same scenario can also be held against a broken host, on which it must find something: see [`twin`].
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "in a test, an unexpected absence is the failure to report")]
+
+mod client;
+#[macro_use]
+mod scenario;
+mod harness;
+
+mod bad_plugins;
+mod config;
+mod crashes;
+mod docs;
+mod drain;
+mod edges;
+mod failpoints;
+mod fallback;
+mod first_message;
+mod frames;
+mod isolation_users;
+mod observed;
+mod refusals;
+mod tokens;

@@ -32,7 +32,7 @@ pub use section::{
     PluginConfig, PluginIsolation, PluginLimits, PluginTimeouts, ReadinessConfig, RestartConfig,
     RoutingConfig, ServiceConfig, StoreConfig, TrustConfig, UidRange, known_keys,
 };
-pub use value::ByteSize;
+pub use value::{ByteSize, parse_duration};
 
 #[cfg(test)]
 mod tests;

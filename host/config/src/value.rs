@@ -140,13 +140,17 @@ impl Value for Duration {
     fn parse(node: &Node, _: &Context<'_>) -> Result<Self, Wrong> {
         let written = text(node, &Self::expects())
             .map_err(|wrong| wrong.hint(Some("write the unit: ms, s, m, h or d, as in \"5s\"".to_owned())))?;
-        let millis = quantity(written, &DURATIONS).ok_or_else(|| {
+        parse_duration(written).ok_or_else(|| {
             let reason = format!("should be {}, not {written:?}", Self::expects());
             Wrong::new(Code::ConfigType, reason)
                 .hint(Some("a whole number and one of the units ms, s, m, h, d".to_owned()))
-        })?;
-        Ok(Self::from_millis(millis))
+        })
     }
+}
+
+/// Reads a duration as the configuration writes them: `250ms`, `5s`, `10m`, `1h`, `1d`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    quantity(text, &DURATIONS).map(Duration::from_millis)
 }
 
 impl Bounded for Duration {

@@ -3,48 +3,64 @@
 use std::{sync::Arc, time::Duration};
 
 use agent_host_core::identity::Principal;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
+    drain,
     session::Session,
     settings::{Parts, Settings},
+    shared::{Published, Shared},
+    supervisor::{Outlets, Supervisor},
+    task,
     view::Status,
 };
 
+/// Commands that may wait for the supervisor. Senders never wait: each says what it means when it is full.
+const SUPERVISOR_COMMANDS: usize = 1024;
+
 /// The host without its doors. Cheap to clone.
 #[derive(Clone)]
-pub struct Engine {}
+pub struct Engine {
+    shared: Arc<Shared>,
+}
 
 impl Engine {
     /// Starts the tasks. Never fails: what cannot be loaded is a fault in the registry (law 5), and the first status
-    /// is there at once.
-    pub fn start(_settings: Settings, _parts: Parts) -> Self {
-        unimplemented!()
+    /// is there at once. To be called within a tokio runtime.
+    pub fn start(settings: Settings, parts: Parts) -> Self {
+        let first = Arc::new(Status::unknown(&settings.host));
+        let (status, settled) = (watch::Sender::new(Arc::clone(&first)), watch::Sender::new(first));
+        let published = Published { status: status.subscribe(), settled: settled.subscribe() };
+        let (supervisor, commands) = mpsc::channel(SUPERVISOR_COMMANDS);
+        let shared = Arc::new(Shared::new(settings, parts, published, supervisor));
+        let task = Supervisor::new(Arc::clone(&shared), Outlets { status, settled });
+        task::spawn(&shared.tasks, "supervisor", task.run(commands));
+        Self { shared }
     }
 
     /// Opens a session. Never fails, and consults nothing that could (laws 1 and 2).
-    pub fn open_session(&self, _principal: Arc<Principal>) -> Session {
-        unimplemented!()
+    pub fn open_session(&self, principal: Arc<Principal>) -> Session {
+        Session::new(Arc::clone(&self.shared), principal)
     }
 
     /// The service, as it is now.
     pub fn status(&self) -> Arc<Status> {
-        unimplemented!()
+        self.shared.status()
     }
 
     /// The service, as it changes.
     pub fn status_changes(&self) -> watch::Receiver<Arc<Status>> {
-        unimplemented!()
+        self.shared.status.clone()
     }
 
     /// Whether new connections shall be refused.
     pub fn is_draining(&self) -> bool {
-        unimplemented!()
+        self.shared.is_draining()
     }
 
     /// Tells every session to go away, lets runs finish for at most `grace`, ends the others as `interrupted`, then
     /// stops every plugin. Answers how many runs were interrupted. A second call joins the first.
-    pub async fn drain(&self, _grace: Duration) -> usize {
-        unimplemented!()
+    pub async fn drain(&self, grace: Duration) -> usize {
+        *self.shared.drained.get_or_init(|| drain::drain(&self.shared, grace)).await
     }
 }

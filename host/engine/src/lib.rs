@@ -3,7 +3,8 @@
 //! * [`Engine`] is the handle that the doors (the gateway) hold; [`Session`] is one client connection.
 //! * the *supervisor task* owns the registry of plugins and publishes the route table and the [`view::Status`];
 //! * a *thread task* owns one conversation while it is in use: its run queue, its running run, its subscribers;
-//! * the fallback is an instance like any other, linked in.
+//! * a *run* lives in its thread's task: it asks a plugin, keeps the clocks, and ends well whatever the plugin does;
+//! * the fallback is a function, linked in: it cannot fail to load, and nothing in it waits.
 #![forbid(unsafe_code)]
 #![deny(
     clippy::unwrap_used,
@@ -14,11 +15,25 @@
     clippy::todo
 )]
 
+mod directory;
+mod drain;
 mod engine;
+mod fallback;
+mod outbox;
+mod random;
+mod routes;
+mod run;
 pub mod session;
 pub mod settings;
+mod shared;
+mod supervisor;
+mod task;
+mod thread;
 pub mod view;
 
 pub use engine::Engine;
 pub use session::{Incoming, Outgoing, Session};
 pub use settings::{Parts, Settings};
+
+#[cfg(test)]
+mod tests;

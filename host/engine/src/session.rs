@@ -1,14 +1,19 @@
 //! One authenticated client connection, without its transport: what comes in, what goes out.
 
+mod changes;
+mod connection;
+mod positions;
+
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use agent_host_core::{identity::Principal, ports::store::LogEntry};
+use agent_host_core::ports::store::LogEntry;
 use agent_plugin_protocol::{Code, Epoch, MessageId, PluginId, RunId, Seq, ThreadId};
 use bytes::Bytes;
 
+pub use self::connection::Session;
 use crate::view::Status;
 
 /// What a client asks, decoded and judged as far as that needs no state.
@@ -173,40 +178,31 @@ impl Delivery {
     }
 }
 
-/// One client connection. Dropping it leaves its runs running.
-pub struct Session {
-    principal: Arc<Principal>,
+impl Outgoing {
+    /// What it weighs in an outbox, in bytes: the payload, and about what its envelope takes.
+    pub(crate) fn cost(&self) -> usize {
+        const ENVELOPE: usize = 256;
+        match self {
+            Self::Event(delivery) => ENVELOPE + delivery.entry.event.payload.len(),
+            Self::Accepted(_)
+            | Self::Subscribed(_)
+            | Self::Status { .. }
+            | Self::Problem(_)
+            | Self::GoingAway { .. } => ENVELOPE,
+        }
+    }
 }
 
-impl Session {
-    /// Whose connection it is.
-    pub fn principal(&self) -> &Principal {
-        &self.principal
+impl Problem {
+    /// The same, about a message.
+    #[must_use]
+    pub fn about(self, id: &MessageId) -> Self {
+        Self { id: Some(id.clone()), ..self }
     }
 
-    /// The service as it is now: for the welcome.
-    pub fn status(&self) -> Arc<Status> {
-        unimplemented!()
-    }
-
-    /// Acts on what the client asked; the answers come by [`next`](Self::next). Cancel safe up to the first await.
-    pub async fn handle(&mut self, _incoming: Incoming) {
-        unimplemented!()
-    }
-
-    /// What the client is to be told next. `None`: the client fell too far behind, and the connection must be closed
-    /// as a slow consumer (4404). Cancel safe.
-    pub async fn next(&mut self) -> Option<Outgoing> {
-        unimplemented!()
-    }
-
-    /// More of [`next`](Self::next) that is there already, for one write. Never waits.
-    pub fn try_next(&mut self) -> Option<Outgoing> {
-        unimplemented!()
-    }
-
-    /// The last position handed out for each subscribed thread: for `ping.positions`.
-    pub fn positions(&self) -> Vec<(ThreadId, Seq)> {
-        unimplemented!()
+    /// The same, with a time to try again.
+    #[must_use]
+    pub fn retry_after(self, after: Duration) -> Self {
+        Self { retry_after: Some(after), ..self }
     }
 }

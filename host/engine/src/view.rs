@@ -2,12 +2,15 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use agent_host_core::{level::ServiceLevel, ports::instance::{Fault, Isolation}};
+use agent_host_core::{
+    level::ServiceLevel,
+    ports::instance::{Fault, Isolation},
+};
 use agent_plugin_protocol::{Generation, PluginId, PluginKind};
 use serde::Serialize;
 
 /// The service, as it is now.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// This host.
     pub host: Arc<str>,
@@ -25,12 +28,27 @@ pub struct Status {
     pub draining: bool,
 }
 
+impl Status {
+    /// Before anything was looked at: what the tasks start from.
+    pub(crate) fn unknown(host: &str) -> Self {
+        Self {
+            host: host.into(),
+            level: ServiceLevel::Fallback,
+            reason: "starting".to_owned(),
+            missing: Vec::new(),
+            plugins: Vec::new(),
+            starting: true,
+            draining: false,
+        }
+    }
+}
+
 /// Something that is wanted and not there; as in the welcome frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Missing {
     /// The plugin's or the service's name.
     pub name: String,
-    /// `agent`, `supervisor` or `service`.
+    /// `agent`, `supervisor`, `service`, `store`, `bus` or `fallback`.
     pub kind: &'static str,
     /// The stable code.
     pub code: agent_plugin_protocol::Code,
@@ -42,7 +60,7 @@ pub struct Missing {
 }
 
 /// One plugin, as operators see it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginView {
     /// The slot's name.
     pub id: PluginId,

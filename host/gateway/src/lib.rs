@@ -1,1 +1,37 @@
-//! Placeholder until its slice lands.
+//! The doors of the host: the WebSocket, its authentication, and the health pages.
+//!
+//! * [`Gateway`] owns the two listeners and every connection; [`Settings`] is all it is told.
+//! * `upgrade` answers `GET /ws` in ordered steps, none of which can end in a 500 (law 1); `refusal` is why.
+//! * `native` speaks `agent-host.v1`: one task for each connection, between its socket and its [`host::Conversation`].
+//! * [`auth`] turns a token into a principal; nothing else of the host sees a token.
+//! * [`host`] is the narrow seam to the engine.
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::unreachable,
+    clippy::todo
+)]
+
+mod accept;
+pub mod auth;
+mod health;
+pub mod host;
+mod jitter;
+mod limits;
+mod native;
+mod problem;
+mod refusal;
+mod routes;
+mod server;
+pub mod settings;
+pub mod surface;
+mod upgrade;
+
+pub use server::{Gateway, MetricsPage};
+pub use settings::Settings;
+
+#[cfg(test)]
+mod tests;

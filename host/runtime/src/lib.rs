@@ -1,1 +1,53 @@
-//! Placeholder until its slice lands.
+//! Loads foreign code: the only crate of the host in which plugins are met, and the only one with `unsafe`.
+//!
+//! A plugin passes a pipeline of different things, so it is a chain of types; a wrong order does not compile. Each
+//! stage fails with a [`Fault`](agent_host_core::ports::instance::Fault) of its own stable code.
+//!
+//! ```text
+//! PluginSpec ─▶ Candidate ─▶ VerifiedArtifact ─▶ StagedLibrary ─▶ worker: load ─▶ init ─▶ dependencies ─▶ probe
+//!              discover      verify              stage
+//! ```
+//!
+//! | file | its idea |
+//! |---|---|
+//! | `candidate` | finds the file and reads it once, without running it |
+//! | `verify`, `verify/elf`, `verify/needs` | judges the bytes: headers against size, machine, pin, descriptor, needs |
+//! | `stage` | the private, sealed copy of the bytes that were judged |
+//! | `module` | drives the ABI: `dlopen`, header, layout check, typed calls; for every tier |
+//! | `host_api` | the table of functions that a plugin calls; for every tier |
+//! | `calls` | the open calls of an instance and what each may have outstanding; for every tier |
+//! | `probe` | the self-test of an instance; for every tier |
+//! | `process` | [`ProcessRuntime`]: the pipeline in a worker process, with its deadlines |
+//! | `spawn` | starts worker processes; kills and reaps them, whatever happens |
+//! | `sandbox` | what a worker may do: one value, applied by the worker before it loads anything |
+//! | `frames`, `hello` | the wire between host and worker, and its first words |
+//! | `link` | the host's end of one worker: process, socket, printed words |
+//! | `instance` | the task that owns a worker while it serves, and sees to its end |
+//! | `words` | what a plugin prints and logs, made harmless and bounded |
+//! | `worker`, `worker/outbox`, `worker/voice` | the worker's own side |
+//!
+//! The life of a worker: spawned by one thread that lives as long as the host (the parent-death signal fires when
+//! the spawning *thread* ends), with an empty environment, in its own process group, its socket as descriptor 0. It
+//! closes what it inherited, reads the first frame with the sealed library, applies its sandbox, answers, loads,
+//! creates, and then carries orders. The host notices its end by EOF and by a pidfd, kills what is left of the
+//! group, reaps it, tells every open call once, and then says so to whoever watches.
+
+mod calls;
+mod candidate;
+mod frames;
+mod hello;
+mod host_api;
+mod instance;
+mod link;
+mod module;
+mod probe;
+mod process;
+mod sandbox;
+mod spawn;
+mod stage;
+mod verify;
+mod words;
+pub mod worker;
+
+pub use process::{ProcessRuntime, Tuning};
+pub use spawn::WorkerCommand;

@@ -1,2 +1,44 @@
-//! Placeholder.
-fn main() {}
+//! The binary: reads the command line and hands it to the module of the command.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod compose;
+mod configuration;
+mod dev;
+mod exit;
+mod explain;
+mod serve;
+mod settings;
+mod specs;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{
+    cli::{Command, ConfigCommand, TokenCommand},
+    exit::Failure,
+};
+
+fn main() -> ExitCode {
+    match run(cli::Cli::parse().command) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Config(ConfigCommand::Validate(args)) => configuration::validate(&args)?,
+        Command::Explain { code } => explain::run(&code)?,
+        Command::Serve(args) => serve::serve(&configuration::load(&args)?, |_| ())?,
+        Command::Dev(args) => dev::dev(&args)?,
+        Command::Token(TokenCommand::Mint(args)) => {
+            let loaded = configuration::load(&args.config)?;
+            println!("{}", token::sign(&token::order(&args, &loaded.config)?)?);
+        }
+        Command::Worker(_) => return Ok(agent_host_runtime::worker::main()),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -107,4 +107,12 @@ happenings! {
     SlowConsumer WARN Warning "slow consumer" action "None, unless many: then look at the network."
     { connection: String }
     => |_it| { counter!(metric::SLOW_CONSUMERS).increment(1); }
+
+    /// A step of the upgrade path did not do its work; the client got 503 instead of a hang or a 500.
+    UpgradeStepFailed ERROR Critical "a step of the upgrade failed" action "Report it with the log: this is a bug in the host."
+    { step: &'static str, reason: String }
+
+    /// A listener cannot accept for the moment, mostly for want of file descriptors; it waits instead of spinning.
+    AcceptPaused WARN Warning "accepting is paused" action "Raise the descriptor limit (`ulimit -n`), or lower `gateway.connections`."
+    { listener: &'static str, reason: String, pause_ms: u128 }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use agent_plugin_api::{
     Agent, Supervisor,
-    protocol::call::{Answer, Completion, CreateError, InvokeStatus, LogLine, Reply},
+    protocol::call::{Completion, CreateError, InvokeStatus, LogLine, Reply},
 };
 use agent_plugin_testkit::local::{self, Creation, Ear, Local};
 use serde_json::{Value, json};

@@ -4,6 +4,7 @@
 
 mod agents;
 mod host;
+mod law;
 
 use agent_plugin_api::protocol::call::{Answer, Completion, CreateErrorKind, InvokeStatus};
 use agents::{First, Scripted, Unwell};
@@ -117,6 +118,8 @@ fn what_create_does_is_a_value() {
     check(json!({"create": "bomb"}), CreateErrorKind::Panicked);
     check(json!({"typo": 1}), CreateErrorKind::Config);
     check(json!(7), CreateErrorKind::Config);
+    let error = Host::agent::<Scripted>(json!({"create": 7})).err().unwrap();
+    assert!(error.message.starts_with("create: "), "{}", error.message);
 }
 
 #[test]
@@ -156,6 +159,7 @@ fn a_panic_is_logged_with_its_place() {
         _ => None,
     });
     assert_eq!((line.level.as_str(), line.message.as_str()), ("error", "handle panicked"));
+    assert_eq!(line.run_id.unwrap().as_str(), format!("run-{CALL}"));
     assert!(line.fields["location"].as_str().unwrap().contains("agents.rs"));
 }
 

@@ -48,6 +48,12 @@ pub trait Store: Send + Sync + 'static {
         state: Bytes,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Whether an append would work now: asked at the start, and again and again after one failed. A store that
+    /// cannot tell says yes; the next append then shows.
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// The life of the log.
     fn epoch(&self) -> Epoch;
 }

@@ -1,0 +1,288 @@
+//! One message handled to completion: who is asked, what comes back, which clocks run, and what follows a failure.
+//!
+//! ```text
+//! route ──▶ Waiting ──▶ Choosing ──▶ Calling ──▶ Over
+//!              (host      (supervisor   │  ▲        ▲
+//!               starts)    plugin)      ▼  │ retry  │
+//!                                    Stopping ──────┘     the fallback answers at once, from anywhere
+//! ```
+//! The thread's task drives it: [`Run::next`] waits, [`Run::on`] acts, and what it gave is taken to the log. Every
+//! event goes through `core`'s `RunMachine`, so that whatever a plugin does, the run is well-formed (law 3).
+
+mod call;
+mod ending;
+mod requests;
+mod routing;
+
+use std::{sync::Arc, time::Duration};
+
+use agent_host_core::{
+    identity::Scope,
+    level::ServiceLevel,
+    outcome::{Clock, Outcome},
+    ports::{instance::CallOutput, store::NewEvent},
+    routing::Target,
+    run_machine::{RunHead, RunInput, RunMachine},
+};
+use agent_host_telemetry::happening::EventDropped;
+use agent_plugin_protocol::{
+    CallId, PluginId, RunId,
+    call::{IncomingMessage, InputAnswer},
+};
+use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, Sleep},
+};
+
+use self::{call::Call, requests::JobDone, routing::Left};
+use crate::{
+    directory::{OpenQuestion, RunTicket, ThreadKey},
+    session::Problem,
+    shared::Shared,
+    view::Status,
+};
+
+/// A message that is accepted and waits for its turn.
+pub(crate) struct Queued {
+    pub(crate) run: RunId,
+    /// The agent that it names.
+    pub(crate) agent: Option<PluginId>,
+    pub(crate) message: IncomingMessage,
+    /// The question it answers.
+    pub(crate) answers: Option<InputAnswer>,
+    pub(crate) accepted: Instant,
+    /// Keeps the run in the directory until it is over.
+    pub(crate) _ticket: RunTicket,
+}
+
+/// What can happen to a run, beside being cancelled or interrupted.
+pub(crate) enum Input {
+    /// A call said something.
+    Output(CallId, CallOutput),
+    /// What a plugin requested is done.
+    Job(JobDone),
+    /// The service changed while the run waited for its agent.
+    Status,
+    /// A clock may have run out.
+    Clock,
+}
+
+/// Where a run is.
+enum Phase {
+    /// The host is starting: an agent may come.
+    Waiting { until: Instant },
+    /// The supervisor plugin chooses.
+    Choosing { call: Call, until: Instant },
+    /// A plugin answers.
+    Calling { call: Call, ends: Instant, idle: Instant },
+    /// It was asked to stop.
+    Stopping { call: Call, until: Instant, why: Stop },
+    /// `agent_completed` came out.
+    Over,
+}
+
+/// Why a call is asked to stop.
+#[derive(Debug, Clone, Copy)]
+enum Stop {
+    TimedOut(Clock),
+    Cancelled,
+}
+
+/// One message being handled.
+pub(crate) struct Run {
+    shared: Arc<Shared>,
+    key: ThreadKey,
+    queued: Queued,
+    outputs: mpsc::Sender<(CallId, CallOutput)>,
+    machine: RunMachine,
+    began: Instant,
+    phase: Phase,
+    /// Who was tried, or would not take it.
+    tried: Vec<Target>,
+    tries: u32,
+    crashes: u32,
+    /// Requests of the plugin under way, and how to stop waiting for them: they end with the call.
+    jobs: FuturesUnordered<BoxFuture<'static, JobDone>>,
+    /// Armed for a deadline at or before the phase's own: events move the idle clock, not the timer.
+    timer: std::pin::Pin<Box<Sleep>>,
+    status: watch::Receiver<Arc<Status>>,
+    events: Vec<NewEvent>,
+    problems: Vec<Problem>,
+    question: Option<OpenQuestion>,
+    /// Who had it last and failed, until another has taken over.
+    left: Option<Left>,
+    /// The plugin that spoke last.
+    responder: Option<Target>,
+    /// The built-in has it.
+    fell_back: bool,
+}
+
+impl Run {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        key: ThreadKey,
+        queued: Queued,
+        outputs: mpsc::Sender<(CallId, CallOutput)>,
+    ) -> Self {
+        let head = RunHead {
+            run: queued.run.clone(),
+            thread: key.thread.clone(),
+            message_id: format!("{}.answer", queued.run),
+            level: shared.status().level,
+        };
+        let now = Instant::now();
+        Self {
+            status: shared.status.clone(),
+            shared,
+            key,
+            queued,
+            outputs,
+            machine: RunMachine::new(head),
+            began: now,
+            phase: Phase::Waiting { until: now },
+            tried: Vec::new(),
+            tries: 0,
+            crashes: 0,
+            jobs: FuturesUnordered::new(),
+            timer: Box::pin(tokio::time::sleep_until(now)),
+            events: Vec::new(),
+            problems: Vec::new(),
+            question: None,
+            left: None,
+            responder: None,
+            fell_back: false,
+        }
+    }
+
+    pub(crate) fn id(&self) -> &RunId {
+        &self.queued.run
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
+    /// Events to append, in order.
+    pub(crate) fn take_events(&mut self) -> Vec<NewEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// What the thread's clients are to be told beside the events.
+    pub(crate) fn take_problems(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.problems)
+    }
+
+    /// The question that it ended with.
+    pub(crate) fn question(&mut self) -> Option<OpenQuestion> {
+        self.question.take()
+    }
+
+    /// Waits for the next thing to happen. Cancel safe.
+    pub(crate) async fn next(&mut self, outputs: &mut mpsc::Receiver<(CallId, CallOutput)>) -> Input {
+        if self.timer.deadline() > self.deadline() || self.timer.is_elapsed() {
+            let deadline = self.deadline();
+            self.timer.as_mut().reset(deadline);
+        }
+        let waiting = matches!(self.phase, Phase::Waiting { .. });
+        tokio::select! {
+            // Outputs first: what a plugin said in time counts, even if the host was slow to look.
+            biased;
+            Some((call, output)) = outputs.recv() => Input::Output(call, output),
+            Some(done) = self.jobs.next(), if !self.jobs.is_empty() => Input::Job(done),
+            Ok(()) = self.status.changed(), if waiting => Input::Status,
+            () = self.timer.as_mut() => Input::Clock,
+        }
+    }
+
+    /// Acts on what happened.
+    pub(crate) async fn on(&mut self, input: Input) {
+        match input {
+            Input::Output(call, output) => self.output(call, output).await,
+            Input::Job(done) => self.job_done(done).await,
+            Input::Status => self.begin().await,
+            Input::Clock => self.check_clock().await,
+        }
+    }
+
+    /// When the phase's next clock runs out.
+    fn deadline(&self) -> Instant {
+        match &self.phase {
+            Phase::Waiting { until } | Phase::Choosing { until, .. } | Phase::Stopping { until, .. } => {
+                *until
+            }
+            // While the host works for the plugin, the plugin is not idle.
+            Phase::Calling { ends, idle, .. } if self.jobs.is_empty() => *ends.min(idle),
+            Phase::Calling { ends, .. } => *ends,
+            Phase::Over => Instant::now() + Duration::from_secs(3600),
+        }
+    }
+
+    /// Gives the machine an input; keeps the events, counts what was refused.
+    fn push(&mut self, input: RunInput) {
+        let out = self.machine.push(input, self.began.elapsed());
+        if let Some(fault) = out.fault {
+            self.dropped(fault.as_str());
+        }
+        if out.events.is_empty() {
+            return;
+        }
+        let time = self.shared.parts.clock.now();
+        let run = &self.queued.run;
+        self.events.extend(out.events.into_iter().map(|event| NewEvent {
+            run: run.clone(),
+            kind: event.kind,
+            agent: event.agent,
+            time,
+            payload: event.payload,
+        }));
+    }
+
+    fn dropped(&self, reason: &str) {
+        let plugin = self.call().map(|call| call.instance.handle.plugin.to_string()).unwrap_or_default();
+        EventDropped { plugin, run: self.queued.run.to_string(), reason: reason.to_owned() }.emit();
+    }
+
+    fn call(&self) -> Option<&Call> {
+        match &self.phase {
+            Phase::Choosing { call, .. } | Phase::Calling { call, .. } | Phase::Stopping { call, .. } => {
+                Some(call)
+            }
+            Phase::Waiting { .. } | Phase::Over => None,
+        }
+    }
+
+    fn call_mut(&mut self) -> Option<&mut Call> {
+        match &mut self.phase {
+            Phase::Choosing { call, .. } | Phase::Calling { call, .. } | Phase::Stopping { call, .. } => {
+                Some(call)
+            }
+            Phase::Waiting { .. } | Phase::Over => None,
+        }
+    }
+
+    fn scope(&self) -> &Scope {
+        &self.key.scope
+    }
+
+    fn level(&self) -> ServiceLevel {
+        self.shared.status().level
+    }
+}
+
+/// How a run ended, in the words of telemetry.
+fn status_word(outcome: &Outcome, built_in: bool) -> &'static str {
+    match outcome {
+        Outcome::Ok(reply) if reply.ask.is_some() => "input_required",
+        Outcome::Ok(_) if built_in => "degraded",
+        Outcome::Ok(_) => "ok",
+        Outcome::Cancelled => "cancelled",
+        Outcome::Interrupted => "interrupted",
+        Outcome::PluginError { .. }
+        | Outcome::Panicked { .. }
+        | Outcome::TimedOut(_)
+        | Outcome::Lost(_)
+        | Outcome::Refused(_)
+        | Outcome::Violation(_) => "failed",
+    }
+}

@@ -1,0 +1,121 @@
+//! How a run ends: by its answer, by the fallback's, by the person, or by the host.
+
+use std::time::Duration;
+
+use agent_host_core::{outcome::Outcome, routing::FallbackReason, run_machine::RunInput};
+use agent_host_telemetry::happening::{FallbackFailed, RunCompleted};
+use agent_plugin_protocol::{Code, ToolCallId, call::Reply};
+use serde_json::json;
+
+use super::{Phase, Run, Stop, status_word};
+use crate::{
+    directory::OpenQuestion,
+    fallback::{self, FallbackAnswer},
+    session::Problem,
+};
+
+impl Run {
+    /// The person asked to stop it.
+    pub(crate) async fn cancel(&mut self) {
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Waiting { .. } => self.finish(&Outcome::Cancelled),
+            Phase::Choosing { call, .. } => {
+                call.give_up().await;
+                self.finish(&Outcome::Cancelled);
+            }
+            Phase::Calling { call, .. } => self.stop(call, Stop::Cancelled).await,
+            // Its grace goes on; only what follows is another thing.
+            Phase::Stopping { call, until, why: _ } => {
+                self.phase = Phase::Stopping { call, until, why: Stop::Cancelled };
+            }
+            Phase::Over => {}
+        }
+    }
+
+    /// The host goes away: it ends now.
+    pub(crate) async fn interrupt(&mut self) {
+        if self.is_over() {
+            return;
+        }
+        if let Some(call) = self.call() {
+            call.give_up().await;
+        }
+        self.jobs.clear();
+        self.finish(&Outcome::Interrupted);
+    }
+
+    /// The last word goes out.
+    pub(super) fn finish(&mut self, outcome: &Outcome) {
+        self.phase = Phase::Over;
+        self.push(match outcome {
+            Outcome::Cancelled => RunInput::Cancelled,
+            Outcome::Interrupted => RunInput::Interrupted,
+            outcome => RunInput::Finished(outcome.clone()),
+        });
+        if let (Outcome::Ok(Reply { ask: Some(_), .. }), Some(target)) = (outcome, &self.responder) {
+            self.question = Some(OpenQuestion {
+                thread: self.key.thread.clone(),
+                agent: target.plugin.clone(),
+                // As `RunMachine` names it.
+                interrupt: format!("{}.1", self.queued.run),
+                answered_by: None,
+            });
+        }
+        let by = if self.fell_back { "fallback" } else { "plugin" };
+        let responder = self.responder.as_ref();
+        RunCompleted {
+            plugin: match responder {
+                _ if self.fell_back => fallback::NAME.to_owned(),
+                Some(target) => target.plugin.to_string(),
+                None => "host".to_owned(),
+            },
+            generation: responder.filter(|_| !self.fell_back).map_or(0, |target| target.generation.0),
+            run: self.queued.run.to_string(),
+            thread: self.key.thread.to_string(),
+            outcome: status_word(outcome, self.fell_back).to_owned(),
+            code: outcome.code().map(|code| code.to_string()).unwrap_or_default(),
+            by,
+            seconds: self.queued.accepted.elapsed().as_secs_f64(),
+        }
+        .emit();
+    }
+
+    /// The built-in answers, honestly and at once: nothing in it waits.
+    pub(super) fn fall_back(&mut self, reason: &FallbackReason) {
+        let status = self.shared.status();
+        match fallback::answer(&status, reason) {
+            Ok(answer) => self.answer_honestly(answer, reason),
+            Err(error) => {
+                FallbackFailed { run: self.queued.run.to_string(), reason: error.to_string() }.emit();
+                self.shared.fallback_failed();
+                let problem = Problem::new(Code::HostInternal).about(&self.queued.message.id);
+                self.problems.push(Problem {
+                    message:
+                        "no agent could answer, and the built-in fallback failed too; the connection stays"
+                            .to_owned(),
+                    ..problem.retry_after(Duration::from_secs(5))
+                });
+                self.finish(&Outcome::Refused(Code::HostInternal));
+            }
+        }
+    }
+
+    fn answer_honestly(&mut self, answer: FallbackAnswer, reason: &FallbackReason) {
+        self.fell_back = true;
+        self.take_over(fallback::responder(), format!("the built-in fallback answers: {reason}"));
+        let (kind, payload) = answer.thinking;
+        self.push(RunInput::Emitted { kind, payload });
+        let tool_call_id = ToolCallId::random();
+        self.push(RunInput::ToolStarted {
+            tool_call_id: tool_call_id.clone(),
+            tool: fallback::TOOL.to_owned(),
+            arguments: json!({}),
+        });
+        self.push(RunInput::ToolFinished {
+            tool_call_id,
+            result: Ok(answer.diagnostics),
+            duration: Duration::ZERO,
+        });
+        self.finish(&Outcome::Ok(Reply { text: Some(answer.text), ask: None, usage: None }));
+    }
+}

@@ -1,0 +1,300 @@
+//! The session itself: hands what the client asks to the thread's task, and tells the client what it is to know.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use agent_host_core::{identity::Principal, ports::store::LogEntry};
+use agent_plugin_protocol::{Code, Seq, ThreadId};
+use futures_util::{FutureExt as _, future::BoxFuture};
+use tokio::sync::watch;
+
+use super::{
+    Delivery, Incoming, Message, Outgoing, Problem, changes,
+    positions::{Positions, Take},
+};
+use crate::{
+    directory::ThreadKey,
+    outbox::{self, Receiver},
+    random,
+    shared::{Leaving, Shared},
+    thread::{self, Command, Submission, Subscriber},
+    view::Status,
+};
+
+/// Entries of one read of the log. The next page is read when the client has taken this one: a replay goes at the
+/// client's pace.
+const PAGE: usize = 64;
+/// Between two tries to read from a store that fails.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+/// Reconnections of all clients of a host are spread over this time.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(4_500));
+
+/// One client connection. Dropping it leaves its runs running.
+pub struct Session {
+    principal: Arc<Principal>,
+    shared: Arc<Shared>,
+    me: Subscriber,
+    waiting: Receiver,
+    positions: Positions,
+    replay: VecDeque<LogEntry>,
+    reading: Option<BoxFuture<'static, Page>>,
+    settled: watch::Receiver<Arc<Status>>,
+    told: Arc<Status>,
+    leaving: watch::Receiver<Option<Leaving>>,
+    /// Whether the supervisor still publishes.
+    published: bool,
+}
+
+/// A piece of a thread's log; `None`: the thread is not this user's.
+struct Page {
+    thread: ThreadId,
+    after: Seq,
+    entries: Option<Vec<LogEntry>>,
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>, principal: Arc<Principal>) -> Self {
+        let (sender, waiting) = outbox::outbox(shared.settings.outbox_bytes);
+        let session = shared.sessions.fetch_add(1, Ordering::Relaxed);
+        let mut leaving = shared.leaving.subscribe();
+        // A session that is opened while the host is leaving is told so at once.
+        leaving.mark_changed();
+        // What was settled before is older than what the welcome tells.
+        let mut settled = shared.settled.clone();
+        settled.mark_unchanged();
+        Self {
+            principal,
+            me: Subscriber { session, outbox: sender },
+            waiting,
+            positions: Positions::default(),
+            replay: VecDeque::new(),
+            reading: None,
+            settled,
+            told: shared.status(),
+            leaving,
+            published: true,
+            shared,
+        }
+    }
+
+    /// Whose connection it is.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The service as it is now: for the welcome.
+    pub fn status(&self) -> Arc<Status> {
+        self.shared.status()
+    }
+
+    /// Acts on what the client asked; the answers come by [`next`](Self::next). Cancel safe up to the first await.
+    pub async fn handle(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Message(message) => self.message(message).await,
+            Incoming::Subscribe { thread, after, epoch } => {
+                let subscriber = self.me.clone();
+                self.send(thread, Command::Subscribe { after, epoch, subscriber }).await;
+            }
+            Incoming::Unsubscribe { thread } => {
+                self.positions.forget(&thread);
+                self.replay.retain(|entry| entry.thread != thread);
+                let session = self.me.session;
+                self.send_existing(thread, Command::Unsubscribe { session }).await;
+            }
+            Incoming::Cancel { run } => match self.shared.directory.thread_of(&self.principal.scope, &run) {
+                Some(thread) => self.send_existing(thread, Command::Cancel { run }).await,
+                None => self.me.tell(Outgoing::Problem(Problem::new(Code::RunNotFound))),
+            },
+            Incoming::Answer { id, run, interrupt, response } => {
+                self.answer(id, run, interrupt, response).await;
+            }
+            // It never decides durability: the log has everything.
+            Incoming::Ack { .. } => {}
+        }
+    }
+
+    /// What the client is to be told next. `None`: the client fell too far behind, and the connection must be closed
+    /// as a slow consumer (4404). Cancel safe.
+    pub async fn next(&mut self) -> Option<Outgoing> {
+        loop {
+            if self.waiting.is_lagged() {
+                return None;
+            }
+            if let Some(out) = self.try_next() {
+                return Some(out);
+            }
+            self.begin_reading();
+            tokio::select! {
+                frame = self.waiting.recv() => {
+                    if let Some(out) = self.admit(frame?) {
+                        return Some(out);
+                    }
+                }
+                page = read(&mut self.reading), if self.reading.is_some() => self.read(page),
+                changed = self.settled.changed(), if self.published => match changed {
+                    Ok(()) => self.settled.mark_changed(),
+                    Err(_) => self.published = false,
+                },
+                // The sender lives in `shared`, which this session holds.
+                _ = self.leaving.changed() => self.leaving.mark_changed(),
+            }
+        }
+    }
+
+    /// More of [`next`](Self::next) that is there already, for one write. Never waits.
+    pub fn try_next(&mut self) -> Option<Outgoing> {
+        if let Some(out) = self.going_away().or_else(|| self.changed()) {
+            return Some(out);
+        }
+        while let Some(entry) = self.replay.pop_front() {
+            if self.positions.take(&entry.thread, entry.seq) == Take::HandOut {
+                return Some(Outgoing::Event(Arc::new(Delivery::new(entry))));
+            }
+        }
+        while let Some(frame) = self.waiting.try_recv() {
+            if let Some(out) = self.admit(frame) {
+                return Some(out);
+            }
+        }
+        None
+    }
+
+    /// The last position handed out for each subscribed thread: for `ping.positions`.
+    pub fn positions(&self) -> Vec<(ThreadId, Seq)> {
+        self.positions.all()
+    }
+
+    async fn message(&mut self, message: Message) {
+        let refused = match &message.agent {
+            _ if self.shared.is_draining() => Some(Problem::new(Code::HostDraining)),
+            Some(agent) if self.shared.routes.load().table.agent(agent).is_none() => {
+                Some(Problem::new(Code::AgentUnknown))
+            }
+            Some(_) | None => None,
+        };
+        if let Some(problem) = refused {
+            self.me.tell(Outgoing::Problem(problem.about(&message.id)));
+            return;
+        }
+        let new_thread = message.thread.is_none();
+        let thread = message.thread.clone().unwrap_or_else(ThreadId::random);
+        let subscriber = self.me.clone();
+        let submission = Submission { message, new_thread, subscriber, answers: None };
+        self.send(thread, Command::Submit(Box::new(submission))).await;
+    }
+
+    async fn answer(
+        &mut self,
+        id: agent_plugin_protocol::MessageId,
+        run: agent_plugin_protocol::RunId,
+        interrupt: String,
+        response: serde_json::Value,
+    ) {
+        let command = thread::answer(id.clone(), run.clone(), interrupt, response, self.me.clone());
+        match self.shared.directory.question(&self.principal.scope, &run) {
+            Some(question) => self.send(question.thread, command).await,
+            None => self.me.tell(Outgoing::Problem(Problem::new(Code::InterruptNotFound).about(&id))),
+        }
+    }
+
+    async fn send(&mut self, thread: ThreadId, command: Command) {
+        thread::send(&self.shared, ThreadKey { scope: self.principal.scope.clone(), thread }, command).await;
+    }
+
+    async fn send_existing(&mut self, thread: ThreadId, command: Command) {
+        let key = ThreadKey { scope: self.principal.scope.clone(), thread };
+        if let Some(task) = self.shared.directory.existing(&key) {
+            // An error: the task ended, and with it what the command was about.
+            let _ = task.send(command).await;
+        }
+    }
+
+    /// Judges what a task pushed; keeps the positions.
+    fn admit(&mut self, frame: Outgoing) -> Option<Outgoing> {
+        match &frame {
+            Outgoing::Accepted(accepted) => {
+                let before = Seq(accepted.seq.0.saturating_sub(1));
+                self.positions.ensure(&accepted.thread, before, accepted.duplicate);
+            }
+            Outgoing::Subscribed(subscribed) => {
+                let before = Seq(subscribed.from.0.saturating_sub(1));
+                self.replay.retain(|entry| entry.thread != subscribed.thread);
+                self.positions.follow(subscribed.thread.clone(), before, subscribed.to, false);
+            }
+            Outgoing::Event(delivery) => {
+                match self.positions.take(&delivery.entry.thread, delivery.entry.seq) {
+                    Take::HandOut => {}
+                    Take::Skip | Take::Hole => return None,
+                }
+            }
+            Outgoing::Status { .. } | Outgoing::Problem(_) | Outgoing::GoingAway { .. } => {}
+        }
+        Some(frame)
+    }
+
+    fn begin_reading(&mut self) {
+        if self.reading.is_some() {
+            return;
+        }
+        let Some((thread, after)) = self.positions.begin_read() else { return };
+        let shared = Arc::clone(&self.shared);
+        let scope = self.principal.scope.clone();
+        let reading = async move {
+            loop {
+                match shared.parts.store.read(&scope, &thread, after, PAGE).await {
+                    Ok(entries) => return Page { thread, after, entries },
+                    // The position keeps; the client gets what is live as soon as the hole can be read.
+                    Err(_) => tokio::time::sleep(READ_AGAIN).await,
+                }
+            }
+        };
+        self.reading = Some(reading.boxed());
+    }
+
+    fn read(&mut self, page: Page) {
+        self.reading = None;
+        let Some(entries) = page.entries else {
+            self.positions.forget(&page.thread);
+            return;
+        };
+        match entries.last() {
+            Some(_) if entries.len() >= PAGE => self.positions.has_more(&page.thread),
+            // Without this a hole that the log cannot fill would be asked for again and again.
+            Some(_) => {}
+            None => self.positions.ends(&page.thread, page.after),
+        }
+        self.replay.extend(entries);
+    }
+
+    fn changed(&mut self) -> Option<Outgoing> {
+        if !self.settled.has_changed().unwrap_or(false) {
+            return None;
+        }
+        let status = Arc::clone(&self.settled.borrow_and_update());
+        let changed = changes::between(&self.told, &status)?;
+        self.told = Arc::clone(&status);
+        Some(Outgoing::Status { status, changed })
+    }
+
+    fn going_away(&mut self) -> Option<Outgoing> {
+        if !self.leaving.has_changed().unwrap_or(false) {
+            return None;
+        }
+        let leaving = (*self.leaving.borrow_and_update())?;
+        Some(Outgoing::GoingAway {
+            reconnect_after: RECONNECT.0 + RECONNECT.1.mul_f64(random::jitter()),
+            deadline: leaving.deadline.saturating_duration_since(tokio::time::Instant::now()),
+        })
+    }
+}
+
+/// Cancel safe: the read goes on where it was.
+async fn read(reading: &mut Option<BoxFuture<'static, Page>>) -> Page {
+    match reading {
+        Some(reading) => reading.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,131 @@
+//! Which threads a session follows, and how far it has got in each: what makes its events dense and in order.
+//!
+//! A live event that joins the position is handed out; an old one is skipped; one beyond it shows a hole, which is
+//! read from the log. So the replay after a subscription and the mending of any hole are one thing, and the order in
+//! which the tasks push does not matter.
+
+use std::collections::HashMap;
+
+use agent_plugin_protocol::{Seq, ThreadId};
+
+/// The threads that a session follows.
+#[derive(Debug, Default)]
+pub(super) struct Positions {
+    threads: HashMap<ThreadId, Position>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Position {
+    /// The last event handed out.
+    at: Seq,
+    /// The last event known to be in the log.
+    known: Seq,
+    /// The log has not been read to its end yet.
+    unread: bool,
+}
+
+/// What is to be done with an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Take {
+    /// It is the next one.
+    HandOut,
+    /// Had it already, or does not follow its thread.
+    Skip,
+    /// Others come before it: it comes again, from the log.
+    Hole,
+}
+
+impl Positions {
+    /// Follows a thread from after `at`; `unread`: the log may have more already.
+    pub(super) fn follow(&mut self, thread: ThreadId, at: Seq, known: Seq, unread: bool) {
+        self.threads.insert(thread, Position { at, known, unread });
+    }
+
+    /// Follows a thread, unless it does already.
+    pub(super) fn ensure(&mut self, thread: &ThreadId, at: Seq, unread: bool) {
+        if !self.threads.contains_key(thread) {
+            self.follow(thread.clone(), at, at, unread);
+        }
+    }
+
+    pub(super) fn forget(&mut self, thread: &ThreadId) {
+        self.threads.remove(thread);
+    }
+
+    /// Judges an event, and moves on if it is to be handed out.
+    pub(super) fn take(&mut self, thread: &ThreadId, seq: Seq) -> Take {
+        let Some(position) = self.threads.get_mut(thread) else { return Take::Skip };
+        if seq <= position.at {
+            Take::Skip
+        } else if seq == position.at.next() {
+            position.at = seq;
+            Take::HandOut
+        } else {
+            position.known = position.known.max(seq);
+            Take::Hole
+        }
+    }
+
+    /// A thread whose log must be read, and from where. It counts as read to its end from now on.
+    pub(super) fn begin_read(&mut self) -> Option<(ThreadId, Seq)> {
+        let (thread, position) = self.threads.iter_mut().find(|(_, p)| p.unread || p.known > p.at)?;
+        position.unread = false;
+        Some((thread.clone(), position.at))
+    }
+
+    /// The page was full: there may be more.
+    pub(super) fn has_more(&mut self, thread: &ThreadId) {
+        if let Some(position) = self.threads.get_mut(thread) {
+            position.unread = true;
+        }
+    }
+
+    /// The log ends at `end`, whatever was said before.
+    pub(super) fn ends(&mut self, thread: &ThreadId, end: Seq) {
+        if let Some(position) = self.threads.get_mut(thread) {
+            position.known = position.known.min(end.max(position.at));
+        }
+    }
+
+    pub(super) fn all(&self) -> Vec<(ThreadId, Seq)> {
+        self.threads.iter().map(|(thread, position)| (thread.clone(), position.at)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thread() -> ThreadId {
+        ThreadId::new("t").unwrap()
+    }
+
+    #[test]
+    fn events_are_handed_out_once_and_in_order() {
+        let mut positions = Positions::default();
+        positions.follow(thread(), Seq(0), Seq(0), false);
+        assert_eq!(positions.take(&thread(), Seq(1)), Take::HandOut);
+        assert_eq!(positions.take(&thread(), Seq(1)), Take::Skip);
+        assert_eq!(positions.take(&thread(), Seq(3)), Take::Hole);
+        assert_eq!(positions.begin_read(), Some((thread(), Seq(1))));
+        assert_eq!(positions.take(&thread(), Seq(2)), Take::HandOut);
+        assert_eq!(positions.take(&thread(), Seq(3)), Take::HandOut);
+        assert_eq!(positions.begin_read(), None);
+    }
+
+    #[test]
+    fn a_thread_that_is_not_followed_is_silent() {
+        let mut positions = Positions::default();
+        assert_eq!(positions.take(&thread(), Seq(1)), Take::Skip);
+    }
+
+    #[test]
+    fn an_event_that_came_while_reading_is_read_for() {
+        let mut positions = Positions::default();
+        positions.follow(thread(), Seq(0), Seq(0), true);
+        assert_eq!(positions.begin_read(), Some((thread(), Seq(0))));
+        assert_eq!(positions.take(&thread(), Seq(2)), Take::Hole);
+        assert_eq!(positions.take(&thread(), Seq(1)), Take::HandOut);
+        assert_eq!(positions.begin_read(), Some((thread(), Seq(1))));
+    }
+}

@@ -1,0 +1,62 @@
+//! Asks a running generation whether it still answers.
+
+use std::time::Duration;
+
+use agent_host_core::ports::instance::{CALL_OUTPUTS, CallOutput, InstanceCommand, Invocation};
+use agent_plugin_protocol::call::{Completion, method};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::{random, routes::Instance};
+
+/// A probe does no work: a plugin that needs longer has no thread left for people either.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// One self-test round trip.
+///
+/// # Errors
+/// Why it was not answered, for people.
+pub(super) async fn probe(instance: &Instance) -> Result<(), String> {
+    let call = random::call_id();
+    let (outputs, answers) = mpsc::channel(CALL_OUTPUTS);
+    let invocation = Invocation {
+        call,
+        method: method::PROBE,
+        payload: Bytes::from_static(b"{}"),
+        deadline: WITHIN,
+        outputs,
+    };
+    instance.order(InstanceCommand::Invoke(invocation)).await.map_err(|_| "it takes no orders".to_owned())?;
+    match tokio::time::timeout(WITHIN, last_word(answers)).await {
+        Ok(result) => result,
+        Err(_) => {
+            // Its exit or the next probe tells the rest.
+            let _ = instance.order(InstanceCommand::Abandon { call }).await;
+            Err(format!("no answer to the self-test within {} s", WITHIN.as_secs()))
+        }
+    }
+}
+
+async fn last_word(
+    mut answers: mpsc::Receiver<(agent_plugin_protocol::CallId, CallOutput)>,
+) -> Result<(), String> {
+    while let Some((_, output)) = answers.recv().await {
+        match output {
+            CallOutput::Emitted { .. } | CallOutput::Request { .. } => {}
+            CallOutput::Completed(bytes) => return judge(&bytes),
+            CallOutput::Rejected(status) => return Err(format!("it refused the self-test ({status:?})")),
+            CallOutput::Lost(_) => return Err("it ended during the self-test".to_owned()),
+        }
+    }
+    Err("it dropped the self-test".to_owned())
+}
+
+fn judge(bytes: &[u8]) -> Result<(), String> {
+    match serde_json::from_slice(bytes) {
+        Ok(Completion::Ok { .. }) => Ok(()),
+        Ok(Completion::Error { message, .. }) => Err(message),
+        Ok(Completion::Panicked { message }) => Err(format!("the self-test panicked: {message}")),
+        Ok(Completion::Cancelled) => Err("the self-test was cancelled".to_owned()),
+        Err(_) => Err("its answer to the self-test is not one".to_owned()),
+    }
+}

@@ -1,0 +1,274 @@
+//! All slots, and what is published of them: the route table and the status.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use agent_host_core::{
+    breaker::CallResult,
+    level::{LevelFacts, Missing as CoreMissing, MissingKind, ServiceStatus},
+    lifecycle::{PluginState, Verdict as Word},
+    outcome::ExitReport,
+    ports::{
+        clock::Clock,
+        instance::{Fault, InstanceHandle, PluginSpec, Started},
+    },
+    routing::{RouteEntry, RouteHealth, RouteTable, Target},
+};
+use agent_plugin_protocol::{Generation, PluginId, PluginKind};
+use tokio::time::Instant;
+
+use super::slot::{Slot, Times, Verdict};
+use crate::{
+    routes::{Instance, Routes},
+    settings::Settings,
+    view::{Missing, PluginView, Status},
+};
+
+pub(super) struct Registry {
+    slots: Vec<Slot>,
+    order: Vec<PluginId>,
+    host: Arc<str>,
+    /// The wall clock against the monotonic one, as of the start: views show times of day.
+    epoch: (SystemTime, Instant),
+    pub(super) store_works: bool,
+    pub(super) fallback_works: bool,
+    pub(super) draining: bool,
+}
+
+impl Registry {
+    pub(super) fn new(settings: &Settings, clock: &dyn Clock) -> Self {
+        let now = clock.now();
+        Self {
+            slots: settings.plugins.iter().map(|plugin| Slot::new(plugin.clone(), now)).collect(),
+            order: settings.order.clone(),
+            host: settings.host.as_str().into(),
+            epoch: (now, Instant::now()),
+            store_works: true,
+            fallback_works: true,
+            draining: false,
+        }
+    }
+
+    /// Slots that are to be started.
+    pub(super) fn enabled(&self) -> Vec<usize> {
+        let enabled = self.slots.iter().enumerate().filter(|(_, slot)| slot.settings.enabled);
+        enabled.map(|(index, _)| index).collect()
+    }
+
+    /// The services that plugins can use. Tools, history and events are the host's own.
+    pub(super) fn available(&self) -> Arc<[String]> {
+        ["threads", "tools", "events"].map(str::to_owned).into()
+    }
+
+    pub(super) fn begin_start(&mut self, slot: usize) -> Option<(Arc<PluginSpec>, Generation)> {
+        if self.draining {
+            return None;
+        }
+        self.slots.get_mut(slot).map(Slot::begin_start)
+    }
+
+    pub(super) fn healthy(&mut self, slot: usize, of: Generation, started: Started, took: Duration) -> bool {
+        let now = self.times(Instant::now()).wall;
+        let draining = self.draining;
+        self.current(slot, of).is_some_and(|slot| !draining && slot.healthy(started, took, now))
+    }
+
+    pub(super) fn start_failed(
+        &mut self,
+        slot: usize,
+        of: Generation,
+        fault: Fault,
+        now: Instant,
+    ) -> Verdict {
+        let now = self.times(now);
+        self.current(slot, of).map_or(Verdict::Leave, |slot| slot.start_failed(fault, now))
+    }
+
+    pub(super) fn exited(
+        &mut self,
+        slot: usize,
+        of: Generation,
+        report: Option<Arc<ExitReport>>,
+        now: Instant,
+    ) -> Verdict {
+        let now = self.times(now);
+        self.current(slot, of).map_or(Verdict::Leave, |slot| slot.exited(report.as_deref(), now))
+    }
+
+    pub(super) fn restart_due(&mut self, slot: usize, failed: Generation) -> bool {
+        let now = self.times(Instant::now()).wall;
+        let draining = self.draining;
+        self.current(slot, failed).is_some_and(|slot| !draining && slot.restart_due(now))
+    }
+
+    pub(super) fn call_ended(&mut self, target: &Target, result: CallResult, now: Instant) {
+        let now = self.times(now);
+        let found = self.slots.iter_mut().find(|s| s.settings.spec.id == target.plugin);
+        if let Some(slot) =
+            found.filter(|slot| slot.generation == target.generation && slot.instance.is_some())
+        {
+            slot.call_ended(result, now);
+        }
+    }
+
+    pub(super) fn probed(&mut self, slot: usize, of: Generation, result: Result<(), String>, now: Instant) {
+        let now = self.times(now);
+        if let Some(slot) = self.current(slot, of).filter(|slot| slot.instance.is_some()) {
+            slot.probed(result, now);
+        }
+    }
+
+    /// The state of a generation that runs and is wanted.
+    pub(super) fn serving_state(&self, slot: usize, of: Generation) -> Option<PluginState> {
+        let slot = self.slots.get(slot).filter(|slot| slot.generation == of && slot.instance.is_some())?;
+        matches!(slot.state, PluginState::Healthy | PluginState::Degraded).then_some(slot.state)
+    }
+
+    pub(super) fn instance(&self, slot: usize, of: Generation) -> Option<Arc<Instance>> {
+        self.serving_state(slot, of)?;
+        self.slots.get(slot)?.instance.clone()
+    }
+
+    /// Nothing comes back from here; the running instances, to be ended.
+    pub(super) fn drain_all(&mut self) -> Vec<InstanceHandle> {
+        let now = self.times(Instant::now()).wall;
+        self.slots.iter_mut().filter_map(|slot| slot.drain(now)).map(|i| i.handle.clone()).collect()
+    }
+
+    /// The route table with its instances.
+    pub(super) fn routes(&self, starting: bool) -> Routes {
+        let instances = self.slots.iter().filter(|slot| slot.state == PluginState::Healthy);
+        let instances: HashMap<_, _> =
+            instances.filter_map(|slot| slot.instance.clone()).map(|i| (i.target(), i)).collect();
+        Routes {
+            table: RouteTable {
+                agents: self.agents().map(Slot::route).collect(),
+                supervisor: self.kind(PluginKind::Supervisor).find(|s| s.settings.enabled).map(Slot::route),
+                starting,
+            },
+            instances,
+        }
+    }
+
+    /// The status, as it is now.
+    pub(super) fn status(&self, leaving: bool) -> Arc<Status> {
+        let starting = self.slots.iter().any(|slot| !slot.judged);
+        let missing = self.slots.iter().filter(|s| s.settings.enabled && s.state != PluginState::Healthy);
+        let service = ServiceStatus::of(&LevelFacts {
+            store_appends: self.store_works,
+            fallback_works: self.fallback_works,
+            healthy_agents: self.agents().filter(|slot| slot.state == PluginState::Healthy).count(),
+            starting,
+            missing: missing.map(missing_of).collect(),
+        });
+        Arc::new(Status {
+            host: Arc::clone(&self.host),
+            level: service.level,
+            reason: service.reason,
+            missing: service.missing.into_iter().map(told).collect(),
+            plugins: self.slots.iter().map(|slot| self.view(slot)).collect(),
+            starting,
+            draining: leaving || self.draining,
+        })
+    }
+
+    fn view(&self, slot: &Slot) -> PluginView {
+        let (version, description) = slot.described.clone().unzip();
+        PluginView {
+            id: slot.settings.spec.id.clone(),
+            kind: slot.settings.spec.kind,
+            verdict: match slot.state.verdict() {
+                Word::Healthy => "healthy",
+                Word::Failed => "failed",
+                Word::Disabled => "disabled",
+            },
+            state: slot.state.as_str(),
+            since: slot.since,
+            generation: slot.generation,
+            version,
+            description,
+            isolation: slot.settings.spec.isolation,
+            digest: slot.digest.clone(),
+            fault: if slot.state == PluginState::Healthy { None } else { slot.fault.clone() },
+            restarts: slot.restarts,
+            retry_at: slot.retry.map(|(at, _)| at),
+            served_by: self.served_by(slot),
+        }
+    }
+
+    /// Who gets an agent's traffic while it gets none.
+    fn served_by(&self, slot: &Slot) -> Option<String> {
+        if slot.state == PluginState::Healthy || slot.settings.spec.kind == PluginKind::Supervisor {
+            return None;
+        }
+        let healthy =
+            |id: &&PluginId| self.agents().any(|s| s.settings.spec.id == **id && is_healthy(&s.route()));
+        let substitute = slot.settings.substitutes.iter().find(healthy).cloned();
+        let other = || self.agents().map(Slot::route).find(is_healthy).map(|entry| entry.id);
+        let name = substitute.or_else(other).map(|id| id.to_string());
+        Some(name.unwrap_or_else(|| "fallback".to_owned()))
+    }
+
+    /// The agents in the operator's order; those not named there follow as they are configured.
+    fn agents(&self) -> impl Iterator<Item = &Slot> {
+        let mut agents: Vec<&Slot> = self.kind(PluginKind::Agent).collect();
+        let place = |slot: &&Slot| {
+            let named = self.order.iter().position(|id| *id == slot.settings.spec.id);
+            named.unwrap_or(self.order.len())
+        };
+        agents.sort_by_key(place);
+        agents.into_iter()
+    }
+
+    fn kind(&self, kind: PluginKind) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(move |slot| slot.settings.spec.kind == kind)
+    }
+
+    /// The slot, if that generation is its current one: what comes of an earlier one is late.
+    fn current(&mut self, slot: usize, of: Generation) -> Option<&mut Slot> {
+        self.slots.get_mut(slot).filter(|slot| slot.generation == of)
+    }
+
+    fn times(&self, now: Instant) -> Times {
+        Times { wall: self.epoch.0 + now.saturating_duration_since(self.epoch.1), monotonic: now }
+    }
+}
+
+fn is_healthy(entry: &RouteEntry) -> bool {
+    entry.health == RouteHealth::Healthy
+}
+
+fn missing_of(slot: &Slot) -> CoreMissing {
+    let code = slot.code();
+    CoreMissing {
+        name: slot.id(),
+        kind: match slot.settings.spec.kind {
+            PluginKind::Agent => MissingKind::Agent,
+            PluginKind::Supervisor => MissingKind::Supervisor,
+        },
+        code,
+        // The code's own words: a fault's reason may name paths, and is the operator's.
+        reason: code.meaning().to_owned(),
+        retry_after: slot.retry.map(|(_, pause)| pause),
+    }
+}
+
+fn told(missing: CoreMissing) -> Missing {
+    Missing {
+        name: missing.name,
+        kind: match missing.kind {
+            MissingKind::Agent => "agent",
+            MissingKind::Supervisor => "supervisor",
+            MissingKind::Service => "service",
+            MissingKind::Store => "store",
+            MissingKind::Bus => "bus",
+            MissingKind::Fallback => "fallback",
+        },
+        code: missing.code,
+        reason: missing.reason,
+        retry_after_ms: missing.retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+    }
+}

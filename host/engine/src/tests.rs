@@ -1,0 +1,10 @@
+//! The engine with scripted plugins, a store in memory and a paused clock: the laws, fault by fault.
+
+mod accepting;
+mod failing;
+mod fake;
+mod host;
+mod leaving;
+mod plugins;
+mod resuming;
+mod running;

@@ -1,0 +1,335 @@
+//! One conversation while it is in use: the task that owns its order of events, its queue of messages, its running
+//! run and its subscribers.
+//!
+//! Whatever happens to a thread comes through [`Command`] or from its run, one at a time; so `seq` is handed out in
+//! the order in which things are appended, and a run can meet neither a second run nor a half-appended message.
+
+mod log;
+mod submit;
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use agent_host_core::ports::instance::{CALL_OUTPUTS, CallOutput};
+use agent_plugin_protocol::{CallId, Code, Epoch, MessageId, RunId, Seq, call::InputAnswer};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+
+use self::log::Log;
+use crate::{
+    directory::{BusyPermit, ThreadKey},
+    outbox,
+    run::{Input, Queued, Run},
+    session::{Message, Outgoing, Problem, Subscribed},
+    shared::Shared,
+    task,
+};
+
+/// What a thread is asked to do.
+pub(crate) enum Command {
+    /// Accept a message and run it.
+    Submit(Box<Submission>),
+    /// Tell a session what happens from after a position.
+    Subscribe {
+        /// The last event that the client has.
+        after: Seq,
+        /// The life of the log in which it got it.
+        epoch: Option<Epoch>,
+        /// Whom.
+        subscriber: Subscriber,
+    },
+    /// Tell a session what happens from now on: its message was accepted here earlier.
+    Attach {
+        /// Whom.
+        subscriber: Subscriber,
+    },
+    /// Tell it no more.
+    Unsubscribe {
+        /// Whom.
+        session: u64,
+    },
+    /// Stop a run.
+    Cancel {
+        /// Which.
+        run: RunId,
+    },
+    /// The host goes away: end every run as `interrupted`.
+    Interrupt,
+}
+
+/// A message on its way in.
+pub(crate) struct Submission {
+    pub(crate) message: Message,
+    /// Whether its thread is to be made.
+    pub(crate) new_thread: bool,
+    /// Who sent it.
+    pub(crate) subscriber: Subscriber,
+    /// The question it answers.
+    pub(crate) answers: Option<InputAnswer>,
+}
+
+/// A session, as a thread sees it.
+#[derive(Clone)]
+pub(crate) struct Subscriber {
+    pub(crate) session: u64,
+    pub(crate) outbox: outbox::Sender,
+}
+
+impl Subscriber {
+    /// Tells it something. One that is gone or lagged is dropped by the next fan-out.
+    pub(crate) fn tell(&self, what: Outgoing) {
+        let _ = self.outbox.push(what);
+    }
+}
+
+/// Brings a command to the thread's task, which is started where there is none.
+pub(crate) async fn send(shared: &Arc<Shared>, key: ThreadKey, command: Command) {
+    let mut command = command;
+    loop {
+        let task = shared.directory.thread(&key, |commands| {
+            task::spawn(
+                &shared.tasks,
+                "thread",
+                Thread::new(Arc::clone(shared), key.clone()).serve(commands),
+            );
+        });
+        match task.send(command).await {
+            Ok(()) => return,
+            // The task ended by a panic: the next one takes it.
+            Err(back) => command = back.0,
+        }
+    }
+}
+
+/// The command of an answer to a question: a message whose text is the answer.
+pub(crate) fn answer(
+    id: MessageId,
+    run: RunId,
+    interrupt: String,
+    response: serde_json::Value,
+    subscriber: Subscriber,
+) -> Command {
+    let content = response.as_str().map_or_else(|| response.to_string(), str::to_owned);
+    let metadata = serde_json::Map::from_iter([
+        ("interrupt_id".to_owned(), interrupt.clone().into()),
+        ("resumes".to_owned(), run.as_str().into()),
+    ]);
+    Command::Submit(Box::new(Submission {
+        message: Message { id, thread: None, agent: None, content, metadata },
+        new_thread: false,
+        subscriber,
+        answers: Some(InputAnswer { run_id: run, interrupt_id: interrupt, response }),
+    }))
+}
+
+/// How long a thread without run and subscribers keeps its task.
+const IDLE: Duration = Duration::from_secs(60);
+/// Outputs taken into one append at most, so that a flood of one plugin still lets commands in between.
+const BATCH: usize = 512;
+
+/// Where the calls of the thread's runs bring what they say.
+type Outputs = (mpsc::Sender<(CallId, CallOutput)>, mpsc::Receiver<(CallId, CallOutput)>);
+
+struct Thread {
+    shared: Arc<Shared>,
+    key: ThreadKey,
+    log: Log,
+    queue: VecDeque<Queued>,
+    run: Option<Run>,
+    /// One of the user's runs at once, held while there is a run.
+    permit: Option<BusyPermit>,
+    outputs: Outputs,
+    idle_at: Instant,
+}
+
+impl Thread {
+    fn new(shared: Arc<Shared>, key: ThreadKey) -> Self {
+        Self {
+            log: Log::new(Arc::clone(&shared), key.clone()),
+            shared,
+            key,
+            queue: VecDeque::new(),
+            run: None,
+            permit: None,
+            // One call at a time, and what is left of abandoned ones: a retry, and the supervisor's choice.
+            outputs: mpsc::channel(4 * CALL_OUTPUTS),
+            idle_at: Instant::now(),
+        }
+    }
+
+    async fn serve(mut self, mut commands: mpsc::Receiver<Command>) {
+        loop {
+            let stuck = self.log.retry_at();
+            let idle = self.run.is_none() && self.queue.is_empty() && stuck.is_none();
+            tokio::select! {
+                Some(command) = commands.recv() => {
+                    self.idle_at = self.idle_at.max(Instant::now());
+                    self.obey(command).await;
+                }
+                input = next_input(&mut self.run, &mut self.outputs.1), if self.run.is_some() && stuck.is_none() => {
+                    self.advance(input).await;
+                }
+                () = sleep_until(stuck.unwrap_or(self.idle_at)), if stuck.is_some() => self.log.retry().await,
+                () = sleep_until(self.idle_at), if idle => {
+                    if !self.log.has_subscribers() && self.shared.directory.retire(&self.key, &commands) {
+                        return;
+                    }
+                    self.idle_at = Instant::now() + IDLE;
+                }
+            }
+            self.next_run().await;
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Submit(submission) => self.submit(*submission).await,
+            Command::Subscribe { after, epoch, subscriber } => self.subscribe(after, epoch, subscriber).await,
+            Command::Attach { subscriber } => {
+                self.used();
+                self.log.subscribe(subscriber);
+            }
+            Command::Unsubscribe { session } => self.log.unsubscribe(session),
+            Command::Cancel { run } => self.cancel(&run).await,
+            Command::Interrupt => self.interrupt().await,
+        }
+    }
+
+    /// The thread exists and was asked for: its task stays for a while.
+    fn used(&mut self) {
+        self.idle_at = Instant::now() + IDLE;
+    }
+
+    /// Takes what came, and whatever else is there already, into one append.
+    async fn advance(&mut self, input: Input) {
+        let Some(run) = &mut self.run else { return };
+        run.on(input).await;
+        for _ in 1..BATCH {
+            let Ok((call, output)) = self.outputs.1.try_recv() else { break };
+            run.on(Input::Output(call, output)).await;
+        }
+        // A flood must not keep the clocks from being looked at.
+        run.check_clock().await;
+        self.write_run().await;
+    }
+
+    /// Appends what the run gave, then lets its plugin go on.
+    async fn write_run(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        self.log.append(run.take_events()).await;
+        for problem in run.take_problems() {
+            self.log.tell_all(&problem);
+        }
+        run.give_credit().await;
+        if run.is_over() {
+            if let Some(question) = run.question() {
+                self.shared.directory.asks(&self.key, run.id(), question);
+            }
+            self.run = None;
+            self.used();
+        }
+    }
+
+    async fn next_run(&mut self) {
+        while self.run.is_none()
+            && let Some(queued) = self.queue.pop_front()
+        {
+            let run = Run::new(Arc::clone(&self.shared), self.key.clone(), queued, self.outputs.0.clone());
+            self.run.insert(run).begin().await;
+            self.write_run().await;
+        }
+        if self.run.is_none() {
+            self.permit = None;
+        }
+    }
+
+    async fn subscribe(&mut self, after: Seq, epoch: Option<Epoch>, subscriber: Subscriber) {
+        let head = match self.shared.parts.store.thread(&self.key.scope, &self.key.thread).await {
+            Ok(Some(head)) => head,
+            Ok(None) => return subscriber.tell(Outgoing::Problem(Problem::new(Code::ThreadNotFound))),
+            Err(error) => {
+                let problem = Problem::new(error.code).retry_after(log::RETRY);
+                return subscriber.tell(Outgoing::Problem(problem));
+            }
+        };
+        self.used();
+        let epoch_now = self.shared.parts.store.epoch();
+        let reason = unrecovered(after, head.last, epoch.is_none_or(|epoch| epoch == epoch_now));
+        let from = if reason.is_some() { head.last.next() } else { after.next() };
+        subscriber.tell(Outgoing::Subscribed(Subscribed {
+            thread: self.key.thread.clone(),
+            epoch: epoch_now,
+            from,
+            to: head.last,
+            recovered: reason.is_none(),
+            reason,
+        }));
+        self.log.subscribe(subscriber);
+    }
+
+    async fn cancel(&mut self, id: &RunId) {
+        if let Some(run) = self.run.as_mut().filter(|run| run.id() == id) {
+            run.cancel().await;
+            self.write_run().await;
+            return;
+        }
+        let Some(at) = self.queue.iter().position(|queued| queued.run == *id) else { return };
+        if let Some(queued) = self.queue.remove(at) {
+            let mut run =
+                Run::new(Arc::clone(&self.shared), self.key.clone(), queued, self.outputs.0.clone());
+            run.cancel().await;
+            self.log.append(run.take_events()).await;
+        }
+    }
+
+    async fn interrupt(&mut self) {
+        if let Some(run) = &mut self.run {
+            run.interrupt().await;
+            self.write_run().await;
+        }
+        for queued in std::mem::take(&mut self.queue) {
+            let mut run =
+                Run::new(Arc::clone(&self.shared), self.key.clone(), queued, self.outputs.0.clone());
+            run.interrupt().await;
+            self.log.append(run.take_events()).await;
+        }
+    }
+}
+
+/// Events that a subscription may replay; beyond it the client reads the log page by page over HTTP.
+const REPLAY: u64 = 10_000;
+
+/// Why the log cannot be joined to what the client has; `None`: it can.
+fn unrecovered(after: Seq, last: Seq, same_epoch: bool) -> Option<&'static str> {
+    if !same_epoch || after > last {
+        // A position beyond the end was not given by this life of the log.
+        Some("epoch")
+    } else if last.0 - after.0 > REPLAY {
+        Some("limit")
+    } else {
+        None
+    }
+}
+
+/// Cancel safe.
+async fn next_input(run: &mut Option<Run>, outputs: &mut mpsc::Receiver<(CallId, CallOutput)>) -> Input {
+    match run {
+        Some(run) => run.next(outputs).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_of_another_life_or_too_far_back_is_not_recovered() {
+        assert_eq!(unrecovered(Seq(3), Seq(5), true), None);
+        assert_eq!(unrecovered(Seq(5), Seq(5), true), None);
+        assert_eq!(unrecovered(Seq(3), Seq(5), false), Some("epoch"));
+        assert_eq!(unrecovered(Seq(6), Seq(5), true), Some("epoch"));
+        assert_eq!(unrecovered(Seq(0), Seq(REPLAY + 1), true), Some("limit"));
+    }
+}

@@ -1,0 +1,108 @@
+//! The thread's end of the log: appends, fans out what was appended, and keeps what the store would not take.
+
+use std::{sync::Arc, time::Duration};
+
+use agent_host_core::ports::store::{LogEntry, NewEvent};
+use agent_plugin_protocol::{Code, Seq};
+use tokio::time::Instant;
+
+use super::Subscriber;
+use crate::{
+    directory::ThreadKey,
+    session::{Delivery, Outgoing, Problem},
+    shared::Shared,
+};
+
+/// Between two tries to append what the store did not take.
+pub(super) const RETRY: Duration = Duration::from_millis(500);
+
+pub(super) struct Log {
+    shared: Arc<Shared>,
+    key: ThreadKey,
+    subscribers: Vec<Subscriber>,
+    /// Events of this thread that the store did not take yet, in order. Bounded by what a run may have unread: no
+    /// further output is taken from its plugin until they are written.
+    unwritten: Vec<NewEvent>,
+    retry_at: Option<Instant>,
+}
+
+impl Log {
+    pub(super) fn new(shared: Arc<Shared>, key: ThreadKey) -> Self {
+        Self { shared, key, subscribers: Vec::new(), unwritten: Vec::new(), retry_at: None }
+    }
+
+    /// When to try again what was not written; `None` while all is.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Appends in one step and tells the subscribers. What the store does not take is kept and tried again: a run's
+    /// end must reach the log (law 3).
+    pub(super) async fn append(&mut self, events: Vec<NewEvent>) {
+        if events.is_empty() {
+            return;
+        }
+        self.unwritten.extend(events);
+        if self.retry_at.is_none() {
+            self.write().await;
+        }
+    }
+
+    /// Tries again.
+    pub(super) async fn retry(&mut self) {
+        self.write().await;
+    }
+
+    async fn write(&mut self) {
+        let events = std::mem::take(&mut self.unwritten);
+        let appended = self.shared.parts.store.append(&self.key.thread, events.clone()).await;
+        self.shared.store_result("append", &appended);
+        match appended {
+            Ok(appended) => {
+                self.retry_at = None;
+                self.deliver(appended.first, events);
+            }
+            Err(error) => {
+                if self.retry_at.is_none() {
+                    self.tell_all(&Problem::new(error.code).retry_after(RETRY));
+                }
+                self.unwritten = events;
+                self.retry_at = Some(Instant::now() + RETRY);
+            }
+        }
+    }
+
+    /// Tells the subscribers of events that are in the log, from `first` on.
+    pub(super) fn deliver(&mut self, first: Seq, events: Vec<NewEvent>) {
+        for (seq, event) in (first.0..).map(Seq).zip(events) {
+            let entry = LogEntry { seq, thread: self.key.thread.clone(), event };
+            let delivery = Arc::new(Delivery::new(entry));
+            // One that is gone or lagged is dropped: its client comes back and reads the log.
+            self.subscribers.retain(|s| s.outbox.push(Outgoing::Event(Arc::clone(&delivery))).is_ok());
+        }
+    }
+
+    pub(super) fn tell_all(&mut self, problem: &Problem) {
+        self.subscribers.retain(|s| s.outbox.push(Outgoing::Problem(problem.clone())).is_ok());
+    }
+
+    pub(super) fn subscribe(&mut self, subscriber: Subscriber) {
+        self.unsubscribe(subscriber.session);
+        self.subscribers.push(subscriber);
+    }
+
+    pub(super) fn unsubscribe(&mut self, session: u64) {
+        self.subscribers.retain(|s| s.session != session);
+    }
+
+    /// Whether anybody still listens.
+    pub(super) fn has_subscribers(&mut self) -> bool {
+        self.subscribers.retain(|s| !s.outbox.is_gone());
+        !self.subscribers.is_empty()
+    }
+
+    /// Why a message cannot be accepted now, if so: the store still owes this thread an append.
+    pub(super) fn refuses(&self) -> Option<Problem> {
+        self.retry_at.map(|_| Problem::new(Code::StoreUnavailable).retry_after(RETRY))
+    }
+}

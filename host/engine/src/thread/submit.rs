@@ -1,0 +1,184 @@
+//! Accepts a message: durable first, then acknowledged, then (and only then) anything of a plugin (law 4).
+
+use std::sync::Arc;
+
+use agent_host_core::{
+    hash::body_hash,
+    ports::store::{Begun, NewEvent, NewMessage},
+};
+use agent_plugin_protocol::{
+    Code, EventKind, RunId,
+    call::{IncomingMessage, InputAnswer},
+};
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::{Command, Submission, Subscriber, Thread, log};
+use crate::{
+    directory::{BusyPermit, ThreadKey},
+    run::Queued,
+    session::{Accepted, Message, Outgoing, Problem},
+};
+
+/// Payload of `user_message`.
+#[derive(Serialize)]
+struct UserMessage<'a> {
+    message_id: &'a agent_plugin_protocol::MessageId,
+    content: &'a str,
+    metadata: &'a serde_json::Map<String, serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<&'a agent_plugin_protocol::PluginId>,
+}
+
+impl Thread {
+    pub(super) async fn submit(&mut self, submission: Submission) {
+        let Submission { message, new_thread, subscriber, answers } = submission;
+        let refuse = |problem: Problem| subscriber.tell(Outgoing::Problem(problem.about(&message.id)));
+        let permit = match self.admit(&message, answers.as_ref()) {
+            Ok(permit) => permit,
+            Err(problem) => return refuse(problem),
+        };
+        let (run, time) = (RunId::random(), self.shared.parts.clock.now());
+        let Some(payload) = payload(&message) else { return refuse(Problem::new(Code::HostInternal)) };
+        let begun = self
+            .shared
+            .parts
+            .store
+            .begin(NewMessage {
+                scope: self.key.scope.clone(),
+                id: message.id.clone(),
+                body_hash: body_hash(
+                    message.thread.as_ref(),
+                    message.agent.as_ref(),
+                    &message.content,
+                    &message.metadata,
+                ),
+                thread: self.key.thread.clone(),
+                new_thread,
+                run: run.clone(),
+                payload: payload.clone(),
+                time,
+            })
+            .await;
+        if !matches!(begun, Ok(Begun::NoThread | Begun::Conflict)) {
+            self.shared.store_result("begin", &begun);
+        }
+        match begun {
+            Ok(Begun::New { seq }) => {
+                self.used();
+                let accepted = self.accepted(&message, run.clone(), seq, answers.as_ref());
+                subscriber.tell(Outgoing::Accepted(accepted));
+                self.log.subscribe(subscriber);
+                let event = NewEvent {
+                    run: run.clone(),
+                    kind: EventKind::UserMessage,
+                    agent: "user".into(),
+                    time,
+                    payload,
+                };
+                self.log.deliver(seq, vec![event]);
+                self.permit = self.permit.take().or(permit);
+                self.enqueue(message, run, answers);
+            }
+            Ok(Begun::Duplicate { thread, run, seq }) => {
+                let key = ThreadKey { scope: self.key.scope.clone(), thread };
+                let accepted = Accepted {
+                    thread: key.thread.clone(),
+                    duplicate: true,
+                    ..self.accepted(&message, run, seq, answers.as_ref())
+                };
+                subscriber.tell(Outgoing::Accepted(accepted));
+                self.attach(key, subscriber);
+            }
+            Ok(Begun::Conflict) => refuse(Problem::new(Code::IdempotencyConflict)),
+            Ok(Begun::NoThread) => refuse(Problem::new(Code::ThreadNotFound)),
+            Err(error) => refuse(Problem::new(error.code).retry_after(log::RETRY)),
+        }
+    }
+
+    /// Whether there is room for another run; the right to be at work, if the thread was idle.
+    fn admit(&self, message: &Message, answers: Option<&InputAnswer>) -> Result<Option<BusyPermit>, Problem> {
+        if self.shared.is_draining() {
+            return Err(Problem::new(Code::HostDraining));
+        }
+        if let Some(problem) = self.log.refuses() {
+            return Err(problem);
+        }
+        if let Some(answer) = answers {
+            let question = self.shared.directory.question(&self.key.scope, &answer.run_id);
+            if !question.is_some_and(|question| question.takes(&answer.interrupt_id, &message.id)) {
+                return Err(Problem::new(Code::InterruptNotFound));
+            }
+        }
+        if self.permit.is_none() {
+            let most = self.shared.settings.runs_at_once;
+            let permit = self.shared.directory.admit(&self.key.scope, most);
+            return permit.map(Some).ok_or_else(|| Problem::new(Code::LimitRuns).retry_after(log::RETRY));
+        }
+        if self.queue.len() >= self.shared.settings.queued_messages {
+            return Err(Problem::new(Code::RunBusy).retry_after(log::RETRY));
+        }
+        Ok(None)
+    }
+
+    fn accepted(
+        &self,
+        message: &Message,
+        run: RunId,
+        seq: agent_plugin_protocol::Seq,
+        answers: Option<&InputAnswer>,
+    ) -> Accepted {
+        Accepted {
+            id: message.id.clone(),
+            thread: self.key.thread.clone(),
+            run,
+            epoch: self.shared.parts.store.epoch(),
+            seq,
+            duplicate: false,
+            resumes: answers.map(|answer| answer.run_id.clone()),
+        }
+    }
+
+    fn enqueue(&mut self, message: Message, run: RunId, answers: Option<InputAnswer>) {
+        let question = answers.as_ref().and_then(|answer| {
+            self.shared.directory.answered(&self.key, &answer.run_id, &message.id);
+            self.shared.directory.question(&self.key.scope, &answer.run_id)
+        });
+        let ticket = self.shared.directory.enter(&self.key, &run);
+        self.queue.push_back(Queued {
+            run,
+            // The one that asked gets the answer.
+            agent: message.agent.or_else(|| question.map(|question| question.agent)),
+            message: IncomingMessage { id: message.id, content: message.content, metadata: message.metadata },
+            answers,
+            accepted: Instant::now(),
+            _ticket: ticket,
+        });
+    }
+
+    /// Lets a session follow the thread in which its message was accepted earlier.
+    fn attach(&mut self, key: ThreadKey, subscriber: Subscriber) {
+        if key == self.key {
+            self.used();
+            self.log.subscribe(subscriber);
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        // Its own task: two threads that waited for each other's queues would never end.
+        crate::task::spawn(&self.shared.tasks, "thread.attach", async move {
+            super::send(&shared, key, Command::Attach { subscriber }).await;
+        });
+    }
+}
+
+/// One line of JSON; `None` would be a bug: texts and maps with text keys always serialise.
+fn payload(message: &Message) -> Option<Bytes> {
+    let payload = UserMessage {
+        message_id: &message.id,
+        content: &message.content,
+        metadata: &message.metadata,
+        agent: message.agent.as_ref(),
+    };
+    serde_json::to_vec(&payload).ok().map(Bytes::from)
+}

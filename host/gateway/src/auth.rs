@@ -1,0 +1,24 @@
+//! Tokens: the only place that sees one. What leaves is a [`Principal`], or a code.
+//!
+//! `verify` judges, `source` finds the token in a request, `mint` makes and shows tokens for the command line.
+
+mod mint;
+mod source;
+mod verify;
+
+pub use mint::{Inspected, MintClaims, MintError, inspect, mint};
+pub(crate) use source::{TokenSource, offered_protocols};
+pub use verify::{AuthError, MAX_TOKEN_BYTES, Verifier};
+
+use agent_host_core::identity::Principal;
+
+/// Whether the principal holds that permission.
+pub fn permits(principal: &Principal, permission: &str) -> bool {
+    principal.permissions.contains(permission)
+}
+
+/// The shortest HS256 secret that a host may start with: as long as the hash.
+pub const MIN_SECRET_BYTES: usize = 32;
+
+#[cfg(test)]
+mod tests;

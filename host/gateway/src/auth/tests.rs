@@ -1,0 +1,225 @@
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use agent_host_core::ports::clock::Clock;
+use agent_plugin_protocol::Code;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::{HeaderMap, HeaderValue, Uri};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use secrecy::SecretSlice;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::settings::Auth;
+
+const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
+const OLD_KEY: &[u8] = b"fedcba9876543210fedcba9876543210";
+const NOW: u64 = 1_800_000_000;
+
+struct Fixed(SystemTime);
+
+impl Clock for Fixed {
+    fn now(&self) -> SystemTime {
+        self.0
+    }
+}
+
+fn verifier(issuer: &str, audience: &str) -> Verifier {
+    let auth = Auth {
+        hs256_secrets: vec![KEY.to_vec().into(), OLD_KEY.to_vec().into()],
+        issuer: issuer.to_owned(),
+        audience: audience.to_owned(),
+        ..Auth::default()
+    };
+    Verifier::new(&auth, Arc::new(Fixed(UNIX_EPOCH + Duration::from_secs(NOW))))
+}
+
+fn signed(alg: Algorithm, claims: &Value, key: &[u8]) -> String {
+    jsonwebtoken::encode(&Header::new(alg), claims, &EncodingKey::from_secret(key)).unwrap()
+}
+
+fn hs256(claims: &Value) -> String {
+    signed(Algorithm::HS256, claims, KEY)
+}
+
+fn unsigned(header: &Value, claims: &Value, signature: &str) -> String {
+    let part = |v: &Value| URL_SAFE_NO_PAD.encode(v.to_string());
+    format!("{}.{}.{signature}", part(header), part(claims))
+}
+
+fn code(token: &str) -> Code {
+    verifier("", "").verify(token).unwrap_err().code
+}
+
+#[test]
+fn a_good_token_becomes_its_principal() {
+    let token = hs256(&json!({
+        "sub": "u1", "tenant": "t1", "permissions": ["a", "b"], "scope": "c", "jti": "j", "exp": NOW + 10, "other": {}
+    }));
+    let principal = verifier("", "").verify(&token).unwrap();
+    assert_eq!((&*principal.scope.tenant, &*principal.scope.user), ("t1", "u1"));
+    assert!(permits(&principal, "a") && permits(&principal, "b") && !permits(&principal, "c"));
+    assert_eq!(principal.expires_at, UNIX_EPOCH + Duration::from_secs(NOW + 10));
+    assert_eq!(principal.token_id.as_deref(), Some("j"));
+}
+
+#[test]
+fn tenant_and_permissions_have_their_defaults() {
+    let principal =
+        verifier("", "").verify(&hs256(&json!({"sub": "u", "exp": NOW, "scope": "x  y"}))).unwrap();
+    assert_eq!(&*principal.scope.tenant, "default");
+    assert!(permits(&principal, "x") && permits(&principal, "y"));
+}
+
+#[test]
+fn an_older_secret_still_verifies() {
+    let token = signed(Algorithm::HS256, &json!({"sub": "u", "exp": NOW}), OLD_KEY);
+    assert!(verifier("", "").verify(&token).is_ok());
+}
+
+#[test]
+fn each_wrong_token_has_its_code() {
+    let good = json!({"sub": "u", "exp": NOW + 10});
+    for (token, expected) in [
+        (String::new(), Code::AuthMissing),
+        ("abc".to_owned(), Code::AuthMalformed),
+        ("a.b.c.d".to_owned(), Code::AuthMalformed),
+        ("!.!.!".to_owned(), Code::AuthMalformed),
+        ("x".repeat(MAX_TOKEN_BYTES + 1), Code::AuthMalformed),
+        (hs256(&json!({"sub": "u".repeat(MAX_TOKEN_BYTES), "exp": NOW})), Code::AuthMalformed),
+        (unsigned(&json!({"alg": "none"}), &good, ""), Code::AuthAlgorithm),
+        (unsigned(&json!({"alg": "None"}), &good, ""), Code::AuthAlgorithm),
+        (unsigned(&json!({"alg": "RS256"}), &good, "c2ln"), Code::AuthAlgorithm),
+        (unsigned(&json!({"alg": "HS256", "crit": ["b64"]}), &good, "c2ln"), Code::AuthMalformed),
+        (unsigned(&json!({"alg": "HS256"}), &good, ""), Code::AuthInvalid),
+        (signed(Algorithm::HS512, &good, KEY), Code::AuthAlgorithm),
+        (signed(Algorithm::HS256, &good, b"another key of thirty-two bytes!"), Code::AuthInvalid),
+        (hs256(&json!({"sub": "u"})), Code::AuthMalformed),
+        (hs256(&json!({"sub": "u", "exp": "soon"})), Code::AuthMalformed),
+        (hs256(&json!({"sub": "u", "exp": -1})), Code::AuthMalformed),
+        (hs256(&json!({"sub": "u", "exp": 1e300})), Code::AuthMalformed),
+        (hs256(&json!({"exp": NOW})), Code::AuthMalformed),
+        (hs256(&json!({"sub": "", "exp": NOW})), Code::AuthMalformed),
+        (hs256(&json!({"sub": "a\nb", "exp": NOW})), Code::AuthMalformed),
+        (hs256(&json!({"sub": 7, "exp": NOW})), Code::AuthMalformed),
+        (hs256(&json!({"sub": "u", "tenant": "t".repeat(257), "exp": NOW})), Code::AuthMalformed),
+        (hs256(&json!({"sub": "u", "exp": NOW - 60})), Code::AuthExpired),
+        (hs256(&json!({"sub": "u", "exp": NOW, "nbf": NOW + 61})), Code::AuthNotYetValid),
+        (hs256(&json!(["not", "claims"])), Code::AuthMalformed),
+    ] {
+        assert_eq!(code(&token), expected, "{}", &token[..token.len().min(60)]);
+    }
+}
+
+#[test]
+fn a_public_key_as_hmac_secret_does_not_help() {
+    // The classic confusion: the attacker signs HS256 with the RS256 public key. Here no public key is ever a secret.
+    let token =
+        signed(Algorithm::HS256, &json!({"sub": "u", "exp": NOW}), b"-----BEGIN PUBLIC KEY-----\nMIIB");
+    assert_eq!(code(&token), Code::AuthInvalid);
+}
+
+#[test]
+fn leeway_is_given_on_both_sides() {
+    let verifier = verifier("", "");
+    assert!(verifier.verify(&hs256(&json!({"sub": "u", "exp": NOW - 59}))).is_ok());
+    assert!(verifier.verify(&hs256(&json!({"sub": "u", "exp": NOW, "nbf": NOW + 60}))).is_ok());
+}
+
+#[test]
+fn issuer_and_audience_are_checked_where_configured() {
+    let token = |iss: Value, aud: Value| hs256(&json!({"sub": "u", "exp": NOW, "iss": iss, "aud": aud}));
+    let verify = |token: String| verifier("me", "host").verify(&token).map(|_| ()).map_err(|e| e.code);
+    assert_eq!(verify(token(json!("me"), json!("host"))), Ok(()));
+    assert_eq!(verify(token(json!("me"), json!(["x", "host"]))), Ok(()));
+    assert_eq!(verify(token(json!("you"), json!("host"))), Err(Code::AuthIssuer));
+    assert_eq!(verify(token(Value::Null, json!("host"))), Err(Code::AuthIssuer));
+    assert_eq!(verify(token(json!("me"), json!("other"))), Err(Code::AuthAudience));
+    assert_eq!(verify(token(json!("me"), Value::Null)), Err(Code::AuthAudience));
+    assert!(verifier("", "").verify(&token(json!("you"), json!("other"))).is_ok());
+}
+
+#[test]
+fn a_verifier_without_keys_trusts_nobody() {
+    let none = Verifier::new(&Auth::default(), Arc::new(Fixed(UNIX_EPOCH)));
+    assert_eq!(none.verify(&hs256(&json!({"sub": "u", "exp": NOW}))).unwrap_err().code, Code::AuthInvalid);
+}
+
+fn minted() -> MintClaims {
+    MintClaims {
+        user: "u".to_owned(),
+        tenant: None,
+        permissions: vec!["admin:read".to_owned()],
+        issuer: String::new(),
+        audience: "agent-host".to_owned(),
+        issued_at: UNIX_EPOCH + Duration::from_secs(NOW),
+        lifetime: Duration::from_secs(60),
+    }
+}
+
+#[test]
+fn a_minted_token_verifies_and_has_an_id() {
+    let token = mint(&minted(), &KEY.to_vec().into()).unwrap();
+    let principal = verifier("", "agent-host").verify(&token).unwrap();
+    assert!(principal.token_id.is_some() && permits(&principal, "admin:read"));
+    let shown = inspect(&token).unwrap();
+    assert_eq!((&shown.header["alg"], &shown.claims["aud"]), (&json!("HS256"), &json!("agent-host")));
+    assert_eq!(inspect("no.jwt"), None);
+}
+
+#[test]
+fn a_short_secret_does_not_sign() {
+    let short: SecretSlice<u8> = b"short".to_vec().into();
+    assert_eq!(mint(&minted(), &short), Err(MintError::ShortSecret(5)));
+}
+
+#[test]
+fn no_error_quotes_the_token() {
+    let token = hs256(&json!({"sub": "secret-user", "exp": "secret-exp"}));
+    let error = verifier("", "").verify(&token).unwrap_err();
+    assert!(!format!("{error:?} {error}").contains("secret"));
+}
+
+fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in pairs {
+        map.append(*name, HeaderValue::from_str(value).unwrap());
+    }
+    map
+}
+
+#[test]
+fn the_token_is_taken_from_the_first_source_that_has_one() {
+    const BOTH: &[(&str, &str)] =
+        &[("authorization", "bearer T1"), ("sec-websocket-protocol", "agent-host.v1, bearer.T2")];
+    for (given, uri, expected) in [
+        (BOTH, "/ws?ticket=x", Ok(TokenSource::Jwt("T1"))),
+        (&BOTH[1..], "/ws?ticket=x", Ok(TokenSource::Jwt("T2"))),
+        (
+            &[("authorization", "Basic eDp5"), ("sec-websocket-protocol", "bearer.T2")][..],
+            "/ws",
+            Ok(TokenSource::Jwt("T2")),
+        ),
+        (&[][..], "/ws?a=b&ticket=x", Ok(TokenSource::Ticket("x"))),
+        (&[("authorization", "Bearer")][..], "/ws", Ok(TokenSource::Jwt(""))),
+        (
+            &[("authorization", "Bearer a"), ("authorization", "Bearer b")][..],
+            "/ws",
+            Err(Code::AuthMalformed),
+        ),
+        (&[][..], "/ws", Err(Code::AuthMissing)),
+        (&[][..], "/ws?token=a.b.c", Err(Code::AuthMissing)),
+    ] {
+        let (headers, uri): (_, Uri) = (headers(given), uri.parse().unwrap());
+        assert_eq!(TokenSource::find(&headers, &uri).map_err(|e| e.code), expected);
+    }
+}
+
+#[test]
+fn a_token_in_the_url_is_refused_with_the_way_to_do_it() {
+    let uri: Uri = "/ws?access_token=a.b.c".parse().unwrap();
+    let error = TokenSource::find(&HeaderMap::new(), &uri).unwrap_err();
+    assert!(error.detail.contains("URL") && !error.detail.contains("a.b.c"));
+}

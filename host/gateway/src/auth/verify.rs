@@ -1,0 +1,241 @@
+//! Judges a token: form, algorithm, signature, then the claims by the injected clock. The order is the order of cost.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use agent_host_core::{
+    identity::{Principal, Scope},
+    ports::clock::Clock,
+};
+use agent_plugin_protocol::Code;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+
+use crate::settings::Auth;
+
+/// A longer token is refused before it is looked at.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// Judges tokens of one kind (users' or operators').
+pub struct Verifier {
+    keys: Vec<DecodingKey>,
+    validation: Validation,
+    issuer: String,
+    audience: String,
+    leeway: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+/// Why a token is no good. The detail never quotes the token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct AuthError {
+    /// `auth.…`
+    pub code: Code,
+    /// For the client.
+    pub detail: String,
+}
+
+impl Verifier {
+    /// A verifier with those keys. Without any, every token is invalid.
+    pub fn new(auth: &Auth, clock: Arc<dyn Clock>) -> Self {
+        let mut validation = Validation::new(Algorithm::HS256);
+        // The crate would read the machine's clock, and its `aud` and `iss` checks have no codes of ours.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        validation.validate_aud = false;
+        validation.required_spec_claims = HashSet::new();
+        Self {
+            keys: auth.hs256_secrets.iter().map(|s| DecodingKey::from_secret(s.expose_secret())).collect(),
+            validation,
+            issuer: auth.issuer.clone(),
+            audience: auth.audience.clone(),
+            leeway: auth.leeway,
+            clock,
+        }
+    }
+
+    /// How far past its `exp` a token still holds.
+    pub fn leeway(&self) -> Duration {
+        self.leeway
+    }
+
+    /// Judges a token at the clock's time.
+    ///
+    /// # Errors
+    /// [`AuthError`] with the code of the first thing that is wrong.
+    pub fn verify(&self, token: &str) -> Result<Principal, AuthError> {
+        check_form(token)?;
+        let claims = self.checked_claims(token)?;
+        let now = self.clock.now();
+        let expires_at = numeric_date(claims.exp, "exp")?
+            .ok_or_else(|| error(Code::AuthMalformed, "the token has no `exp`"))?;
+        if now >= saturating_add(expires_at, self.leeway) {
+            return Err(error(Code::AuthExpired, "the token has expired"));
+        }
+        if let Some(not_before) = numeric_date(claims.nbf, "nbf")?
+            && saturating_add(now, self.leeway) < not_before
+        {
+            return Err(error(Code::AuthNotYetValid, "the token's `nbf` is in the future"));
+        }
+        if !self.issuer.is_empty() && claims.iss.as_deref() != Some(self.issuer.as_str()) {
+            return Err(error(Code::AuthIssuer, "the token's `iss` is missing or not the configured one"));
+        }
+        if !self.audience.is_empty() && !claims.aud.as_ref().is_some_and(|aud| aud.names(&self.audience)) {
+            return Err(error(Code::AuthAudience, "the token's `aud` is missing or does not name this host"));
+        }
+        principal(claims, expires_at)
+    }
+
+    /// The claims of a token whose signature verifies with one of the keys.
+    fn checked_claims(&self, token: &str) -> Result<Claims, AuthError> {
+        for key in &self.keys {
+            match jsonwebtoken::decode::<Claims>(token, key, &self.validation) {
+                Ok(data) => return Ok(data.claims),
+                Err(e) => match e.kind() {
+                    // A signature that is not even base64url does not verify either.
+                    jsonwebtoken::errors::ErrorKind::InvalidSignature
+                    | jsonwebtoken::errors::ErrorKind::Base64(_) => {}
+                    jsonwebtoken::errors::ErrorKind::InvalidAlgorithm => return Err(wrong_algorithm()),
+                    // Anything else is about the form; the crate's text could quote the claims.
+                    _ => {
+                        return Err(error(
+                            Code::AuthMalformed,
+                            "a part of the token is not what a JWT has there",
+                        ));
+                    }
+                },
+            }
+        }
+        Err(error(Code::AuthInvalid, "the token's signature does not verify"))
+    }
+}
+
+/// Checks without a key: length, three parts, and an algorithm that we allow. Kept before the crate, whose own answer
+/// to `alg: none` is a parse error.
+fn check_form(token: &str) -> Result<(), AuthError> {
+    if token.is_empty() {
+        return Err(error(Code::AuthMissing, "the token is empty"));
+    }
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(error(Code::AuthMalformed, format!("the token is longer than {MAX_TOKEN_BYTES} bytes")));
+    }
+    let mut parts = token.split('.');
+    let (Some(header), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(error(Code::AuthMalformed, "a JWT has three parts"));
+    };
+    let header = URL_SAFE_NO_PAD
+        .decode(header)
+        .ok()
+        .and_then(|json| serde_json::from_slice::<HeaderHead>(&json).ok())
+        .ok_or_else(|| error(Code::AuthMalformed, "the token's header is not base64url of JSON"))?;
+    if header.alg != "HS256" {
+        return Err(wrong_algorithm());
+    }
+    if header.crit.is_some() {
+        // RFC 7515, 4.1.11: an extension that is critical and not understood.
+        return Err(error(
+            Code::AuthMalformed,
+            "the token's header has a `crit` that this host does not know",
+        ));
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct HeaderHead {
+    alg: String,
+    crit: Option<serde::de::IgnoredAny>,
+}
+
+fn wrong_algorithm() -> AuthError {
+    error(Code::AuthAlgorithm, "only HS256 is allowed")
+}
+
+/// What a token says. Unknown claims are ignored.
+#[derive(Deserialize)]
+struct Claims {
+    sub: Option<String>,
+    exp: Option<f64>,
+    nbf: Option<f64>,
+    iss: Option<String>,
+    aud: Option<Audience>,
+    tenant: Option<String>,
+    permissions: Option<Vec<String>>,
+    scope: Option<String>,
+    jti: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Audience {
+    fn names(&self, audience: &str) -> bool {
+        match self {
+            Self::One(one) => one == audience,
+            Self::Many(many) => many.iter().any(|one| one == audience),
+        }
+    }
+}
+
+fn principal(claims: Claims, expires_at: SystemTime) -> Result<Principal, AuthError> {
+    let user = claims.sub.ok_or_else(|| error(Code::AuthMalformed, "the token has no `sub`"))?;
+    let tenant = claims.tenant.unwrap_or_else(|| "default".to_owned());
+    bounded("sub", &user)?;
+    bounded("tenant", &tenant)?;
+    if let Some(jti) = &claims.jti {
+        bounded("jti", jti)?;
+    }
+    let permissions: BTreeSet<String> = match claims.permissions {
+        Some(list) => list.into_iter().collect(),
+        None => claims.scope.unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
+    };
+    Ok(Principal {
+        scope: Scope { tenant: tenant.into(), user: user.into() },
+        permissions,
+        expires_at,
+        token_id: claims.jti.map(Into::into),
+    })
+}
+
+/// A name that goes into the store's keys: 1 to 256 printable bytes.
+fn bounded(claim: &str, value: &str) -> Result<(), AuthError> {
+    if value.is_empty() || value.len() > 256 || value.chars().any(char::is_control) {
+        return Err(error(
+            Code::AuthMalformed,
+            format!("the claim `{claim}` is not 1 to 256 printable bytes"),
+        ));
+    }
+    Ok(())
+}
+
+/// A JWT's seconds since 1970, fraction allowed.
+fn numeric_date(claim: Option<f64>, name: &str) -> Result<Option<SystemTime>, AuthError> {
+    /// The end of the year 9999: what lies beyond is a mistake, not a date.
+    const LATEST: f64 = 253_402_300_799.0;
+    match claim {
+        None => Ok(None),
+        Some(seconds) if (0.0..=LATEST).contains(&seconds) => {
+            Ok(Some(UNIX_EPOCH + Duration::from_secs_f64(seconds)))
+        }
+        Some(_) => Err(error(Code::AuthMalformed, format!("the claim `{name}` is not a date"))),
+    }
+}
+
+fn saturating_add(at: SystemTime, more: Duration) -> SystemTime {
+    at.checked_add(more).unwrap_or(at)
+}
+
+fn error(code: Code, detail: impl Into<String>) -> AuthError {
+    AuthError { code, detail: detail.into() }
+}

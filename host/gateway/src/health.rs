@@ -1,0 +1,211 @@
+//! `/live` and `/ready`: whether the process runs, and whether it should get traffic. Degraded is ready.
+
+use std::sync::Arc;
+
+use agent_host_core::{level::ServiceLevel, ports::clock::Clock, timestamp::rfc3339};
+use agent_host_engine::view::{Missing, PluginView, Status};
+use agent_plugin_protocol::{Code, PluginKind};
+use axum::{
+    Json,
+    extract::{RawQuery, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use crate::{
+    auth::{TokenSource, Verifier, permits},
+    host::Host,
+};
+
+/// What the health pages need.
+pub(crate) struct Health<H> {
+    pub(crate) host: Arc<H>,
+    pub(crate) require: Vec<String>,
+    /// Judges operators' tokens, for the details.
+    pub(crate) admin: Verifier,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Whether traffic should come here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Ready,
+    Starting,
+    Draining,
+    /// Something that `readiness.require` names is missing.
+    RequirementUnmet,
+}
+
+#[derive(Serialize)]
+struct Ready<'a> {
+    status: Verdict,
+    level: ServiceLevel,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unmet: Vec<&'a str>,
+    #[serde(flatten)]
+    verbose: Option<Verbose<'a>>,
+}
+
+#[derive(Serialize)]
+struct Verbose<'a> {
+    host: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    services: Vec<Service<'a>>,
+    plugins: Vec<Plugin<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Service<'a> {
+    name: &'a str,
+    kind: &'static str,
+    verdict: &'static str,
+    code: Code,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Plugin<'a> {
+    id: &'a str,
+    kind: PluginKind,
+    verdict: &'static str,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<Code>,
+    #[serde(flatten)]
+    details: Option<Details<'a>>,
+}
+
+/// For operators only.
+#[derive(Serialize)]
+struct Details<'a> {
+    since: String,
+    generation: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    served_by: Option<&'a str>,
+}
+
+/// `GET /live`: the process answers.
+pub(crate) async fn live() -> Response {
+    let mut response = "ok\n".into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// `GET /ready[?verbose]`
+pub(crate) async fn ready<H: Host>(
+    State(health): State<Arc<Health<H>>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let status = health.host.status();
+    let draining = status.draining || health.host.is_draining();
+    let unmet = unmet(&status, &health.require);
+    let verdict = verdict(&status, draining, &unmet);
+    let verbose =
+        is_verbose(query.as_deref()).then(|| verbose(&status, health.sees_details(&headers), &health.clock));
+    let body = Ready { status: verdict, level: status.level, unmet, verbose };
+    let code = if verdict == Verdict::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut response = (code, Json(body)).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl<H> Health<H> {
+    /// Whether the request carries an operator's token. A bad one is as none: the page is public.
+    fn sees_details(&self, headers: &HeaderMap) -> bool {
+        match TokenSource::find(headers, &http::Uri::default()) {
+            Ok(TokenSource::Jwt(token)) => self.admin.verify(token).is_ok_and(|p| permits(&p, "admin:read")),
+            Ok(TokenSource::Ticket(_)) | Err(_) => false,
+        }
+    }
+}
+
+fn verdict(status: &Status, draining: bool, unmet: &[&str]) -> Verdict {
+    if draining {
+        Verdict::Draining
+    } else if status.starting {
+        Verdict::Starting
+    } else if unmet.is_empty() {
+        Verdict::Ready
+    } else {
+        Verdict::RequirementUnmet
+    }
+}
+
+/// What is required and not there: by kind (`agent`: at least one healthy), or by a plugin's or service's name.
+fn unmet<'a>(status: &Status, require: &'a [String]) -> Vec<&'a str> {
+    require.iter().map(String::as_str).filter(|name| !is_met(status, name)).collect()
+}
+
+fn is_met(status: &Status, name: &str) -> bool {
+    let of_kind = |kind| status.plugins.iter().any(|p| p.kind == kind && p.verdict == "healthy");
+    match name {
+        "agent" => of_kind(PluginKind::Agent),
+        "supervisor" => of_kind(PluginKind::Supervisor),
+        _ => match status.plugins.iter().find(|p| p.id.as_str() == name) {
+            Some(plugin) => plugin.verdict == "healthy",
+            None => !status.missing.iter().any(|m| m.name == name || m.kind == name),
+        },
+    }
+}
+
+fn is_verbose(query: Option<&str>) -> bool {
+    query.is_some_and(|q| {
+        q.split('&').any(|pair| matches!(pair, "verbose" | "verbose=" | "verbose=1" | "verbose=true"))
+    })
+}
+
+fn verbose<'a>(status: &'a Status, details: bool, clock: &Arc<dyn Clock>) -> Verbose<'a> {
+    Verbose {
+        host: &status.host,
+        reason: details.then_some(&status.reason),
+        services: status.missing.iter().filter(|m| !is_plugin(m)).map(|m| service(m, details)).collect(),
+        plugins: status.plugins.iter().map(|p| plugin(p, details)).collect(),
+        time: details.then(|| rfc3339(clock.now())),
+    }
+}
+
+fn is_plugin(missing: &Missing) -> bool {
+    matches!(missing.kind, "agent" | "supervisor")
+}
+
+fn service(missing: &Missing, details: bool) -> Service<'_> {
+    Service {
+        name: &missing.name,
+        kind: missing.kind,
+        verdict: "failed",
+        code: missing.code,
+        reason: details.then_some(&missing.reason),
+    }
+}
+
+fn plugin(plugin: &PluginView, details: bool) -> Plugin<'_> {
+    let fault = plugin.fault.as_ref();
+    Plugin {
+        id: plugin.id.as_str(),
+        kind: plugin.kind,
+        verdict: plugin.verdict,
+        state: plugin.state,
+        code: fault.map(|f| f.code),
+        details: details.then(|| Details {
+            since: rfc3339(plugin.since),
+            generation: plugin.generation.0,
+            version: plugin.version.as_deref(),
+            reason: fault.map(|f| f.reason.as_str()),
+            hint: fault.map(|f| f.hint.as_str()),
+            served_by: plugin.served_by.as_deref(),
+        }),
+    }
+}

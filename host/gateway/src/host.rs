@@ -1,0 +1,72 @@
+//! The seam to the engine: all that the doors ask of it. Narrow, so that the doors can be tested against a script.
+
+use std::{future::Future, sync::Arc};
+
+use agent_host_core::identity::Principal;
+use agent_host_engine::{Engine, Incoming, Outgoing, Session, view::Status};
+use agent_plugin_protocol::{Seq, ThreadId};
+
+/// What the doors open onto. None of it can fail, and none of it waits (laws 1 and 2).
+pub trait Host: Send + Sync + 'static {
+    /// One client connection.
+    type Conversation: Conversation;
+
+    /// Opens one.
+    fn open(&self, principal: Arc<Principal>) -> Self::Conversation;
+    /// The service, as it is now.
+    fn status(&self) -> Arc<Status>;
+    /// Whether new connections shall be refused.
+    fn is_draining(&self) -> bool;
+}
+
+/// One client connection as the engine sees it; see [`Session`], whose words these are.
+pub trait Conversation: Send + 'static {
+    /// The service, as it is now.
+    fn status(&self) -> Arc<Status>;
+    /// Acts on what the client asked. Cancel safe up to its first await.
+    fn handle(&mut self, incoming: Incoming) -> impl Future<Output = ()> + Send;
+    /// What the client is told next; `None`: it fell too far behind. Cancel safe.
+    fn next(&mut self) -> impl Future<Output = Option<Outgoing>> + Send;
+    /// More of it that is there already.
+    fn try_next(&mut self) -> Option<Outgoing>;
+    /// The last position handed out for each thread.
+    fn positions(&self) -> Vec<(ThreadId, Seq)>;
+}
+
+impl Host for Engine {
+    type Conversation = Session;
+
+    fn open(&self, principal: Arc<Principal>) -> Session {
+        self.open_session(principal)
+    }
+
+    fn status(&self) -> Arc<Status> {
+        Engine::status(self)
+    }
+
+    fn is_draining(&self) -> bool {
+        Engine::is_draining(self)
+    }
+}
+
+impl Conversation for Session {
+    fn status(&self) -> Arc<Status> {
+        Session::status(self)
+    }
+
+    fn handle(&mut self, incoming: Incoming) -> impl Future<Output = ()> + Send {
+        Session::handle(self, incoming)
+    }
+
+    fn next(&mut self) -> impl Future<Output = Option<Outgoing>> + Send {
+        Session::next(self)
+    }
+
+    fn try_next(&mut self) -> Option<Outgoing> {
+        Session::try_next(self)
+    }
+
+    fn positions(&self) -> Vec<(ThreadId, Seq)> {
+        Session::positions(self)
+    }
+}

@@ -1,0 +1,16 @@
+//! The native protocol, `agent-host.v1`: one JSON object for each text frame.
+//!
+//! `frames` decodes what clients say, `encode` writes what they are told, `socket` is the transport, `connection` the
+//! loop between it and the engine, `liveness` and `expiry` its two clocks.
+
+mod close;
+mod connection;
+mod encode;
+mod expiry;
+mod frames;
+mod liveness;
+mod socket;
+mod task;
+
+pub(crate) use encode::welcome;
+pub(crate) use task::{Counters, Shared, Upgraded, serve};

@@ -1,0 +1,59 @@
+//! Why this host closes a socket. 4400–4499: connect again and resume; 4500–4999: not without a change.
+
+/// A close frame of ours. There is no 1000: that is the client's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// The client broke the WebSocket protocol.
+    Protocol,
+    /// A binary frame: this protocol is text.
+    NotText,
+    /// Text that is not UTF-8.
+    NotUtf8,
+    /// A frame above the limit.
+    TooLarge,
+    /// A bug in the host itself; never for a plugin's fault.
+    Bug,
+    /// The host is shutting down.
+    Restarting,
+    /// The token expired, leeway included, and was not refreshed.
+    Expired,
+    /// No sign of life after a ping.
+    NoPong,
+    /// The client reads too slowly. The log has what it missed.
+    Slow,
+    /// Frames came much faster than allowed.
+    Rate,
+}
+
+impl Close {
+    pub(crate) const fn code(self) -> u16 {
+        match self {
+            Self::Protocol => 1002,
+            Self::NotText => 1003,
+            Self::NotUtf8 => 1007,
+            Self::TooLarge => 1009,
+            Self::Bug => 1011,
+            Self::Restarting => 1012,
+            Self::Expired => 4401,
+            Self::NoPong => 4403,
+            Self::Slow => 4404,
+            Self::Rate => 4405,
+        }
+    }
+
+    /// Short: a close frame holds 123 bytes of it.
+    pub(crate) const fn reason(self) -> &'static str {
+        match self {
+            Self::Protocol => "protocol error",
+            Self::NotText => "text frames only",
+            Self::NotUtf8 => "not UTF-8",
+            Self::TooLarge => "frame.too_large",
+            Self::Bug => "host.internal",
+            Self::Restarting => "host.draining",
+            Self::Expired => "auth.expired",
+            Self::NoPong => "no pong",
+            Self::Slow => "slow consumer; resume from your last seq",
+            Self::Rate => "limit.rate",
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The loop of one connection: between its socket and its conversation with the engine. It owns both; nothing else
+//! writes to either.
+
+use std::time::Duration;
+
+use agent_host_core::{failpoint, identity::Principal};
+use agent_host_engine::{Incoming, Outgoing, session::Problem};
+use agent_plugin_protocol::{Code, MessageId};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    close::Close,
+    encode,
+    expiry::{Due, Expiry},
+    frames::ClientFrame,
+    liveness::{Beat, Liveness},
+    socket::{Broken, Inbound, Socket, Unwritten},
+    task::{self, Shared},
+};
+use crate::{host::Conversation, jitter, limits::TokenBucket};
+
+/// One connection while it is open.
+pub(crate) struct Connection<'a, T, C> {
+    socket: &'a mut Socket<T>,
+    conversation: C,
+    shared: &'a Shared,
+    principal: &'a Principal,
+    stop: &'a CancellationToken,
+    liveness: Liveness,
+    expiry: Expiry,
+    messages: Option<TokenBucket>,
+    frames: Option<TokenBucket>,
+    /// What the next write holds. Bounded by [`BURST`]; it is written before more is taken.
+    out: Vec<Message>,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The client closed it, with this code.
+    ByClient(Option<u16>),
+    /// It is gone.
+    Gone,
+    /// This host closes it.
+    ByHost(Close),
+}
+
+/// What can happen to a connection.
+enum Event {
+    Received(Result<Inbound, Broken>),
+    Told(Option<Outgoing>),
+    TimerFired,
+    Stopped,
+}
+
+/// Frames of one write; more wait for the next turn, so that what comes in is heard in between.
+const BURST: usize = 256;
+
+impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C> {
+    pub(crate) fn new(
+        socket: &'a mut Socket<T>,
+        conversation: C,
+        shared: &'a Shared,
+        principal: &'a Principal,
+        stop: &'a CancellationToken,
+    ) -> Self {
+        let (timing, limits) = (&shared.settings.timing, &shared.settings.limits);
+        let now = Instant::now();
+        let messages = TokenBucket::new(limits.messages_per_minute, Duration::from_secs(60), now);
+        let frames = messages.as_ref().and_then(|_| {
+            TokenBucket::new(limits.frames_per_second.saturating_mul(5), Duration::from_secs(5), now)
+        });
+        Self {
+            socket,
+            conversation,
+            shared,
+            principal,
+            stop,
+            liveness: Liveness::new(now + jitter::within(&timing.ping), timing.pong),
+            expiry: Expiry::new(principal.expires_at, timing.expiry_warning, shared.verifier.leeway()),
+            messages,
+            frames,
+            out: Vec::new(),
+        }
+    }
+
+    /// Welcomes the client, then serves it until either side ends it.
+    pub(crate) async fn run(mut self, welcome: Utf8Bytes, accepted: Instant) -> Ending {
+        self.out.push(Message::Text(welcome));
+        match self.converse(accepted).await {
+            Ok(never) => match never {},
+            Err(ending) => ending,
+        }
+    }
+
+    /// Turns until one of them is the last.
+    async fn converse(&mut self, accepted: Instant) -> Result<std::convert::Infallible, Ending> {
+        self.flush().await?;
+        task::welcomed(accepted.elapsed());
+        let timer = sleep_until(self.check_timers()?);
+        tokio::pin!(timer);
+        loop {
+            let event = tokio::select! {
+                received = self.socket.recv() => Event::Received(received),
+                told = self.conversation.next() => Event::Told(told),
+                () = &mut timer => Event::TimerFired,
+                () = self.stop.cancelled() => Event::Stopped,
+            };
+            match event {
+                Event::Received(received) => self.received(received).await?,
+                Event::Told(told) => self.deliver(told).await?,
+                Event::TimerFired => {
+                    let wake = self.check_timers()?;
+                    timer.as_mut().reset(wake);
+                    self.flush().await?;
+                }
+                Event::Stopped => return Err(Ending::ByHost(Close::Restarting)),
+            }
+        }
+    }
+
+    async fn received(&mut self, received: Result<Inbound, Broken>) -> Result<(), Ending> {
+        self.liveness.heard();
+        match received {
+            Ok(Inbound::Close(code)) => return Err(Ending::ByClient(code)),
+            Ok(Inbound::Binary) => return Err(Ending::ByHost(Close::NotText)),
+            Err(Broken::NotUtf8) => return Err(Ending::ByHost(Close::NotUtf8)),
+            Err(Broken::Protocol) => return Err(Ending::ByHost(Close::Protocol)),
+            Err(Broken::Gone) => return Err(Ending::Gone),
+            Err(Broken::TooLarge) => {
+                self.refuse(Code::FrameTooLarge, None, None);
+                self.flush().await?;
+                return Err(Ending::ByHost(Close::TooLarge));
+            }
+            Ok(Inbound::Control) => self.count_frame()?,
+            Ok(Inbound::Text(text)) => {
+                self.count_frame()?;
+                self.act(&text).await;
+            }
+        }
+        self.flush().await
+    }
+
+    /// Acts on a text frame. Whatever is wrong with it, the client is told and the connection stays.
+    async fn act(&mut self, text: &str) {
+        // Where tests make this loop die: it must be seen to close 1011, not to vanish.
+        if failpoint!("gateway.connection.frame").is_some() {
+            return self.refuse(Code::HostInternal, None, None);
+        }
+        match ClientFrame::decode(text) {
+            Ok(ClientFrame::Ask(incoming)) => self.ask(incoming).await,
+            Ok(ClientFrame::AuthRefresh(token)) => self.refresh(&token),
+            Ok(ClientFrame::Ping) => self.push(encode::pong()),
+            Ok(ClientFrame::Pong) => {}
+            Err(error) => self.push(encode::frame_error(error)),
+        }
+    }
+
+    async fn ask(&mut self, incoming: Incoming) {
+        let id = message_id(&incoming);
+        if id.is_some()
+            && let Some(bucket) = &mut self.messages
+            && let Err(wait) = bucket.take(Instant::now())
+        {
+            return self.refuse(Code::LimitRate, id, Some(wait));
+        }
+        let within = self.shared.settings.timing.handle;
+        if timeout(within, self.conversation.handle(incoming)).await.is_err() {
+            // It may have taken effect; the same id again finds out.
+            self.refuse(Code::HostInternal, id, Some(Duration::from_secs(1)));
+        }
+    }
+
+    /// Takes a new token of the same user.
+    fn refresh(&mut self, token: &SecretString) {
+        match self.shared.verifier.verify(token.expose_secret()) {
+            Ok(new) if new.scope == self.principal.scope => {
+                self.expiry.refresh(new.expires_at);
+                self.push(encode::auth_refreshed(new.expires_at));
+            }
+            Ok(_) => {
+                let mut problem = Problem::new(Code::PermissionDenied);
+                problem.message = "the new token is another user's".to_owned();
+                self.push(encode::problem(&problem));
+            }
+            Err(error) => {
+                let mut problem = Problem::new(error.code);
+                problem.message = error.detail;
+                self.push(encode::problem(&problem));
+            }
+        }
+    }
+
+    /// Writes what the engine says, with whatever else it has already, in one burst.
+    async fn deliver(&mut self, first: Option<Outgoing>) -> Result<(), Ending> {
+        let first = first.ok_or(Ending::ByHost(Close::Slow))?;
+        self.tell(&first);
+        while self.out.len() < BURST {
+            let Some(more) = self.conversation.try_next() else { break };
+            self.tell(&more);
+        }
+        self.flush().await
+    }
+
+    fn tell(&mut self, told: &Outgoing) {
+        if let Outgoing::Event(delivery) = told {
+            self.shared.counters.delivered(&delivery.entry.event.agent);
+        }
+        self.push(encode::outgoing(told));
+    }
+
+    /// Does what is due, and says when to look again. The token is judged at every look, so that a jump of the clock
+    /// is noticed within one ping interval.
+    fn check_timers(&mut self) -> Result<Instant, Ending> {
+        let until_expiry = loop {
+            match self.expiry.due(self.shared.clock.now()) {
+                Due::Later(wait) => break wait,
+                Due::Warn => self.push(encode::auth_expiring(self.expiry.expires_at())),
+                Due::End => return Err(Ending::ByHost(Close::Expired)),
+            }
+        };
+        let now = Instant::now();
+        match self.liveness.beat(now, jitter::within(&self.shared.settings.timing.ping)) {
+            Beat::Rest => {}
+            Beat::Dead => return Err(Ending::ByHost(Close::NoPong)),
+            Beat::Ping => {
+                self.push(encode::ping(&self.conversation.positions()));
+                self.out.push(Message::Ping(Bytes::new()));
+            }
+        }
+        // At least a millisecond: a timer of a rounded-down duration must not spin.
+        Ok(self.liveness.wake_at().min(now + until_expiry.max(Duration::from_millis(1))))
+    }
+
+    /// Far more frames than any client of good will sends: not worth an answer each.
+    fn count_frame(&mut self) -> Result<(), Ending> {
+        let Some(bucket) = &mut self.frames else { return Ok(()) };
+        bucket.take(Instant::now()).map_err(|_wait| Ending::ByHost(Close::Rate))
+    }
+
+    fn refuse(&mut self, code: Code, id: Option<MessageId>, retry_after: Option<Duration>) {
+        self.push(encode::problem(&Problem { id, retry_after, ..Problem::new(code) }));
+    }
+
+    fn push(&mut self, text: Utf8Bytes) {
+        self.out.push(Message::Text(text));
+    }
+
+    async fn flush(&mut self) -> Result<(), Ending> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        self.socket.send(&mut self.out).await.map_err(|unwritten| match unwritten {
+            Unwritten::Stuck => Ending::ByHost(Close::Slow),
+            Unwritten::Gone => Ending::Gone,
+        })
+    }
+}
+
+/// The id of what counts as a message for the rate limit.
+fn message_id(incoming: &Incoming) -> Option<MessageId> {
+    match incoming {
+        Incoming::Message(message) => Some(message.id.clone()),
+        Incoming::Answer { id, .. } => Some(id.clone()),
+        Incoming::Subscribe { .. }
+        | Incoming::Unsubscribe { .. }
+        | Incoming::Cancel { .. }
+        | Incoming::Ack { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

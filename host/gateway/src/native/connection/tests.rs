@@ -1,0 +1,159 @@
+use std::{sync::Arc, time::Duration};
+
+use agent_plugin_protocol::EventKind;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, DuplexStream, duplex},
+    sync::Semaphore,
+    task::JoinHandle,
+    time::Instant,
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, protocol::Role},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Settings,
+    auth::Verifier,
+    host::Host,
+    native::{Counters, Shared, Upgraded, serve},
+    tests::support::{Script, Shifted, event, settings, token},
+};
+
+/// A connection over memory, under a paused clock.
+struct Wire {
+    client: WebSocketStream<DuplexStream>,
+    script: Script,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+async fn wire(buffer: usize, change: impl FnOnce(&mut Settings)) -> Wire {
+    let mut settings = settings();
+    change(&mut settings);
+    let clock = Arc::new(Shifted::default());
+    let shared = Arc::new(Shared {
+        verifier: Verifier::new(&settings.auth, clock.clone()),
+        clock,
+        counters: Counters::new(),
+        closers: Semaphore::new(1),
+        settings,
+    });
+    let (near, far) = duplex(buffer);
+    let (script, stop) = (Script::new(), CancellationToken::new());
+    let principal = Arc::new(shared.verifier.verify(&token()).unwrap());
+    let upgraded = Upgraded {
+        stream: near,
+        conversation: script.open(Arc::clone(&principal)),
+        principal,
+        connection: "c1".to_owned(),
+        welcome: "{\"type\":\"welcome\"}".into(),
+        accepted: Instant::now(),
+    };
+    let task = tokio::spawn(serve(upgraded, shared, stop.clone()));
+    let client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+    Wire { client, script, stop, task }
+}
+
+fn json(message: Message) -> Value {
+    serde_json::from_str(message.to_text().unwrap()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_is_pinged_and_then_closed_4403() {
+    let start = Instant::now();
+    let mut wire = wire(4096, |_| {}).await;
+    assert_eq!(json(wire.client.next().await.unwrap().unwrap())["type"], "welcome");
+    // Frames are taken off the stream without being answered: reading them would send the native pong.
+    let raw = wire.client.get_mut();
+    let mut buffer = vec![0; 4096];
+    let read = raw.read(&mut buffer).await.unwrap();
+    let pinged = start.elapsed();
+    assert!((Duration::from_secs(20)..=Duration::from_millis(25_010)).contains(&pinged), "{pinged:?}");
+    let text = String::from_utf8_lossy(&buffer[..read]).into_owned();
+    assert!(text.contains(r#"{"type":"ping","positions":{}}"#) && text.ends_with("\u{fffd}\0"), "{text:?}");
+    let read = raw.read(&mut buffer).await.unwrap();
+    assert_eq!(&buffer[..4], &[0x88, read as u8 - 2, 0x11, 0x33], "close 4403");
+    assert_eq!((start.elapsed() - pinged).as_secs(), 8);
+    wire.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_native_pong_is_life_enough() {
+    let start = Instant::now();
+    let mut wire = wire(4096, |_| {}).await;
+    let mut pings = 0;
+    // Reading answers native pings.
+    while start.elapsed() < Duration::from_secs(600) {
+        match wire.client.next().await.unwrap().unwrap() {
+            Message::Ping(_) => {
+                pings += 1;
+                wire.client.flush().await.unwrap();
+            }
+            Message::Close(frame) => panic!("{frame:?}"),
+            _ => {}
+        }
+    }
+    assert!((24..=31).contains(&pings), "{pings} pings in ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_frame_is_life_enough() {
+    let mut wire = wire(4096, |_| {}).await;
+    let mut pings = 0;
+    while pings < 10 {
+        let message = wire.client.next().await.unwrap().unwrap();
+        if message.is_text() && json(message)["type"] == "ping" {
+            pings += 1;
+            wire.client.send(Message::text(r#"{"type":"pong"}"#)).await.unwrap();
+        }
+    }
+    assert!(!wire.task.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_reads_is_closed_within_the_write_timeout() {
+    let wire = wire(256, |_| {}).await;
+    let start = Instant::now();
+    for seq in 1..200 {
+        wire.script.tell(Some(event(seq, EventKind::AgentThinking, "echo", r#"{"text":"…"}"#)));
+    }
+    wire.task.await.unwrap();
+    let took = start.elapsed();
+    assert!((Duration::from_secs(10)..Duration::from_secs(15)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_carry_the_positions() {
+    let mut wire = wire(4096, |_| {}).await;
+    wire.client.send(Message::text(r#"{"type":"user_message","content":"x"}"#)).await.unwrap();
+    loop {
+        let message = wire.client.next().await.unwrap().unwrap();
+        if message.is_text() {
+            let frame = json(message);
+            if frame["type"] == "ping" {
+                assert_eq!(frame["positions"], serde_json::json!({"t1": 3}));
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_answer_a_close_is_not_waited_for_long() {
+    let wire = wire(4096, |_| {}).await;
+    let start = Instant::now();
+    wire.stop.cancel();
+    wire.task.await.unwrap();
+    assert!(start.elapsed() <= Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_vanishes_ends_the_task() {
+    let wire = wire(4096, |_| {}).await;
+    drop(wire.client);
+    wire.task.await.unwrap();
+}

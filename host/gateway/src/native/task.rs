@@ -1,0 +1,139 @@
+//! The task of one connection: from the 101 to the last byte. Whatever happens inside, the socket is closed with a
+//! code that says so, and the connection is counted once in and once out.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use agent_host_core::{identity::Principal, ports::clock::Clock};
+use agent_host_telemetry::{
+    happening::{ConnectionClosed, ConnectionOpened, PanicCaught, SlowConsumer},
+    metric,
+};
+use futures_util::FutureExt;
+use metrics::{Counter, counter, histogram};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
+    time::Instant,
+};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    close::Close,
+    connection::{Connection, Ending},
+    socket::Socket,
+};
+use crate::{
+    auth::Verifier, host::Conversation, settings::Settings, surface::Surface, upgrade::panic_message,
+};
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) verifier: Verifier,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) counters: Counters,
+    /// How many sockets are closed at once when the host goes: in batches, so that the clients of all of them do not
+    /// come back in the same instant. The others wait.
+    pub(crate) closers: Semaphore,
+}
+
+/// The metrics of the hot path, looked up once.
+pub(crate) struct Counters {
+    by_plugin: Counter,
+    by_fallback: Counter,
+    by_others: Counter,
+}
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        let delivered = |by: &'static str| counter!(metric::EVENTS_DELIVERED, "surface" => Surface::Native.name(), "by" => by);
+        Self {
+            by_plugin: delivered("plugin"),
+            by_fallback: delivered("fallback"),
+            by_others: delivered("host"),
+        }
+    }
+
+    pub(crate) fn delivered(&self, agent: &str) {
+        match agent {
+            "fallback" => self.by_fallback.increment(1),
+            "user" | "host" => self.by_others.increment(1),
+            _ => self.by_plugin.increment(1),
+        }
+    }
+}
+
+/// A connection, just upgraded.
+pub(crate) struct Upgraded<T, C> {
+    pub(crate) stream: T,
+    pub(crate) conversation: C,
+    pub(crate) principal: Arc<Principal>,
+    pub(crate) connection: String,
+    pub(crate) welcome: Utf8Bytes,
+    /// When the upgrade was accepted.
+    pub(crate) accepted: Instant,
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve<T, C>(upgraded: Upgraded<T, C>, shared: Arc<Shared>, stop: CancellationToken)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    C: Conversation,
+{
+    let Upgraded { stream, conversation, principal, connection, welcome, accepted } = upgraded;
+    let timing = &shared.settings.timing;
+    let mut socket =
+        Socket::new(stream, shared.settings.limits.frame_bytes, timing.write, timing.close).await;
+    ConnectionOpened { connection: connection.clone(), surface: Surface::Native.name() }.emit();
+
+    let run = Connection::new(&mut socket, conversation, &shared, &principal, &stop).run(welcome, accepted);
+    let ending = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| {
+        PanicCaught { place: "connection", message: panic_message(panic.as_ref()) }.emit();
+        Ending::ByHost(Close::Bug)
+    });
+
+    let (code, reason) = match ending {
+        Ending::ByClient(code) => (code.map_or(NO_STATUS, known), "closed by the client"),
+        Ending::Gone => (ABNORMAL, "connection lost"),
+        Ending::ByHost(close) => (close.code(), close.reason()),
+    };
+    if ending == Ending::ByHost(Close::Slow) {
+        SlowConsumer { connection: connection.clone() }.emit();
+    }
+    end(socket, ending, &shared).await;
+    ConnectionClosed { connection, code, reason: reason.to_owned() }.emit();
+}
+
+async fn end<T: AsyncRead + AsyncWrite + Unpin>(socket: Socket<T>, ending: Ending, shared: &Shared) {
+    match ending {
+        Ending::ByClient(_) => socket.finish().await,
+        Ending::Gone => drop(socket),
+        Ending::ByHost(Close::Restarting) => {
+            // The semaphore is never closed; without a place the socket would be closed all the same.
+            let _place = shared.closers.acquire().await;
+            socket.close(Close::Restarting).await;
+        }
+        Ending::ByHost(why) => socket.close(why).await,
+    }
+}
+
+/// RFC 6455's codes for what never is on the wire.
+const NO_STATUS: u16 = 1005;
+const ABNORMAL: u16 = 1006;
+
+/// A client may send any of thousands of codes; the metric's label has few values.
+fn known(code: u16) -> u16 {
+    match code {
+        1000..=1003 | 1007..=1011 => code,
+        _ => OTHER,
+    }
+}
+
+/// Any other code of a client's, as a label.
+const OTHER: u16 = 3000;
+
+/// Records how long a client waited for its first frame.
+pub(crate) fn welcomed(after: Duration) {
+    histogram!(metric::WELCOME_SECONDS).record(after.as_secs_f64());
+}

@@ -1,0 +1,135 @@
+//! The only ways in which a WebSocket upgrade can be refused. None of them is 500 (law 1): the type has no such value.
+
+use std::time::Duration;
+
+use agent_plugin_protocol::Code;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+
+use crate::problem::Problem;
+
+/// An upgrade refused, with the reason that the client is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UpgradeRefusal {
+    status: RefusalStatus,
+    code: Code,
+    detail: String,
+    hint: String,
+}
+
+/// The statuses of law 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RefusalStatus {
+    /// 400: not a complete WebSocket request.
+    BadRequest,
+    /// 401: no valid token.
+    Unauthorized,
+    /// 403: the origin, or a permission.
+    Forbidden,
+    /// 429: the user's own limits. Always with `Retry-After`.
+    TooMany(Duration),
+    /// 503: the host. Always with `Retry-After`.
+    Unavailable(Duration),
+}
+
+impl UpgradeRefusal {
+    pub(crate) fn bad_request(code: Code) -> Self {
+        Self::new(RefusalStatus::BadRequest, code)
+    }
+
+    pub(crate) fn unauthorized(code: Code) -> Self {
+        Self::new(RefusalStatus::Unauthorized, code)
+    }
+
+    pub(crate) fn forbidden(code: Code) -> Self {
+        Self::new(RefusalStatus::Forbidden, code)
+    }
+
+    pub(crate) fn too_many(code: Code, retry_after: Duration) -> Self {
+        Self::new(RefusalStatus::TooMany(retry_after), code)
+    }
+
+    pub(crate) fn unavailable(code: Code, retry_after: Duration) -> Self {
+        Self::new(RefusalStatus::Unavailable(retry_after), code)
+    }
+
+    /// A bug of ours, whatever it was.
+    pub(crate) fn internal() -> Self {
+        Self::unavailable(Code::HostInternal, Duration::from_secs(2))
+    }
+
+    fn new(status: RefusalStatus, code: Code) -> Self {
+        Self { status, code, detail: code.meaning().to_owned(), hint: code.remedy().to_owned() }
+    }
+
+    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        match self.status {
+            RefusalStatus::BadRequest => StatusCode::BAD_REQUEST,
+            RefusalStatus::Unauthorized => StatusCode::UNAUTHORIZED,
+            RefusalStatus::Forbidden => StatusCode::FORBIDDEN,
+            RefusalStatus::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            RefusalStatus::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl IntoResponse for UpgradeRefusal {
+    fn into_response(self) -> Response {
+        let problem = Problem::new(self.status(), self.code, self.detail, self.hint);
+        match self.status {
+            RefusalStatus::BadRequest if self.code == Code::UpgradeVersion => {
+                problem.with_header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+            }
+            RefusalStatus::BadRequest | RefusalStatus::Forbidden => problem,
+            RefusalStatus::Unauthorized => {
+                problem.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+            }
+            RefusalStatus::TooMany(after) | RefusalStatus::Unavailable(after) => {
+                // Rounded up: 0 would invite the client back at once.
+                let seconds = after.as_millis().div_ceil(1000).clamp(1, 3600);
+                problem.with_header(
+                    header::RETRY_AFTER,
+                    HeaderValue::from(u16::try_from(seconds).unwrap_or(3600)),
+                )
+            }
+        }
+        .into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_is_one_of_the_laws_statuses_and_says_when_to_come_back() {
+        let ms = Duration::from_millis(300);
+        for (refusal, status, retry) in [
+            (UpgradeRefusal::bad_request(Code::UpgradeMissingKey), 400, None),
+            (UpgradeRefusal::unauthorized(Code::AuthExpired), 401, None),
+            (UpgradeRefusal::forbidden(Code::OriginDenied), 403, None),
+            (UpgradeRefusal::too_many(Code::LimitConnections, ms), 429, Some("1")),
+            (UpgradeRefusal::unavailable(Code::HostDraining, ms * 10), 503, Some("3")),
+            (UpgradeRefusal::internal(), 503, Some("2")),
+        ] {
+            let response = refusal.into_response();
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers().get("retry-after").map(|v| v.to_str().unwrap()), retry);
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+        }
+    }
+}

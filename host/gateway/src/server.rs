@@ -1,0 +1,140 @@
+//! The gateway as a whole: binds both listeners, serves, and shuts down in order.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use agent_host_core::ports::clock::Clock;
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    accept::Listener,
+    auth::Verifier,
+    health::Health,
+    host::Host,
+    limits::UserConnections,
+    native::{Counters, Shared},
+    routes,
+    settings::Settings,
+    upgrade::Door,
+};
+
+/// Renders `/metrics`.
+pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// The doors, open. Dropping it leaves them open; see [`Gateway::shutdown`].
+pub struct Gateway {
+    public: SocketAddr,
+    admin: SocketAddr,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Gateway {
+    /// Binds and serves. Answers as soon as both listeners are bound: a host that is still starting has its doors open.
+    ///
+    /// # Errors
+    /// If an address cannot be bound; nothing is served then.
+    pub async fn start<H: Host>(
+        settings: Settings,
+        host: H,
+        clock: Arc<dyn Clock>,
+        metrics: MetricsPage,
+    ) -> io::Result<Self> {
+        let public = TcpListener::bind(settings.listen).await?;
+        let admin = TcpListener::bind(settings.admin_listen).await?;
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let gateway = Self {
+            public: public.local_addr()?,
+            admin: admin.local_addr()?,
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        };
+
+        let host = Arc::new(host);
+        let health = Arc::new(Health {
+            host: Arc::clone(&host),
+            require: settings.require.clone(),
+            admin: Verifier::new(&settings.admin, Arc::clone(&clock)),
+            clock: Arc::clone(&clock),
+        });
+        let listener = |name, socket, router, connections| Listener {
+            name,
+            socket,
+            router,
+            header_within: settings.timing.header,
+            connections,
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        };
+        let connections = connections_within_descriptors(settings.limits.connections);
+        let door = door(&settings, host, clock, &tasks, &stop);
+        tasks.spawn(listener("public", public, routes::public(door, Arc::clone(&health)), connections).run());
+        tasks.spawn(listener("admin", admin, routes::admin(health, metrics), ADMIN_CONNECTIONS).run());
+        Ok(gateway)
+    }
+
+    /// Where clients connect.
+    pub fn public_addr(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Where operators connect.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Closes everything: no more is accepted, every socket gets its close 1012, in batches, and its handshake.
+    /// Answers whether all were done `within` that time; what was not is cut off when the process ends.
+    ///
+    /// The engine is drained before: while it drains, the doors answer 503 and the sockets carry `going_away`.
+    pub async fn shutdown(&self, within: Duration) -> bool {
+        self.stop.cancel();
+        self.tasks.close();
+        timeout(within, self.tasks.wait()).await.is_ok()
+    }
+}
+
+fn door<H: Host>(
+    settings: &Settings,
+    host: Arc<H>,
+    clock: Arc<dyn Clock>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Arc<Door<H>> {
+    let shared = Arc::new(Shared {
+        verifier: Verifier::new(&settings.auth, Arc::clone(&clock)),
+        clock,
+        counters: Counters::new(),
+        closers: Semaphore::new(CLOSING_AT_ONCE),
+        settings: settings.clone(),
+    });
+    Arc::new(Door {
+        host,
+        shared,
+        users: UserConnections::new(settings.limits.connections_per_user),
+        tasks: tasks.clone(),
+        stop: stop.clone(),
+    })
+}
+
+/// The operators' own places, so that a flood of clients does not lock them out.
+const ADMIN_CONNECTIONS: usize = 64;
+/// Sockets of one batch of closes.
+const CLOSING_AT_ONCE: usize = 128;
+
+/// The limit on connections, kept below what the process may have of descriptors: some must be left for operators,
+/// workers and files. 0 means only that bound.
+fn connections_within_descriptors(configured: usize) -> usize {
+    let wanted = if configured == 0 { usize::MAX } else { configured };
+    match descriptor_limit() {
+        Some(most) => wanted.min(most.saturating_sub((most / 8).clamp(32, 512)).max(8)),
+        None => wanted,
+    }
+}
+
+/// The soft limit on open files. `None` where it is not told, or unlimited.
+fn descriptor_limit() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}

@@ -1,0 +1,9 @@
+//! The doors over real sockets, against a scripted host.
+
+#[cfg(feature = "failpoints")]
+mod failpoints;
+mod health;
+mod shutdown;
+mod sockets;
+pub(crate) mod support;
+mod upgrades;

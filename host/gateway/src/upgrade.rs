@@ -1,0 +1,246 @@
+//! Answers `GET /ws`: ordered steps up to the 101. Total: a step that panics, fails or hangs is a 503, never a 500
+//! and never a client left waiting (law 1). Nothing here asks a plugin, the store or a bus.
+
+mod guard;
+mod handshake;
+mod origin;
+
+use std::{sync::Arc, time::Duration};
+
+use agent_host_core::{failpoint, failpoint::Action, identity::Principal};
+use agent_host_telemetry::happening::UpgradeAnswered;
+use agent_plugin_protocol::Code;
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, Method, StatusCode, header, request::Parts};
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub(crate) use guard::panic_message;
+
+use self::{
+    guard::{StepCell, guarded},
+    handshake::Handshake,
+};
+use crate::{
+    accept::ConnectionSlot,
+    auth::{AuthError, TokenSource, offered_protocols},
+    host::{Conversation, Host},
+    limits::{UserConnection, UserConnections},
+    native::{self, Shared, Upgraded},
+    problem::Problem,
+    refusal::UpgradeRefusal,
+    surface::{Choice, Surface},
+};
+
+/// What the public routes share.
+pub(crate) struct Door<H> {
+    pub(crate) host: Arc<H>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) users: UserConnections,
+    pub(crate) tasks: TaskTracker,
+    /// Ends every connection.
+    pub(crate) stop: CancellationToken,
+}
+
+/// The steps, in order. Each is a failpoint, `gateway.upgrade.<step>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Headers,
+    Drain,
+    Origin,
+    Token,
+    Limits,
+    Subprotocol,
+    Session,
+    Welcome,
+    Accept,
+}
+
+impl Step {
+    /// In order: a step's number is its place here.
+    const ALL: [Self; 9] = [
+        Self::Headers,
+        Self::Drain,
+        Self::Origin,
+        Self::Token,
+        Self::Limits,
+        Self::Subprotocol,
+        Self::Session,
+        Self::Welcome,
+        Self::Accept,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Headers => "headers",
+            Self::Drain => "drain",
+            Self::Origin => "origin",
+            Self::Token => "token",
+            Self::Limits => "limits",
+            Self::Subprotocol => "subprotocol",
+            Self::Session => "session",
+            Self::Welcome => "welcome",
+            Self::Accept => "accept",
+        }
+    }
+}
+
+/// Answers one request for `/ws`.
+pub(crate) async fn answer<H: Host>(State(door): State<Arc<Door<H>>>, request: Request) -> Response {
+    if request.method() != Method::GET {
+        return method_not_allowed();
+    }
+    let response = guarded(door.shared.settings.timing.upgrade, |step| upgrade(&door, request, step)).await;
+    let (status, code) = match &response {
+        Ok(_) => (StatusCode::SWITCHING_PROTOCOLS, ""),
+        Err(refusal) => (refusal.status(), refusal.code().as_str()),
+    };
+    UpgradeAnswered { status: status.as_u16(), code: code.to_owned() }.emit();
+    response.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// The path itself. `at` says which step it is in, for the log.
+async fn upgrade<H: Host>(
+    door: &Arc<Door<H>>,
+    mut request: Request,
+    at: StepCell,
+) -> Result<Response, UpgradeRefusal> {
+    let accepted = Instant::now();
+    let on_upgrade = hyper::upgrade::on(&mut request);
+    let (parts, _body) = request.into_parts();
+
+    enter(&at, Step::Headers, failpoint!("gateway.upgrade.headers")).await?;
+    let handshake = Handshake::check(&parts)?;
+
+    enter(&at, Step::Drain, failpoint!("gateway.upgrade.drain")).await?;
+    if door.host.is_draining() || door.stop.is_cancelled() {
+        return Err(UpgradeRefusal::unavailable(Code::HostDraining, DRAIN_RETRY));
+    }
+
+    enter(&at, Step::Origin, failpoint!("gateway.upgrade.origin")).await?;
+    origin::check(&parts.headers, &door.shared.settings.origins)?;
+
+    enter(&at, Step::Token, failpoint!("gateway.upgrade.token")).await?;
+    let principal = Arc::new(authenticate(door, &parts)?);
+
+    enter(&at, Step::Limits, failpoint!("gateway.upgrade.limits")).await?;
+    let place = door
+        .users
+        .admit(&principal.scope)
+        .ok_or_else(|| UpgradeRefusal::too_many(Code::LimitConnections, CONNECTIONS_RETRY))?;
+
+    enter(&at, Step::Subprotocol, failpoint!("gateway.upgrade.subprotocol")).await?;
+    let choice = Surface::choose(offered_protocols(&parts.headers), door.shared.settings.default_protocol);
+
+    enter(&at, Step::Session, failpoint!("gateway.upgrade.session")).await?;
+    let conversation = door.host.open(Arc::clone(&principal));
+
+    enter(&at, Step::Welcome, failpoint!("gateway.upgrade.welcome")).await?;
+    let connection = uuid::Uuid::new_v4().simple().to_string();
+    let welcome = welcome(door, &choice, &conversation, &principal, &connection);
+
+    enter(&at, Step::Accept, failpoint!("gateway.upgrade.accept")).await?;
+    let slot = parts.extensions.get::<ConnectionSlot>().cloned();
+    let session = Opened { conversation, principal, connection, welcome, accepted, places: (place, slot) };
+    door.tasks.spawn(take_over(on_upgrade, session, Arc::clone(&door.shared), door.stop.clone()));
+    Ok(switching_protocols(&handshake, choice.answer))
+}
+
+/// Notes the step, and does what a test wants to happen in it.
+async fn enter(at: &StepCell, step: Step, injected: Option<Action>) -> Result<(), UpgradeRefusal> {
+    at.set(step);
+    match injected {
+        None | Some(Action::Off) => Ok(()),
+        // `failpoint!` unwinds by itself for a panic.
+        Some(Action::Error | Action::Panic) => Err(guard::failed(step, "injected error")),
+        Some(pause @ (Action::Delay(_) | Action::Hang)) => {
+            tokio::time::sleep(pause.pause().unwrap_or_default()).await;
+            Ok(())
+        }
+    }
+}
+
+fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Principal, UpgradeRefusal> {
+    let refuse = |error: AuthError| UpgradeRefusal::unauthorized(error.code).detail(error.detail);
+    match TokenSource::find(&parts.headers, &parts.uri).map_err(refuse)? {
+        TokenSource::Jwt(token) => door.shared.verifier.verify(token).map_err(refuse),
+        // This host gives out no tickets yet, so there is none that it could know.
+        TokenSource::Ticket(_) => Err(UpgradeRefusal::unauthorized(Code::AuthTicketInvalid)),
+    }
+}
+
+fn welcome<H: Host>(
+    door: &Door<H>,
+    choice: &Choice,
+    conversation: &H::Conversation,
+    principal: &Principal,
+    connection: &str,
+) -> Utf8Bytes {
+    match choice.surface {
+        Surface::Native => {
+            let (shared, status) = (&door.shared, conversation.status());
+            native::welcome(connection, principal, &status, &shared.settings, shared.clock.now())
+        }
+    }
+}
+
+/// An opened session on its way to its socket, with the places it takes: they come back when it ends.
+struct Opened<C> {
+    conversation: C,
+    principal: Arc<Principal>,
+    connection: String,
+    welcome: Utf8Bytes,
+    accepted: Instant,
+    places: (UserConnection, Option<ConnectionSlot>),
+}
+
+/// Waits for the 101 to be written, then serves the connection.
+async fn take_over<C: Conversation>(
+    on_upgrade: hyper::upgrade::OnUpgrade,
+    opened: Opened<C>,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+) {
+    // An error or a timeout is a client that left before it had its answer.
+    let Ok(Ok(stream)) = timeout(shared.settings.timing.write, on_upgrade).await else { return };
+    let Opened { conversation, principal, connection, welcome, accepted, places } = opened;
+    let upgraded =
+        Upgraded { stream: TokioIo::new(stream), conversation, principal, connection, welcome, accepted };
+    native::serve(upgraded, shared, stop).await;
+    drop(places);
+}
+
+fn switching_protocols(handshake: &Handshake, protocol: Option<HeaderValue>) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, handshake.accept.clone());
+    if let Some(protocol) = protocol {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    response
+}
+
+fn method_not_allowed() -> Response {
+    Problem::of_http(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "http.method_not_allowed",
+        "/ws takes GET only".to_owned(),
+        "connect with a WebSocket client".to_owned(),
+    )
+    .with_header(header::ALLOW, HeaderValue::from_static("GET"))
+    .into_response()
+}
+
+/// The next host, or this one's successor, is there by then.
+const DRAIN_RETRY: Duration = Duration::from_secs(2);
+/// Connections that died are noticed after a ping interval.
+const CONNECTIONS_RETRY: Duration = Duration::from_secs(30);

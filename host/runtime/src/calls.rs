@@ -1,0 +1,240 @@
+//! The open calls of one instance and what each may have outstanding. The same for every isolation tier.
+//!
+//! A call is opened once and ends with exactly one last word; whatever comes for a call that is not open (over,
+//! abandoned, never begun) is counted and dropped.
+
+use std::{collections::HashMap, sync::Arc};
+
+use agent_host_core::{
+    outcome::ExitReport,
+    ports::instance::{CALL_OUTPUTS, CallOutput, Invocation},
+};
+use agent_plugin_protocol::{
+    CallId,
+    call::{CREDIT_WINDOW, InvokeStatus},
+};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+/// Requests that a call may have unanswered: what [`CALL_OUTPUTS`] has room for beside the events.
+const OPEN_REQUESTS: u32 = CALL_OUTPUTS as u32 - CREDIT_WINDOW - 1;
+
+/// The plugin sent more than it was allowed to have outstanding.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Flood;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct OpenCalls {
+    calls: HashMap<u64, OpenCall>,
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct OpenCall {
+    outputs: mpsc::Sender<(CallId, CallOutput)>,
+    events: u32,
+    requests: u32,
+}
+
+impl OpenCalls {
+    /// Opens a call.
+    pub(crate) fn open(&mut self, invocation: &Invocation) {
+        let call = OpenCall { outputs: invocation.outputs.clone(), events: 0, requests: 0 };
+        self.calls.insert(invocation.call.0, call);
+    }
+
+    /// Whether the call is open.
+    pub(crate) fn is_open(&self, call: CallId) -> bool {
+        self.calls.contains_key(&call.0)
+    }
+
+    /// How many outputs came for calls that were not open since this was last asked.
+    pub(crate) fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// So many such outputs did not come as far as here.
+    pub(crate) fn dropped_elsewhere(&mut self, outputs: u64) {
+        self.dropped = self.dropped.saturating_add(outputs);
+    }
+
+    /// So many events were consumed.
+    pub(crate) fn credit(&mut self, call: CallId, events: u32) {
+        if let Some(open) = self.calls.get_mut(&call.0) {
+            open.events = open.events.saturating_sub(events);
+        }
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(&mut self, call: CallId) {
+        if let Some(open) = self.calls.get_mut(&call.0) {
+            open.requests = open.requests.saturating_sub(1);
+        }
+    }
+
+    /// Nobody listens any more.
+    pub(crate) fn abandon(&mut self, call: CallId) {
+        self.calls.remove(&call.0);
+    }
+
+    /// An event.
+    pub(crate) fn emitted(&mut self, call: u64, kind: u32, payload: Bytes) -> Result<(), Flood> {
+        self.pass(call, CallOutput::Emitted { kind, payload }, |open| {
+            open.events += 1;
+            open.events <= CREDIT_WINDOW
+        })
+    }
+
+    /// A request to the host.
+    pub(crate) fn requested(
+        &mut self,
+        call: u64,
+        request: u64,
+        method: String,
+        payload: Bytes,
+    ) -> Result<(), Flood> {
+        self.pass(call, CallOutput::Request { request, method, payload }, |open| {
+            open.requests += 1;
+            open.requests <= OPEN_REQUESTS
+        })
+    }
+
+    /// The call's own last word.
+    pub(crate) fn completed(&mut self, call: u64, completion: Bytes) {
+        self.end(call, CallOutput::Completed(completion));
+    }
+
+    /// The plugin would not take the call.
+    pub(crate) fn rejected(&mut self, call: u64, status: InvokeStatus) {
+        self.end(call, CallOutput::Rejected(status));
+    }
+
+    /// The instance is gone: every open call hears of it.
+    pub(crate) fn lose_all(&mut self, report: &Arc<ExitReport>) {
+        for (call, open) in self.calls.drain() {
+            last_word(open.outputs, CallId(call), CallOutput::Lost(Arc::clone(report)));
+        }
+    }
+
+    /// Passes an output on, if `within` finds that the call may have it outstanding.
+    fn pass(
+        &mut self,
+        call: u64,
+        output: CallOutput,
+        within: impl FnOnce(&mut OpenCall) -> bool,
+    ) -> Result<(), Flood> {
+        let Some(open) = self.calls.get_mut(&call) else {
+            self.dropped += 1;
+            return Ok(());
+        };
+        if !within(open) {
+            return Err(Flood);
+        }
+        match open.outputs.try_send((CallId(call), output)) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Flood),
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                // As if it had been abandoned: nobody listens.
+                self.calls.remove(&call);
+                self.dropped += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn end(&mut self, call: u64, output: CallOutput) {
+        match self.calls.remove(&call) {
+            Some(open) => last_word(open.outputs, CallId(call), output),
+            None => self.dropped += 1,
+        }
+    }
+}
+
+/// Sends what must arrive. There is room for it by the bounds above; should a listener have made its channel too
+/// small, it is waited for apart, until it reads or goes away.
+fn last_word(outputs: mpsc::Sender<(CallId, CallOutput)>, call: CallId, output: CallOutput) {
+    if let Err(mpsc::error::TrySendError::Full(unsent)) = outputs.try_send((call, output)) {
+        tokio::spawn(async move {
+            // A closed channel has nobody who waits for the word.
+            let _ = outputs.send(unsent).await;
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use agent_host_core::outcome::Exit;
+
+    use super::*;
+
+    fn opened(capacity: usize) -> (OpenCalls, mpsc::Receiver<(CallId, CallOutput)>) {
+        let (outputs, inbox) = mpsc::channel(capacity);
+        let mut calls = OpenCalls::default();
+        let deadline = Duration::from_secs(1);
+        calls.open(&Invocation {
+            call: CallId(7),
+            method: "handle",
+            payload: Bytes::new(),
+            deadline,
+            outputs,
+        });
+        (calls, inbox)
+    }
+
+    fn report() -> Arc<ExitReport> {
+        Arc::new(ExitReport { exit: Exit::Signal(11), uptime: Duration::ZERO, stderr_tail: Vec::new() })
+    }
+
+    #[test]
+    fn a_window_of_events_fits_and_one_more_is_a_flood() {
+        let (mut calls, _inbox) = opened(CALL_OUTPUTS);
+        for _ in 0..CREDIT_WINDOW {
+            calls.emitted(7, 1, Bytes::new()).unwrap();
+        }
+        calls.credit(CallId(7), 1);
+        calls.emitted(7, 1, Bytes::new()).unwrap();
+        assert_eq!(calls.emitted(7, 1, Bytes::new()), Err(Flood));
+    }
+
+    #[test]
+    fn with_everything_outstanding_the_last_word_still_fits() {
+        let (mut calls, mut inbox) = opened(CALL_OUTPUTS);
+        for _ in 0..CREDIT_WINDOW {
+            calls.emitted(7, 1, Bytes::new()).unwrap();
+        }
+        for request in 0..u64::from(OPEN_REQUESTS) {
+            calls.requested(7, request, "x".into(), Bytes::new()).unwrap();
+        }
+        calls.lose_all(&report());
+        let mut last = None;
+        while let Ok((_, output)) = inbox.try_recv() {
+            last = Some(output);
+        }
+        assert!(matches!(last, Some(CallOutput::Lost(_))));
+    }
+
+    #[test]
+    fn a_call_has_one_last_word_and_later_output_is_counted() {
+        let (mut calls, mut inbox) = opened(CALL_OUTPUTS);
+        calls.completed(7, Bytes::new());
+        calls.completed(7, Bytes::new());
+        calls.emitted(7, 1, Bytes::new()).unwrap();
+        calls.lose_all(&report());
+        assert!(matches!(inbox.try_recv(), Ok((CallId(7), CallOutput::Completed(_)))));
+        assert!(inbox.try_recv().is_err());
+        assert_eq!(calls.take_dropped(), 2);
+    }
+
+    #[test]
+    fn output_of_an_abandoned_call_goes_nowhere() {
+        let (mut calls, mut inbox) = opened(CALL_OUTPUTS);
+        calls.abandon(CallId(7));
+        calls.emitted(7, 1, Bytes::new()).unwrap();
+        calls.completed(7, Bytes::new());
+        assert!(inbox.try_recv().is_err());
+        assert_eq!(calls.take_dropped(), 2);
+    }
+}

@@ -1,0 +1,139 @@
+//! Finds a plugin's file and reads it once, without running it: the first steps of the pipeline.
+//!
+//! What is judged here is the file itself: that it is one, that nobody else can write it, that it is not too large.
+//! Whatever happens to the path afterwards, the bytes that were read are the ones that are judged, hashed and run.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use agent_host_core::ports::instance::{Fault, PluginSpec, Stage};
+use agent_plugin_protocol::Code;
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
+
+/// A file that the configuration names and that is there.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    path: PathBuf,
+    limit: u64,
+}
+
+impl Candidate {
+    /// Stage `discover`: the path leads to something.
+    pub(crate) fn discover(spec: &PluginSpec) -> Result<Self, Fault> {
+        match std::fs::metadata(&spec.path) {
+            Ok(_) => Ok(Self { path: spec.path.clone(), limit: spec.limits.library }),
+            Err(error) => Err(open_fault(Stage::Discover, &spec.path, &error)),
+        }
+    }
+
+    /// The file, as configured.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the whole file. Blocks on the disk, never on a fifo.
+    pub(crate) fn read(&self) -> Result<Vec<u8>, Fault> {
+        let file = open(&self.path)?;
+        let meta = file.metadata().map_err(|e| open_fault(Stage::Verify, &self.path, &e))?;
+        if !meta.is_file() {
+            return Err(not_a_file(&self.path, meta.file_type()));
+        }
+        self.writable_by_the_owner_only(&meta)?;
+        if meta.len() > self.limit {
+            return Err(self.too_large(meta.len()));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
+        // One byte past the limit: a file that grew meanwhile is noticed, not read to its end.
+        file.take(self.limit.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(|e| open_fault(Stage::Verify, &self.path, &e))?;
+        if bytes.len() as u64 > self.limit {
+            return Err(self.too_large(bytes.len() as u64));
+        }
+        Ok(bytes)
+    }
+
+    /// Neither the file nor a folder in which its name stands may be written by everybody.
+    ///
+    /// A sticky folder (`/tmp`) is fine: only the owner can replace the file there.
+    fn writable_by_the_owner_only(&self, meta: &std::fs::Metadata) -> Result<(), Fault> {
+        let insecure = |what: &Path| {
+            let reason = format!("{} can be written by everybody", what.display());
+            Fault::new(Stage::Verify, Code::PluginInsecureMode, reason)
+        };
+        if meta.mode() & 0o002 != 0 {
+            return Err(insecure(&self.path));
+        }
+        let target = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        for folder in [self.path.parent(), target.parent()].into_iter().flatten() {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            let meta = folder.metadata().map_err(|e| open_fault(Stage::Verify, folder, &e))?;
+            if meta.mode() & 0o002 != 0 && meta.mode() & 0o1000 == 0 {
+                return Err(insecure(folder));
+            }
+        }
+        Ok(())
+    }
+
+    fn too_large(&self, size: u64) -> Fault {
+        let reason = format!("{} has {size} bytes, the limit is {}", self.path.display(), self.limit);
+        Fault::new(Stage::Verify, Code::PluginTooLarge, reason)
+    }
+}
+
+/// Opens without waiting: opening a fifo for reading would otherwise hang until somebody writes to it.
+fn open(path: &Path) -> Result<File, Fault> {
+    // Looked at before it is opened too: to open some devices is to act on them.
+    let before = std::fs::metadata(path).map_err(|e| open_fault(Stage::Verify, path, &e))?;
+    if !before.is_file() {
+        return Err(not_a_file(path, before.file_type()));
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    rustix::fs::open(path, flags, Mode::empty())
+        .map(File::from)
+        .map_err(|errno| open_fault(Stage::Verify, path, &errno.into()))
+}
+
+fn not_a_file(path: &Path, kind: std::fs::FileType) -> Fault {
+    let what = if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a fifo"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    Fault::new(Stage::Verify, Code::PluginNotAFile, format!("{} is {what}", path.display()))
+}
+
+/// The fault of a file that could not be opened or read.
+fn open_fault(stage: Stage, path: &Path, error: &io::Error) -> Fault {
+    let code = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT | Errno::NOTDIR) => Code::PluginNotFound,
+        Some(Errno::NXIO | Errno::ISDIR) => Code::PluginNotAFile,
+        _ => Code::PluginUnreadable,
+    };
+    Fault::new(stage, code, format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_of_the_file_system_has_its_code() {
+        let code = |errno: Errno| open_fault(Stage::Verify, Path::new("x"), &errno.into()).code;
+        assert_eq!(code(Errno::NOENT), Code::PluginNotFound);
+        assert_eq!(code(Errno::ACCESS), Code::PluginUnreadable);
+        assert_eq!(code(Errno::IO), Code::PluginUnreadable);
+        assert_eq!(code(Errno::NXIO), Code::PluginNotAFile);
+    }
+}

@@ -1,0 +1,45 @@
+//! The self-test of an instance: one round trip through the plugin's own runtime. The same for every tier.
+
+use std::time::Duration;
+
+use agent_host_core::{
+    ports::instance::{CALL_OUTPUTS, CallOutput, InstanceCommand, InstanceHandle, Invocation},
+    sanitise,
+};
+use agent_plugin_protocol::{
+    CallId,
+    call::{Completion, method},
+};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::link::describe;
+
+/// A self-test round trip. Cancel safe.
+pub(crate) async fn probe(handle: &InstanceHandle, deadline: Duration) -> Result<(), String> {
+    let (outputs, mut inbox) = mpsc::channel(CALL_OUTPUTS);
+    let call = CallId(getrandom::u64().map_err(|error| format!("no randomness: {error}"))?);
+    let payload = Bytes::from_static(b"{}");
+    let invocation = Invocation { call, method: method::PROBE, payload, deadline, outputs };
+    let gone = || "the worker is gone".to_owned();
+    handle.commands.send(InstanceCommand::Invoke(invocation)).await.map_err(|_| gone())?;
+    loop {
+        match inbox.recv().await.ok_or_else(gone)?.1 {
+            // A self-test has no listener for events, and no services.
+            CallOutput::Emitted { .. } | CallOutput::Request { .. } => {}
+            CallOutput::Rejected(status) => return Err(format!("the self-test was not taken: {status:?}")),
+            CallOutput::Lost(report) => return Err(format!("the worker died: {}", describe(&report))),
+            CallOutput::Completed(body) => {
+                return match serde_json::from_slice::<Completion>(&body).ok() {
+                    Some(Completion::Ok { .. }) => Ok(()),
+                    Some(Completion::Error { message, .. }) => Err(sanitise::line(&message, 600)),
+                    Some(Completion::Panicked { message }) => {
+                        Err(format!("panicked: {}", sanitise::line(&message, 600)))
+                    }
+                    Some(Completion::Cancelled) => Err("the self-test was cancelled".to_owned()),
+                    None => Err("the answer to the self-test is unreadable".to_owned()),
+                };
+            }
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! The worker tier of the runtime: takes a plugin from its file to an answered probe, in a process of its own.
+//!
+//! `Candidate → VerifiedArtifact → StagedLibrary → worker: load → init → dependencies → probe`. Each step has a
+//! deadline, and its failure is a [`Fault`]; whatever fails, the worker is gone before the fault is told.
+
+use std::{
+    os::{fd::AsFd, unix::fs::DirBuilderExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use agent_host_core::{
+    failpoint,
+    failpoint::Action,
+    outcome::{Exit, ExitReport},
+    ports::{
+        BoxFuture,
+        instance::{
+            Fault, InstanceCommand, InstanceHandle, Isolation, KillReason, PluginRuntime, PluginSpec, Stage,
+            Started,
+        },
+    },
+    sanitise,
+};
+use agent_plugin_protocol::{
+    Code, Generation,
+    call::{CreateError, CreateErrorKind, CreateParams, HEARTBEAT},
+};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    candidate::Candidate,
+    frames::{FromWorker, PROTOCOL, ToWorker},
+    hello::{HostHello, LoadFailed, WorkerHello},
+    instance::{Instance, log_line},
+    link::{Gone, Link, describe},
+    probe::probe,
+    sandbox::{Sandbox, SandboxReport},
+    spawn::{WorkerCommand, spawn},
+    stage::StagedLibrary,
+    verify::verify,
+    words::Rate,
+};
+
+/// Orders that may wait for an instance. Full: senders wait; the instance reads its orders before anything else.
+const ORDERS: usize = 256;
+/// How long the host waits for a first word at most, where `timeouts.init` is longer: nothing foreign runs before it.
+const FIRST_WORD: Duration = Duration::from_secs(30);
+/// How long reading and judging the file may take: a network disk that hangs is not waited for.
+const DISK: Duration = Duration::from_secs(30);
+
+/// Figures of the worker tier that tests turn down.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning {
+    /// How often a plugin's runtime tells that it lives; a few missed end it.
+    pub heartbeat: Duration,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { heartbeat: HEARTBEAT }
+    }
+}
+
+/// Starts plugins in worker processes.
+#[derive(Debug, Clone)]
+pub struct ProcessRuntime {
+    command: WorkerCommand,
+    tuning: Tuning,
+}
+
+impl ProcessRuntime {
+    /// A runtime whose workers are started by `command`.
+    pub fn new(command: WorkerCommand, tuning: Tuning) -> Self {
+        Self { command, tuning }
+    }
+}
+
+impl PluginRuntime for ProcessRuntime {
+    fn start(
+        &self,
+        spec: Arc<PluginSpec>,
+        generation: Generation,
+        available: Arc<[String]>,
+    ) -> BoxFuture<'static, Result<Started, Fault>> {
+        let start = Start { runtime: self.clone(), spec, generation };
+        Box::pin(async move { start.run(&available).await })
+    }
+}
+
+/// One start, on its way through the stages.
+struct Start {
+    runtime: ProcessRuntime,
+    spec: Arc<PluginSpec>,
+    generation: Generation,
+}
+
+impl Start {
+    async fn run(self, available: &[String]) -> Result<Started, Fault> {
+        if self.spec.isolation != Isolation::Process {
+            let reason =
+                format!("isolation = \"{}\" is not one of worker processes", self.spec.isolation.as_str());
+            return Err(Fault::new(Stage::Load, Code::PluginConfigInvalid, reason));
+        }
+        let (library, folder) = self.prepare().await?;
+        let (mut link, sandbox) = self.load(&library, folder).await?;
+        if let Err((gone, fault)) = self.init(&mut link).await {
+            return Err(fault.told(link.end(gone).await));
+        }
+        if let Err(fault) = self.dependencies(&library, available) {
+            link.end(Gone::Kill(Exit::Stopped)).await;
+            return Err(fault);
+        }
+        let handle = self.serve(&library, link);
+        self.probe(&handle).await?;
+        let sandbox = sandbox.into_iter().map(|(name, layer)| (name, layer.as_str().to_owned())).collect();
+        Ok(Started { handle, digest: library.digest, sandbox })
+    }
+
+    /// Stages `discover`, `verify` and `stage`, and the plugin's own folder: all that blocks on the disk.
+    async fn prepare(&self) -> Result<(StagedLibrary, Option<PathBuf>), Fault> {
+        let spec = Arc::clone(&self.spec);
+        let work = move || {
+            let candidate = Candidate::discover(&spec)?;
+            let artifact = verify(&spec, &candidate)?;
+            let library = StagedLibrary::seal(artifact)?;
+            Ok((library, spec.data_dir.as_deref().and_then(own_folder)))
+        };
+        let stuck = |what: &str| {
+            Fault::new(Stage::Verify, Code::PluginUnreadable, format!("{}: {what}", self.spec.path.display()))
+        };
+        // A disk that hangs keeps its thread, not the start.
+        match tokio::time::timeout(DISK, tokio::task::spawn_blocking(work)).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(stuck("the check ended by a panic: a bug of the host")),
+            Err(_) => Err(stuck("it could not be read within 30 s")),
+        }
+    }
+
+    /// Stage `load`: a worker in its sandbox, with the library loaded.
+    async fn load(
+        &self,
+        library: &StagedLibrary,
+        folder: Option<PathBuf>,
+    ) -> Result<(Link, SandboxReport), Fault> {
+        let deadline = Instant::now() + self.spec.timeouts.init;
+        let no_worker = |error: std::io::Error| {
+            let reason = format!("no worker process could be started: {error}");
+            Fault::new(Stage::Load, Code::PluginHandshakeFailed, reason)
+        };
+        match failpoint!("runtime.spawn") {
+            Some(Action::Error) => return Err(no_worker(std::io::Error::other("injected"))),
+            Some(action) => tokio::time::sleep(action.pause().unwrap_or_default()).await,
+            None => {}
+        }
+        let spawned = timeout_at(deadline, spawn(self.runtime.command.clone(), folder.clone())).await;
+        let spawned =
+            spawned.map_err(|_| no_worker(std::io::ErrorKind::TimedOut.into()))?.map_err(no_worker)?;
+        let mut link = Link::new(spawned, &self.spec.id, self.generation).map_err(no_worker)?;
+        let hello = ToWorker::Hello(self.hello(folder));
+        if let Err(error) = link.greet(&hello, library.file.as_fd()) {
+            return Err(self
+                .handshake(&format!("it does not listen: {error}"))
+                .told(link.end(Gone::Ended).await));
+        }
+        match self.loaded(&mut link, deadline).await {
+            Ok(sandbox) => Ok((link, sandbox)),
+            Err((gone, fault)) => Err(fault.told(link.end(gone).await)),
+        }
+    }
+
+    async fn loaded(&self, link: &mut Link, deadline: Instant) -> Result<SandboxReport, (Gone, Failing)> {
+        let first = deadline.min(Instant::now() + FIRST_WORD);
+        let hello = match self.word(link, first).await {
+            Ok(FromWorker::Hello(body)) => parse::<WorkerHello>(&body),
+            Ok(_) => None,
+            Err(Silence::TimedOut) => {
+                return Err(ending(self.handshake("it gave no first word in time")));
+            }
+            Err(Silence::Gone(gone)) => {
+                let failing = self.handshake("it ended before its first word");
+                return Err((gone, failing));
+            }
+        };
+        let Some(hello) = hello.filter(|hello| hello.protocol == PROTOCOL) else {
+            return Err(ending(self.handshake("its first word is not that of a worker of this host")));
+        };
+        let failing = |code, reason: &str| Failing::new(Stage::Load, code, reason);
+        match self.word(link, deadline).await {
+            Ok(FromWorker::Loaded) => Ok(hello.sandbox),
+            Ok(FromWorker::LoadFailed(body)) => {
+                let told = parse::<LoadFailed>(&body);
+                let (code, reason) =
+                    told.map_or((Code::PluginLoadFailed, String::new()), |told| (told.code, told.reason));
+                Err(ending(failing(code, &sanitise::line(&reason, 600))))
+            }
+            Ok(_) => Err(ending(self.handshake("it did not say whether the library is loaded"))),
+            Err(Silence::TimedOut) => Err(ending(failing(
+                Code::PluginLoadTimeout,
+                &format!("the library was not loaded within {:?}", self.spec.timeouts.init),
+            ))),
+            Err(Silence::Gone(gone)) => Err((
+                gone,
+                failing(Code::PluginLoadCrashed, "the worker died while it loaded the library").crash(),
+            )),
+        }
+    }
+
+    /// Stage `init`: the author's constructor.
+    async fn init(&self, link: &mut Link) -> Result<(), (Gone, Failing)> {
+        let failing = |code, reason: &str| Failing::new(Stage::Init, code, reason);
+        match self.word(link, Instant::now() + self.spec.timeouts.init).await {
+            Ok(FromWorker::Created(_)) => Ok(()),
+            Ok(FromWorker::CreateFailed(body)) => {
+                let told = parse::<CreateError>(&body);
+                let (kind, message) = told.map_or_else(
+                    || (CreateErrorKind::Error, "create failed, and its error is unreadable".to_owned()),
+                    |told| (told.kind, told.message),
+                );
+                let code = match kind {
+                    CreateErrorKind::Error => Code::PluginInitError,
+                    CreateErrorKind::Panicked => Code::PluginInitPanicked,
+                    CreateErrorKind::Config => Code::PluginConfigInvalid,
+                };
+                Err(ending(failing(code, &sanitise::line(&message, 600))))
+            }
+            Ok(_) => {
+                Err(ending(failing(Code::PluginHandshakeFailed, "the worker did not say how create ended")))
+            }
+            Err(Silence::TimedOut) => Err(ending(failing(
+                Code::PluginInitTimeout,
+                &format!("create did not return within {:?}", self.spec.timeouts.init),
+            ))),
+            Err(Silence::Gone(gone)) => {
+                Err((gone, failing(Code::PluginInitCrashed, "the worker died in create").crash()))
+            }
+        }
+    }
+
+    /// Stage `dependencies`: what the operator and the library say it needs is there.
+    fn dependencies(&self, library: &StagedLibrary, available: &[String]) -> Result<(), Fault> {
+        let mut needed = self.spec.requires.iter().chain(&library.descriptor.requires);
+        match needed.find(|service| !available.contains(service)) {
+            None => Ok(()),
+            Some(service) => {
+                let reason = format!(
+                    "it requires the service {:?}, which is not available",
+                    sanitise::line(service, 64)
+                );
+                Err(Fault::new(Stage::Dependencies, Code::PluginDependencyMissing, reason))
+            }
+        }
+    }
+
+    /// Hands the worker to the task that owns it from now on.
+    fn serve(&self, library: &StagedLibrary, link: Link) -> InstanceHandle {
+        let (commands, orders) = mpsc::channel(ORDERS);
+        let (ended, exit) = watch::channel(None);
+        let instance = Instance::new(self.spec.id.clone(), self.generation, link);
+        tokio::spawn(instance.run(self.runtime.tuning.heartbeat, orders, ended));
+        InstanceHandle {
+            plugin: self.spec.id.clone(),
+            generation: self.generation,
+            descriptor: Arc::clone(&library.descriptor),
+            isolation: Isolation::Process,
+            commands,
+            exit,
+        }
+    }
+
+    /// Stage `probe`: one round trip through the plugin's own runtime. If the start is given up here, the last
+    /// sender of orders goes with the handle, and the instance ends.
+    async fn probe(&self, handle: &InstanceHandle) -> Result<(), Fault> {
+        let deadline = Instant::now() + self.spec.timeouts.init;
+        let reason = match timeout_at(deadline, probe(handle, self.spec.timeouts.init)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(reason)) => reason,
+            Err(_) => format!("no answer within {:?}", self.spec.timeouts.init),
+        };
+        // An instance that is gone already takes no order.
+        let _ = handle.commands.send(InstanceCommand::Kill(KillReason::Stopped)).await;
+        let _ = handle.exit.clone().wait_for(Option::is_some).await;
+        Err(Fault::new(Stage::Probe, Code::PluginProbeFailed, reason))
+    }
+
+    fn hello(&self, folder: Option<PathBuf>) -> Bytes {
+        let spec = &self.spec;
+        let create = CreateParams {
+            plugin: spec.id.clone(),
+            generation: self.generation.0,
+            config: spec.config.clone(),
+            data_dir: folder.as_deref().map(|folder| folder.to_string_lossy().into_owned()),
+            threads: spec.threads,
+            log_level: spec.log_level.clone(),
+        };
+        let sandbox = Sandbox::of(spec, folder);
+        let hello = HostHello { protocol: [PROTOCOL, PROTOCOL], features: Vec::new(), sandbox, create };
+        // It cannot fail: the maps have text keys. An empty body would be refused by the worker.
+        serde_json::to_vec(&hello).unwrap_or_default().into()
+    }
+
+    /// The worker's next word of its start; log lines and heartbeats in between are taken care of.
+    async fn word(&self, link: &mut Link, deadline: Instant) -> Result<FromWorker, Silence> {
+        let mut rate = Rate::new(50);
+        let listen = async {
+            let mut gone = None;
+            loop {
+                while let Some(frame) = link.next().map_err(Silence::Gone)? {
+                    match frame {
+                        FromWorker::Log(line) => log_line(&self.spec.id, self.generation, &mut rate, &line),
+                        FromWorker::Heartbeat => {}
+                        word => return Ok(word),
+                    }
+                }
+                // What a worker said before it died comes first.
+                if let Some(gone) = gone {
+                    return Err(Silence::Gone(gone));
+                }
+                gone = link.exchange().await.err();
+            }
+        };
+        timeout_at(deadline, listen).await.unwrap_or(Err(Silence::TimedOut))
+    }
+
+    fn handshake(&self, what: &str) -> Failing {
+        Failing::new(Stage::Load, Code::PluginHandshakeFailed, &format!("the worker process: {what}")).crash()
+    }
+}
+
+/// Why a worker's word did not come.
+enum Silence {
+    TimedOut,
+    Gone(Gone),
+}
+
+/// A fault that waits for the worker's end, which may have more to tell.
+struct Failing {
+    fault: Fault,
+    crashed: bool,
+}
+
+impl Failing {
+    fn new(stage: Stage, code: Code, reason: &str) -> Self {
+        Self { fault: Fault::new(stage, code, reason), crashed: false }
+    }
+
+    fn crash(mut self) -> Self {
+        self.crashed = true;
+        self
+    }
+
+    fn told(mut self, report: ExitReport) -> Fault {
+        if self.crashed {
+            self.fault.reason = format!("{}: {}", self.fault.reason, describe(&report));
+        }
+        self.fault
+    }
+}
+
+/// A failure of a worker that still lives and has to be ended.
+fn ending(failing: Failing) -> (Gone, Failing) {
+    (Gone::Kill(Exit::Stopped), failing)
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    serde_json::from_slice(body).ok()
+}
+
+/// Makes the plugin's own folder, for its eyes only. Without one it still runs.
+fn own_folder(path: &Path) -> Option<PathBuf> {
+    match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
+        // Absolute, as the worker works elsewhere.
+        Ok(()) => path.canonicalize().ok(),
+        Err(error) => {
+            tracing::warn!(folder = %path.display(), %error, "the plugin's own folder could not be made");
+            None
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Starts worker processes, and sees to it that each is killed with its group and reaped, whatever happens.
+
+use std::{
+    ffi::OsString,
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{net::UnixStream, process::CommandExt},
+    },
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{OnceLock, mpsc},
+    thread,
+};
+
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
+};
+use tokio::sync::oneshot;
+
+/// How a worker is started: the host's own program, called so that it becomes a worker.
+#[derive(Debug, Clone)]
+pub struct WorkerCommand {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments: those that lead to [`crate::worker::main`].
+    pub args: Vec<OsString>,
+}
+
+impl WorkerCommand {
+    /// The running program itself, even if its file was replaced meanwhile, with one argument.
+    pub fn this_program(argument: &str) -> Self {
+        Self { program: PathBuf::from("/proc/self/exe"), args: vec![argument.into()] }
+    }
+}
+
+/// A worker that was just started.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    /// Its process.
+    pub(crate) process: WorkerProcess,
+    /// The host's end of the socket pair.
+    pub(crate) socket: UnixStream,
+    /// Where its stdout and stderr come out.
+    pub(crate) words: OwnedFd,
+}
+
+/// A worker's process. Dropped, it is killed with its whole group, and reaped.
+#[derive(Debug)]
+pub(crate) struct WorkerProcess {
+    pid: Pid,
+    pidfd: Option<OwnedFd>,
+    reaped: bool,
+}
+
+/// How a process ended, as the kernel tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// By this signal.
+    Signal(i32),
+    /// With this status.
+    Status(i32),
+}
+
+/// Starts a worker whose own folder is `folder`. Cancel safe: a worker that nobody waits for is killed.
+pub(crate) async fn spawn(command: WorkerCommand, folder: Option<PathBuf>) -> io::Result<Spawned> {
+    let (reply, answer) = oneshot::channel();
+    let gone = |_| io::Error::other("the thread that spawns workers has ended");
+    spawner()?.send(Order { command, folder, reply }).map_err(|_| gone(()))?;
+    answer.await.map_err(|_| gone(()))?
+}
+
+struct Order {
+    command: WorkerCommand,
+    folder: Option<PathBuf>,
+    reply: oneshot::Sender<io::Result<Spawned>>,
+}
+
+/// The one thread that spawns: it lives as long as the host, because the parent-death signal fires when the
+/// spawning *thread* ends.
+fn spawner() -> io::Result<&'static mpsc::SyncSender<Order>> {
+    static SPAWNER: OnceLock<Option<mpsc::SyncSender<Order>>> = OnceLock::new();
+    let started = SPAWNER.get_or_init(|| {
+        // Full means that 1024 plugins start at once: the start that comes then waits for a millisecond or so.
+        let (orders, inbox) = mpsc::sync_channel::<Order>(1024);
+        let work = move || {
+            for order in inbox {
+                // A start that was given up gets its worker back as an error, and drops it: that kills it.
+                let _ = order.reply.send(start(&order.command, order.folder));
+            }
+        };
+        thread::Builder::new().name("worker-spawn".into()).spawn(work).ok().map(|_| orders)
+    });
+    started.as_ref().ok_or_else(|| io::Error::other("no thread that spawns workers could be started"))
+}
+
+fn start(command: &WorkerCommand, folder: Option<PathBuf>) -> io::Result<Spawned> {
+    let (socket, theirs) = UnixStream::pair()?;
+    let (words, mouth) = io::pipe()?;
+    let mut order = Command::new(&command.program);
+    order.args(&command.args).env_clear().process_group(0);
+    if let Some(folder) = folder {
+        order.env("TMPDIR", &folder).env("HOME", &folder);
+    }
+    // The socket goes in as descriptor 0: every other descriptor of the host is close-on-exec.
+    order.stdin(Stdio::from(OwnedFd::from(theirs)));
+    order.stdout(mouth.try_clone()?).stderr(mouth);
+    let child = order.spawn()?;
+    // The child is reaped by `WorkerProcess` alone; dropping std's handle does nothing to it.
+    let pid = Pid::from_child(&child);
+    let mut process = WorkerProcess { pid, pidfd: None, reaped: false };
+    process.pidfd = Some(pidfd_open(pid, PidfdFlags::empty())?);
+    Ok(Spawned { process, socket, words: words.into() })
+}
+
+impl WorkerProcess {
+    /// The process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw_pid().unsigned_abs()
+    }
+
+    /// A descriptor that becomes readable when the process ends.
+    pub(crate) fn pidfd(&self) -> io::Result<OwnedFd> {
+        self.pidfd.as_ref().ok_or_else(|| io::Error::other("no pidfd"))?.try_clone()
+    }
+
+    /// Kills the process and everything in its group.
+    ///
+    /// The id cannot have been given to another process: a process keeps it until it is reaped.
+    pub(crate) fn kill(&self) {
+        // Errors mean that nothing is left to kill.
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        if let Some(pidfd) = &self.pidfd {
+            // By itself too: it may have moved to another group.
+            let _ = pidfd_send_signal(pidfd, Signal::KILL);
+        }
+    }
+
+    /// Reaps the process, after what is left of its group was killed. Does not wait: `Err` gives it back if it has
+    /// not ended yet.
+    pub(crate) fn reap(mut self) -> Result<Ended, Self> {
+        match self.wait(WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT) {
+            Some(ended) => {
+                self.kill();
+                self.wait(WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+                self.reaped = true;
+                Ok(ended)
+            }
+            None => Err(self),
+        }
+    }
+
+    fn wait(&self, options: WaitIdOptions) -> Option<Ended> {
+        let id = match &self.pidfd {
+            Some(pidfd) => WaitId::PidFd(pidfd.as_fd()),
+            None => WaitId::Pid(self.pid),
+        };
+        let status = waitid(id, options).ok()??;
+        let signal = status.terminating_signal().map(Ended::Signal);
+        signal.or_else(|| status.exit_status().map(Ended::Status))
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        if self.reaped {
+            return;
+        }
+        self.kill();
+        // Reaped by a thread of its own, as dropping must not wait; the process dies within a moment.
+        let Ok(pidfd) = self.pidfd() else {
+            self.wait(WaitIdOptions::EXITED);
+            return;
+        };
+        let reap = move || {
+            let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+        };
+        if thread::Builder::new().name("worker-reap".into()).spawn(reap).is_err() {
+            self.wait(WaitIdOptions::EXITED);
+        }
+    }
+}

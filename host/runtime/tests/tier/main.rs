@@ -1,0 +1,9 @@
+//! The runtime against real libraries: good ones, bad files, and every way to die in a worker.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod files;
+mod leaks;
+mod speed;
+mod support;
+mod worker;

@@ -1,0 +1,155 @@
+//! The command line: what can be written, as types.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+/// A server for AI agents shipped as plugins, which a bad plugin degrades and never takes down.
+///
+/// Exit status: 0 done, 1 failed, 2 wrong usage, 69 the host cannot be reached, 78 the configuration is wrong.
+#[derive(Debug, Parser)]
+#[command(name = "agent-host", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serves people and operators until it is told to end (SIGTERM drains, a second one ends at once)
+    Serve(ConfigArgs),
+    /// Serves the plugins of this workspace, with a key of its own and a token for you
+    Dev(DevArgs),
+    /// Checks the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Makes tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Says what an error code means and what to do, offline
+    Explain {
+        /// The code, for example plugin.crashed
+        code: String,
+    },
+    /// Runs one plugin for a host: started by the host, never by hand
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+}
+
+/// Where the configuration is. Shared by every command that needs one.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConfigArgs {
+    /// The folder that holds host.toml
+    #[arg(long, value_name = "DIR", default_value = "config")]
+    pub(crate) config: PathBuf,
+    /// The profile: <DIR>/<NAME>.toml is laid over the other files [env: AGENT_HOST_PROFILE]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// Sets one key over everything else, as in drain.grace=5s
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub(crate) overrides: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DevArgs {
+    /// A folder that holds host.toml; left out, the built-in defaults hold
+    #[arg(long, value_name = "DIR")]
+    pub(crate) config: Option<PathBuf>,
+    /// Sets one key over everything else, as in drain.grace=5s
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub(crate) overrides: Vec<(String, String)>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Checks it as a whole, and names everything that is wrong
+    Validate(ConfigArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Makes a token with the first key of [auth], or of [admin] where --scope is given
+    Mint(MintArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct MintArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Whose token: the `sub` claim
+    #[arg(long, value_name = "USER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) user: String,
+    /// The `tenant` claim; a token without one is of the tenant `default`
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
+    /// How long it holds
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = lifetime)]
+    pub(crate) ttl: Duration,
+    /// One of its permissions; may be repeated
+    #[arg(long = "permission", value_name = "NAME")]
+    pub(crate) permissions: Vec<String>,
+    /// Makes an operator's token with this scope (admin:read, admin:toggle, admin:config, admin:debug); may be repeated
+    #[arg(long = "scope", value_name = "SCOPE", value_parser = SCOPES, conflicts_with = "permissions")]
+    pub(crate) scopes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WorkerArgs {
+    /// What the host hands on
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<String>,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    parts.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| "write KEY=VALUE".to_owned())
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let parsed = agent_host_config::parse_duration(text);
+    // Claims count whole seconds.
+    parsed.filter(|time| time.as_secs() > 0).ok_or_else(|| "write a time such as 15m, 1h or 30d".to_owned())
+}
+
+const SCOPES: [&str; 4] = ["admin:read", "admin:toggle", "admin:config", "admin:debug"];
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split(' ')).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_mint_is_read_whole() {
+        let line =
+            "agent-host token mint --config c --user u --ttl 15m --permission a --permission b --set x=y=z";
+        let Ok(Command::Token(TokenCommand::Mint(args))) = parse(line) else { panic!("it is a mint") };
+        assert_eq!((args.user.as_str(), args.ttl), ("u", Duration::from_secs(900)));
+        assert_eq!(args.permissions, ["a", "b"]);
+        assert_eq!(args.config.overrides, [("x".to_owned(), "y=z".to_owned())]);
+    }
+
+    #[test]
+    fn wrong_usage_ends_with_2() {
+        for line in [
+            "agent-host token mint",
+            "agent-host token mint --user u --ttl soon",
+            "agent-host token mint --user u --ttl 10ms",
+            "agent-host token mint --user u --scope admin:everything",
+            "agent-host token mint --user u --scope admin:read --permission x",
+            "agent-host serve --set grace",
+            "agent-host sreve",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Loads the configuration that the command line names, and checks one without serving it.
+
+use std::path::PathBuf;
+
+use agent_host_config::{Config, Loaded, PluginConfig, PluginIsolation, Sources};
+use agent_plugin_protocol::PluginId;
+
+use crate::{cli::ConfigArgs, exit::Failure};
+
+/// Loads the configuration: the one place that reads the environment for it.
+pub(crate) fn load(args: &ConfigArgs) -> Result<Loaded, Failure> {
+    let sources = Sources {
+        dir: Some(args.config.clone()),
+        profile: args.profile.clone(),
+        env: environment(),
+        overrides: args.overrides.clone(),
+        beside: beside(),
+    };
+    agent_host_config::load(sources).map_err(Failure::from)
+}
+
+/// The environment. What is not UTF-8 is kept with marks in its place, so that it is judged and not lost.
+pub(crate) fn environment() -> Vec<(String, String)> {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
+}
+
+/// The folder of this binary.
+pub(crate) fn beside() -> Option<PathBuf> {
+    std::env::current_exe().ok()?.parent().map(PathBuf::from)
+}
+
+/// `config validate`: errors end with 78; what would make a plugin fail is only a warning, as the host serves on.
+pub(crate) fn validate(args: &ConfigArgs) -> Result<(), Failure> {
+    let loaded = load(args)?;
+    for warning in warnings(&loaded.config) {
+        eprintln!("warning: {warning}");
+    }
+    let enabled = loaded.config.plugins.values().filter(|plugin| plugin.enabled).count();
+    println!("the configuration holds: {} files, {enabled} plugins enabled", loaded.files.len());
+    Ok(())
+}
+
+/// What of an enabled plugin will fail, as far as the configuration shows.
+fn warnings(config: &Config) -> Vec<String> {
+    let enabled = config.plugins.iter().filter(|(_, plugin)| plugin.enabled);
+    enabled.flat_map(|(id, plugin)| plugin_warnings(id, plugin, config)).collect()
+}
+
+fn plugin_warnings(id: &PluginId, plugin: &PluginConfig, config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !plugin.path.exists() {
+        warnings.push(format!("plugin `{id}` will fail: there is no {}", plugin.path.display()));
+    }
+    let unpinned = plugin.sha256.is_none();
+    match plugin.isolation {
+        PluginIsolation::InProcess if unpinned && config.trust.keys.is_empty() => {
+            warnings.push(format!(
+                "plugin `{id}` will fail: in-process it needs `sha256`, or a signature and [trust] keys"
+            ));
+        }
+        PluginIsolation::InProcess | PluginIsolation::Process if unpinned && config.trust.require_pin => {
+            warnings
+                .push(format!("plugin `{id}` will fail: [trust] require_pin is true and it has no `sha256`"));
+        }
+        PluginIsolation::InProcess | PluginIsolation::Process => {}
+    }
+    let missing = plugin.secrets.iter().filter(|(_, secret)| secret.is_none());
+    warnings.extend(
+        missing.map(|(name, _)| format!("plugin `{id}` will fail: its secret `{name}` is not to be had")),
+    );
+    warnings
+}

@@ -1,0 +1,132 @@
+//! `dev`: builds the plugins of this workspace, serves them with a key of its own, and prints a token to begin with.
+
+use std::{
+    env, fs,
+    io::Write as _,
+    net::{SocketAddr, TcpListener},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use agent_host_config::{Loaded, Sources};
+
+use crate::{
+    cli::{ConfigArgs, DevArgs, MintArgs},
+    configuration,
+    exit::{Exit, Failure},
+    serve, token,
+};
+
+/// See the module. Inside a workspace its `config` folder holds; outside, the built-in defaults.
+pub(crate) fn dev(args: &DevArgs) -> Result<(), Failure> {
+    let workspace = workspace();
+    if let Some(root) = &workspace {
+        build_plugins(root)?;
+    }
+    let dir = args.config.clone().or_else(|| workspace.as_ref().map(|root| root.join("config")));
+    let state = workspace.clone().unwrap_or_else(|| PathBuf::from(".")).join(".agent-host");
+    let loaded = load(args, dir, &state)?;
+    let token = dev_token(&loaded)?;
+    serve::serve(&loaded, |host| greet(host.gateway.public_addr(), &token))
+}
+
+/// The folder above this one that holds the host's own workspace.
+fn workspace() -> Option<PathBuf> {
+    let here = env::current_dir().ok()?;
+    here.ancestors()
+        .find(|dir| dir.join("plugins").is_dir() && dir.join("host/server/Cargo.toml").is_file())
+        .map(PathBuf::from)
+}
+
+/// Builds every plugin of the workspace, in the profile that this binary was built in, so that the libraries land
+/// beside it, where a bare `path` is looked for.
+fn build_plugins(root: &Path) -> Result<(), Failure> {
+    let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.arg("build").current_dir(root).stdin(Stdio::null());
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    let plugins = fs::read_dir(root.join("plugins")).map_err(|error| {
+        Failure::new(Exit::Failed, format!("{}: {error}", root.join("plugins").display()))
+    })?;
+    for plugin in plugins.flatten().filter(|entry| entry.path().join("Cargo.toml").is_file()) {
+        build.arg("--package").arg(plugin.file_name());
+    }
+    eprintln!("agent-host dev: building the plugins of {}", root.display());
+    match build.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(Failure::new(Exit::Failed, "the plugins do not build; see above")),
+        Err(error) => Err(Failure::new(Exit::Failed, format!("cargo cannot be started: {error}"))),
+    }
+}
+
+fn load(args: &DevArgs, dir: Option<PathBuf>, state: &Path) -> Result<Loaded, Failure> {
+    let secret = dev_secret(state).map_err(|error| {
+        Failure::new(Exit::Failed, format!("the development key in {}: {error}", state.display()))
+    })?;
+    let mut overrides = vec![
+        ("auth.hs256_secret".to_owned(), secret),
+        ("store.path".to_owned(), state.display().to_string()),
+        ("log.format".to_owned(), "pretty".to_owned()),
+    ];
+    overrides.extend(args.overrides.iter().cloned());
+    let sources = |overrides| Sources {
+        dir: dir.clone(),
+        profile: None,
+        env: configuration::environment(),
+        overrides,
+        beside: configuration::beside(),
+    };
+    let loaded = agent_host_config::load(sources(overrides.clone()))?;
+    // A second `dev`, or anything else on the usual ports, is no reason to fail here.
+    let asked = |key: &str| args.overrides.iter().any(|(name, _)| name == key);
+    let busy = |address: SocketAddr| TcpListener::bind(address).is_err();
+    for (key, address) in
+        [("gateway.listen", loaded.config.gateway.listen), ("admin.listen", loaded.config.admin.listen)]
+    {
+        if !asked(key) && busy(address) {
+            eprintln!("agent-host dev: {address} is taken; using a free port instead");
+            overrides.push((key.to_owned(), SocketAddr::new(address.ip(), 0).to_string()));
+        }
+    }
+    Ok(agent_host_config::load(sources(overrides))?)
+}
+
+/// The key of this workspace's `dev`, made once, so that a token survives a restart.
+fn dev_secret(state: &Path) -> std::io::Result<String> {
+    let file = state.join("dev-secret");
+    match fs::read_to_string(&file) {
+        Ok(secret) if secret.len() >= agent_host_config::HS256_SECRET_BYTES => return Ok(secret),
+        Ok(_) => fs::remove_file(&file)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => fs::create_dir_all(state)?,
+        Err(error) => return Err(error),
+    }
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?;
+    out.write_all(secret.as_bytes())?;
+    Ok(secret)
+}
+
+fn dev_token(loaded: &Loaded) -> Result<String, Failure> {
+    let args = MintArgs {
+        config: ConfigArgs { config: PathBuf::new(), profile: None, overrides: Vec::new() },
+        user: "dev".to_owned(),
+        tenant: None,
+        ttl: Duration::from_secs(12 * 3600),
+        permissions: Vec::new(),
+        scopes: Vec::new(),
+    };
+    token::sign(&token::order(&args, &loaded.config)?)
+}
+
+fn greet(address: SocketAddr, token: &str) {
+    println!("websocket: ws://{address}/ws  (subprotocol agent-host.v1)");
+    println!("token: {token}");
+    println!(
+        "The token is good for 12 hours, as user `dev`. README.md shows a first conversation. Ctrl-C ends."
+    );
+}

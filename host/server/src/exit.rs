@@ -1,0 +1,63 @@
+//! How a command fails: the words for stderr and the exit status.
+
+use std::{fmt, process::ExitCode};
+
+use agent_host_config::ConfigErrors;
+
+/// Why a command ends with something other than 0. Wrong usage (2) is the parser's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It failed.
+    Failed,
+    /// The configuration is wrong (`EX_CONFIG`).
+    Config,
+}
+
+impl Exit {
+    /// The status, from sysexits(3) where it has one.
+    pub(crate) const fn status(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Config => 78,
+        }
+    }
+}
+
+/// A command's failure.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+
+    /// Says it on stderr.
+    pub(crate) fn report(&self) -> ExitCode {
+        eprintln!("{self}");
+        ExitCode::from(self.exit.status())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)
+    }
+}
+
+/// Every error with its place, caret and remedy, and how many there are.
+impl From<ConfigErrors> for Failure {
+    fn from(errors: ConfigErrors) -> Self {
+        let count = match errors.iter().count() {
+            1 => "1 error".to_owned(),
+            many => format!("{many} errors"),
+        };
+        Self::new(
+            Exit::Config,
+            format!("the configuration is wrong\n\n{errors}\n\n{count}; nothing was changed"),
+        )
+    }
+}

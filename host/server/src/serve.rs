@@ -1,0 +1,82 @@
+//! `serve`: runs the host until it is told to stop.
+
+use std::{io, sync::Arc};
+
+use agent_host_config::{Loaded, LogFormat};
+use agent_host_gateway::MetricsPage;
+use agent_host_telemetry::{
+    happening::{DrainCompleted, DrainStarted, HostListening},
+    log::{self, Format},
+    metric,
+};
+use tokio::{
+    runtime::Builder,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use crate::{
+    compose::Host,
+    exit::{Exit, Failure},
+};
+
+/// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
+///
+/// `ready` is called once with the host, when its doors are open: `dev` prints its token there.
+pub(crate) fn serve(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Failure> {
+    let format = match loaded.config.log.format {
+        LogFormat::Json => Format::Json,
+        LogFormat::Pretty => Format::Pretty,
+    };
+    log::install(format, loaded.config.log.level.as_str());
+    // 1: without it a busy host looks at its sockets too seldom; it cut the p99 at saturation to a sixth.
+    let runtime = Builder::new_multi_thread().enable_all().global_queue_interval(1).build();
+    let outcome = runtime.and_then(|runtime| runtime.block_on(run(loaded, ready)));
+    outcome.map_err(|error| Failure::new(Exit::Failed, error.to_string()))
+}
+
+async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> io::Result<()> {
+    let page = metric::install().map_err(io::Error::other)?;
+    let metrics: MetricsPage = Arc::new(move || page.render());
+    let mut stop = Stop::new()?;
+    let host = Host::start(&loaded.config, metrics).await.map_err(|error| describe(loaded, error))?;
+    let (address, admin) = (host.gateway.public_addr(), host.gateway.admin_addr());
+    println!("agent-host listening on http://{address} (admin http://{admin})");
+    HostListening { address: address.to_string(), admin: admin.to_string() }.emit();
+    ready(&host);
+
+    stop.requested().await;
+    DrainStarted { grace_ms: loaded.config.drain.grace.as_millis() }.emit();
+    tokio::select! {
+        interrupted = host.drain() => DrainCompleted { interrupted_runs: interrupted }.emit(),
+        () = stop.requested() => eprintln!("agent-host: second signal, ending at once"),
+    }
+    Ok(())
+}
+
+fn describe(loaded: &Loaded, error: io::Error) -> io::Error {
+    let (public, admin) = (loaded.config.gateway.listen, loaded.config.admin.listen);
+    io::Error::new(
+        error.kind(),
+        format!("cannot listen on {public} (gateway.listen) and {admin} (admin.listen): {error}"),
+    )
+}
+
+/// The signals that ask for an end.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Cancel safe.
+    async fn requested(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => (),
+            _ = self.interrupt.recv() => (),
+        }
+    }
+}

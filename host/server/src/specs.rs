@@ -1,0 +1,93 @@
+//! Turns the configuration of a plugin into what the runtime is told: [`PluginSpec`].
+
+use agent_host_config::{Config, PluginConfig, PluginIsolation};
+use agent_host_core::ports::instance::{Isolation, Limits, PluginSpec, Timeouts};
+use agent_plugin_protocol::PluginId;
+
+/// The spec of one plugin.
+pub(crate) fn spec(id: &PluginId, plugin: &PluginConfig, config: &Config) -> PluginSpec {
+    PluginSpec {
+        id: id.clone(),
+        kind: plugin.kind,
+        path: plugin.path.clone(),
+        isolation: match plugin.isolation {
+            PluginIsolation::Process => Isolation::Process,
+            PluginIsolation::InProcess => Isolation::InProcess,
+        },
+        sha256: plugin.sha256.clone(),
+        config: plugin.config.clone(),
+        requires: plugin.requires.clone(),
+        timeouts: Timeouts {
+            init: plugin.timeouts.init,
+            tool: plugin.timeouts.tool,
+            idle: plugin.timeouts.idle,
+            run: plugin.timeouts.run,
+            grace: plugin.timeouts.grace,
+        },
+        limits: Limits {
+            memory: plugin.limits.memory.map_or(0, |size| size.0),
+            concurrent_runs: plugin.limits.concurrent_runs,
+            library: plugin.limits.library.0,
+            open_files: plugin.limits.open_files,
+        },
+        tools: plugin.tools.clone(),
+        threads: plugin.threads,
+        data_dir: Some(config.store.path.join("plugins").join(id.as_str())),
+        log_level: config.log.level.as_str().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, time::Duration};
+
+    use agent_host_config::{Sources, load};
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(overrides: &[(&str, &str)]) -> PluginSpec {
+        let shipped = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config"));
+        let set = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let secret = ("AGENT_HOST_SECRET".to_owned(), "s".repeat(32));
+        let sources = Sources {
+            dir: Some(shipped.to_owned()),
+            env: vec![secret],
+            overrides: set.collect(),
+            ..Sources::default()
+        };
+        let config = load(sources).unwrap_or_else(|errors| panic!("{errors}")).config;
+        let (id, echo) = config.plugins.iter().find(|(id, _)| id.as_str() == "echo").unwrap();
+        spec(id, echo, &config)
+    }
+
+    #[test]
+    fn the_shipped_echo_has_the_defaults_and_its_tool() {
+        let spec = of(&[]);
+        assert_eq!((spec.isolation, spec.threads), (Isolation::Process, 2));
+        assert_eq!(spec.limits.memory, 512 << 20);
+        assert_eq!(spec.timeouts.run, Duration::from_secs(600));
+        assert_eq!(spec.tools, ["clock"]);
+        assert_eq!(spec.config, json!({}));
+        assert_eq!(spec.log_level, "info");
+        assert!(spec.path.ends_with("plugins/libecho.so"), "{:?}", spec.path);
+        assert!(spec.data_dir.unwrap().ends_with(".agent-host/plugins/echo"));
+    }
+
+    #[test]
+    fn what_is_configured_arrives() {
+        let spec = of(&[
+            ("plugins.echo.isolation", "in-process"),
+            ("plugins.echo.limits.memory", "0"),
+            ("plugins.echo.timeouts.idle", "7s"),
+            ("plugins.echo.config.prefix", "You said: "),
+            ("plugins.echo.requires", "llm,threads"),
+            ("log.level", "debug"),
+        ]);
+        assert_eq!((spec.isolation, spec.limits.memory), (Isolation::InProcess, 0));
+        assert_eq!(spec.timeouts.idle, Duration::from_secs(7));
+        assert_eq!(spec.config, json!({"prefix": "You said: "}));
+        assert_eq!(spec.requires, ["llm", "threads"]);
+        assert_eq!(spec.log_level, "debug");
+    }
+}

@@ -1,0 +1,217 @@
+//! A client that trusts nothing: every frame it gets is held against the laws of the protocol.
+
+mod laws;
+mod run;
+
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, client::IntoClientRequest as _, http::HeaderValue},
+};
+
+use self::laws::Laws;
+pub(crate) use self::run::Run;
+use crate::harness::{Host, PATIENCE, tokens};
+
+/// Law 2: the welcome comes within this.
+const WELCOME_WITHIN: Duration = Duration::from_secs(1);
+
+/// An open connection.
+pub(crate) struct Client {
+    socket: WebSocketStream<TcpStream>,
+    laws: Laws,
+    sent: usize,
+    /// The first frame.
+    pub(crate) welcome: Value,
+}
+
+/// What came instead of a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The host closed with this code.
+    Closed(u16),
+    /// The connection broke.
+    Broke(String),
+    /// A law of the protocol was broken.
+    Unlawful(String),
+    /// Nothing came for as long as patience lasts.
+    Silence,
+}
+
+impl From<End> for String {
+    fn from(end: End) -> Self {
+        format!("{end:?}")
+    }
+}
+
+impl Client {
+    /// Connects as `user` and reads the welcome.
+    pub(crate) async fn connect(host: &Host, user: &str) -> Result<Self, String> {
+        Self::with_token(host, &tokens::of(user)).await
+    }
+
+    /// Connects with this token, as `Authorization`, and reads the welcome.
+    pub(crate) async fn with_token(host: &Host, token: &str) -> Result<Self, String> {
+        Self::upgrade(
+            host,
+            &[("authorization", format!("Bearer {token}")), (PROTOCOL, "agent-host.v1".into())],
+        )
+        .await
+    }
+
+    /// Connects with these headers and reads the welcome.
+    pub(crate) async fn upgrade(host: &Host, headers: &[(&'static str, String)]) -> Result<Self, String> {
+        let mut request =
+            format!("ws://{}/ws", host.address).into_client_request().map_err(|e| e.to_string())?;
+        for (name, value) in headers {
+            let value = HeaderValue::from_str(value).map_err(|e| e.to_string())?;
+            request.headers_mut().insert(*name, value);
+        }
+        let open = async {
+            let stream = TcpStream::connect(host.address).await.map_err(|e| format!("connect: {e}"))?;
+            let opened = tokio_tungstenite::client_async(request, stream).await;
+            let (socket, _) = opened.map_err(|e| format!("upgrade: {e}"))?;
+            let mut client = Self { socket, laws: Laws::default(), sent: 0, welcome: Value::Null };
+            client.welcome = client.next().await?;
+            Ok::<_, String>(client)
+        };
+        let client =
+            timeout(WELCOME_WITHIN, open).await.map_err(|_| "no welcome within 1 s".to_owned())??;
+        match client.welcome["type"].as_str() {
+            Some("welcome") => Ok(client),
+            _ => Err(format!("the first frame is no welcome: {}", client.welcome)),
+        }
+    }
+
+    /// Sends a frame.
+    pub(crate) async fn send(&mut self, frame: &Value) -> Result<(), String> {
+        self.send_text(&frame.to_string()).await
+    }
+
+    /// Sends text that need not be a frame.
+    pub(crate) async fn send_text(&mut self, text: &str) -> Result<(), String> {
+        self.socket.send(Message::text(text)).await.map_err(|e| format!("send: {e}"))
+    }
+
+    /// Sends any WebSocket message.
+    pub(crate) async fn send_message(&mut self, message: Message) -> Result<(), String> {
+        self.socket.send(message).await.map_err(|e| format!("send: {e}"))
+    }
+
+    /// Sends a message under a fresh id and answers with that id.
+    pub(crate) async fn say(&mut self, content: &str, more: Value) -> Result<String, String> {
+        self.sent += 1;
+        let id = format!("m-{}", self.sent);
+        let mut frame = json!({ "type": "user_message", "id": id, "content": content });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            frame[name] = value.clone();
+        }
+        self.send(&frame).await?;
+        Ok(id)
+    }
+
+    /// The next frame, whatever it is; answers pings.
+    pub(crate) async fn next(&mut self) -> Result<Value, End> {
+        loop {
+            let message = match timeout(PATIENCE, self.socket.next()).await {
+                Err(_) => return Err(End::Silence),
+                Ok(None) => return Err(End::Broke("end of stream".into())),
+                Ok(Some(Err(e))) => return Err(End::Broke(e.to_string())),
+                Ok(Some(Ok(message))) => message,
+            };
+            match message {
+                Message::Text(text) => {
+                    let frame = self.laws.judge(text.as_str()).map_err(End::Unlawful)?;
+                    match frame["type"].as_str() {
+                        Some("ping") => {
+                            self.send(&json!({ "type": "pong" })).await.map_err(End::Broke)?;
+                        }
+                        _ => return Ok(frame),
+                    }
+                }
+                Message::Close(frame) => return Err(End::Closed(frame.map_or(1005, |f| f.code.into()))),
+                Message::Binary(_) => return Err(End::Unlawful("a binary frame".into())),
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            }
+        }
+    }
+
+    /// The next frame but news of the service; an objection if it is of another type.
+    pub(crate) async fn expect(&mut self, kind: &str) -> Result<Value, String> {
+        loop {
+            let frame = self.next().await?;
+            match frame["type"].as_str() {
+                Some(found) if found == kind => return Ok(frame),
+                Some("service_status") => {}
+                _ => return Err(format!("expected {kind}, got {frame}")),
+            }
+        }
+    }
+
+    /// Skips frames until one of this type comes.
+    pub(crate) async fn until(&mut self, kind: &str) -> Result<Value, String> {
+        loop {
+            let frame = self.next().await?;
+            if frame["type"].as_str() == Some(kind) {
+                return Ok(frame);
+            }
+        }
+    }
+
+    /// An error frame with this code must come next.
+    pub(crate) async fn expect_error(&mut self, code: &str) -> Result<Value, String> {
+        let frame = self.expect("error").await?;
+        match frame["code"].as_str() == Some(code) {
+            true => Ok(frame),
+            false => Err(format!("expected the error {code}, got {frame}")),
+        }
+    }
+
+    /// Sends a message and gathers its run.
+    pub(crate) async fn run(&mut self, content: &str) -> Result<Run, String> {
+        self.run_with(content, json!({})).await
+    }
+
+    /// As [`run`](Self::run), with more fields in the message.
+    pub(crate) async fn run_with(&mut self, content: &str, more: Value) -> Result<Run, String> {
+        let id = self.say(content, more).await?;
+        self.gather(&id).await
+    }
+
+    /// Gathers the run of the message `id`, which was sent.
+    pub(crate) async fn gather(&mut self, id: &str) -> Result<Run, String> {
+        let accepted = self.expect("accepted").await?;
+        if accepted["id"] != id {
+            return Err(format!("accepted another message than {id}: {accepted}"));
+        }
+        let mut run = Run { accepted, events: Vec::new() };
+        while run.events.last().is_none_or(|last| last["type"] != "agent_completed") {
+            let frame = self.next().await.map_err(|end| format!("{end:?} after {:?}", run.kinds()))?;
+            match frame["type"].as_str() {
+                Some("service_status") => {}
+                _ if frame["run_id"] == run.accepted["run_id"] => run.events.push(frame),
+                _ => return Err(format!("in the run's midst: {frame}")),
+            }
+        }
+        run.judge().map(|()| run)
+    }
+
+    /// Asks for the end, and waits for the host's answer to that.
+    pub(crate) async fn close(mut self) -> Result<u16, String> {
+        self.socket.close(None).await.map_err(|e| format!("close: {e}"))?;
+        loop {
+            match self.next().await {
+                Err(End::Closed(code)) => return Ok(code),
+                Err(other) => return Err(other.into()),
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+/// The header of the subprotocol.
+pub(crate) const PROTOCOL: &str = "sec-websocket-protocol";

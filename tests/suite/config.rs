@@ -1,0 +1,109 @@
+//! A wrong configuration: exit 78, the place, what was probably meant; and a failed plugin is no such thing.
+
+use std::process::Output;
+
+use crate::harness::{Plugin, Setup, artifacts, host, tokens::SECRET};
+
+/// Starts a host that must refuse its configuration, and gives what it said.
+fn refused(setup: &Setup) -> String {
+    let output: Output = host::cli(&["serve"], setup);
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    assert!(!said.contains(SECRET), "the key was printed: {said}");
+    said
+}
+
+/// The line of `host.toml` on which `text` stands, as the message must name it.
+fn place(setup: &Setup, text: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    setup.write(dir.path());
+    let host = std::fs::read_to_string(dir.path().join("host.toml")).unwrap();
+    let (index, line) = host.lines().enumerate().find(|(_, line)| line.contains(text)).unwrap();
+    format!("host.toml:{}:{}", index + 1, line.find(text).unwrap() + 1)
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_place_and_what_was_meant() {
+    let setup = Setup::echo().append("\n[routing]\nordr = [\"echo\"]\n");
+    let said = refused(&setup);
+    for expected in ["config.unknown_key", &place(&setup, "ordr"), "did you mean", "order"] {
+        assert!(said.contains(expected), "no {expected:?} in: {said}");
+    }
+}
+
+#[test]
+fn an_unknown_section_is_refused() {
+    let setup = Setup::echo().append("\n[gatway]\nlisten = \"127.0.0.1:0\"\n");
+    let said = refused(&setup);
+    for expected in ["config.unknown_key", &place(&setup, "gatway"), "gateway"] {
+        assert!(said.contains(expected), "no {expected:?} in: {said}");
+    }
+}
+
+#[test]
+fn an_unknown_key_of_a_plugin_names_the_plugin_s_file() {
+    let said = refused(&Setup::new().plugin(Plugin::echo().key("enabeld", "true")));
+    for expected in ["config.unknown_key", "00-echo.toml:", "did you mean", "enabled"] {
+        assert!(said.contains(expected), "no {expected:?} in: {said}");
+    }
+}
+
+#[test]
+fn an_unknown_variable_is_refused() {
+    let said = refused(&Setup::echo().env("AGENT_HOST__GATEWAY__LISTN", "127.0.0.1:0"));
+    for expected in ["config.unknown_variable", "AGENT_HOST__GATEWAY__LISTN", "did you mean", "LISTEN"] {
+        assert!(said.to_uppercase().contains(&expected.to_uppercase()), "no {expected:?} in: {said}");
+    }
+}
+
+#[test]
+fn other_wrong_configurations_have_their_own_code() {
+    for (setup, code) in [
+        (Setup::echo().append("this is no TOML\n"), "config.syntax"),
+        (Setup::echo().set("gateway.listen", "7"), "config.type"),
+        (Setup::echo().set("drain.grace", "\"3 fortnights\""), "config.type"),
+        (Setup::echo().set("auth.hs256_secrets", "[\"short\"]"), "config.range"),
+        (Setup::echo().set("routing.order", "[\"nobody\"]"), "config.reference"),
+        (Setup::echo().set("version", "99"), "config.range"),
+        (Setup::echo().plugin(Plugin::echo()), "config.duplicate"),
+    ] {
+        let said = refused(&setup);
+        assert!(said.contains(code), "no {code} in: {said}");
+    }
+}
+
+#[test]
+fn every_error_is_told_at_once() {
+    let said = refused(&Setup::echo().append("\n[routing]\nordr = []\n[servce]\n"));
+    assert!(said.contains("ordr") && said.contains("servce"), "{said}");
+}
+
+#[test]
+fn validate_says_the_same_without_serving() {
+    let good = host::cli(&["config", "validate"], &Setup::echo());
+    assert_eq!(good.status.code(), Some(0), "{}", String::from_utf8_lossy(&good.stderr));
+    let bad = host::cli(&["config", "validate"], &Setup::echo().append("\n[servce]\n"));
+    assert_eq!(bad.status.code(), Some(78), "{}", String::from_utf8_lossy(&bad.stderr));
+}
+
+#[tokio::test]
+async fn a_later_layer_wins() {
+    let host = Setup::echo().env("AGENT_HOST__LIMITS__FRAME_BYTES", "32KiB").start();
+    let client = crate::client::Client::connect(&host, "alice").await.unwrap();
+    assert_eq!(client.welcome["limits"]["frame_bytes"], 32 * 1024, "{}", client.welcome);
+}
+
+#[test]
+fn the_shipped_configuration_is_valid_under_each_profile() {
+    let folder = artifacts::root().join("config");
+    let folder = folder.to_str().unwrap();
+    let env = [("AGENT_HOST_SECRET", SECRET)];
+    for profile in [&[][..], &["--profile", "staging"], &["--profile", "production"]] {
+        let arguments: Vec<&str> =
+            ["config", "validate", "--config", folder].iter().chain(profile).copied().collect();
+        let output = host::plain_cli(&arguments, &env);
+        assert!(output.status.success(), "{profile:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -1,0 +1,129 @@
+//! The documentation says what the code says: generated pages are current, named files exist, shown commands run.
+
+use std::fmt::Write as _;
+
+use agent_plugin_protocol::Code;
+
+use crate::harness::{artifacts, host};
+
+/// Pages that a newcomer reads, and whose links must lead somewhere.
+const PAGES: &[&str] = &[
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "docs/codes.md",
+    "docs/operating.md",
+    "docs/performance.md",
+    "docs/plugin-authors.md",
+];
+
+/// `docs/codes.md`, from the one table.
+fn codes() -> String {
+    let mut page = String::from(
+        "# Error codes\n\n\
+         The same word stands in frames, problem documents, logs, metrics and the command line. Codes are added, never\n\
+         renamed. This page is made from the table in `plugin-api/protocol/src/code.rs` by\n\
+         `UPDATE_DOCS=1 cargo test -p agent-host-tests docs`.\n",
+    );
+    let mut group = "";
+    for code in Code::ALL {
+        let here = code.as_str().split('.').next().unwrap_or_default();
+        if here != group {
+            group = here;
+            write!(
+                page,
+                "\n## {group}\n\n| code | retry | what happened | what to do |\n|---|---|---|---|\n"
+            )
+            .unwrap();
+        }
+        let retry = if code.retryable() { "yes" } else { "no" };
+        let cell = |text: &str| text.replace('|', "\\|").replace('<', "&lt;");
+        writeln!(page, "| `{code}` | {retry} | {} | {} |", cell(code.meaning()), cell(code.remedy()))
+            .unwrap();
+    }
+    page
+}
+
+#[test]
+fn the_page_of_codes_is_the_table_of_codes() {
+    let path = artifacts::root().join("docs/codes.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, codes()).unwrap();
+    }
+    let page = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        page == codes(),
+        "docs/codes.md is not current; run UPDATE_DOCS=1 cargo test -p agent-host-tests docs"
+    );
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    for page in PAGES {
+        let text = artifacts::read(page);
+        let folder = artifacts::root().join(page).parent().unwrap().to_owned();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            if !file.is_empty() && !file.contains("://") {
+                assert!(folder.join(file).exists(), "{page} links to {link}");
+            }
+        }
+    }
+}
+
+/// The commands in the fenced `sh` blocks of a page.
+fn commands(page: &str) -> Vec<String> {
+    let text = artifacts::read(page);
+    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines =
+        blocks.flat_map(str::lines).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_shown_commands_of_the_host_exist() {
+    for page in ["README.md", "docs/operating.md", "docs/plugin-authors.md"] {
+        let shown = commands(page);
+        assert!(!shown.is_empty(), "{page} shows no command");
+        for line in shown {
+            let Some((_, arguments)) =
+                line.split_once("agent-host ").or_else(|| line.split_once("--release -- "))
+            else {
+                continue;
+            };
+            // The words up to the first option are the subcommand.
+            let words = arguments
+                .split_whitespace()
+                .take_while(|w| w.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
+            let words: Vec<&str> = words.take_while(|word| !word.starts_with('-')).collect();
+            let help: Vec<&str> = words.into_iter().chain(["--help"]).collect();
+            let output = host::plain_cli(&help, &[]);
+            assert!(output.status.success(), "{page}: `{line}`: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
+
+#[test]
+fn the_shown_files_exist() {
+    for page in ["README.md", "CONTRIBUTING.md", "docs/plugin-authors.md"] {
+        for line in commands(page) {
+            for word in
+                line.split_whitespace().filter(|w| w.starts_with("tests/") || w.starts_with("plugins/"))
+            {
+                assert!(artifacts::root().join(word).exists(), "{page} names {word}");
+            }
+        }
+    }
+}
+
+#[test]
+fn explain_knows_every_code_and_no_other() {
+    for code in Code::ALL {
+        let output = host::plain_cli(&["explain", code.as_str()], &[]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.contains(code.as_str()), "{code}: {said}");
+    }
+    assert!(!host::plain_cli(&["explain", "plugin.crashd"], &[]).status.success());
+}

@@ -1,0 +1,39 @@
+//! What a scenario stands on: the built artifacts, a configuration folder, a running host, tokens, raw HTTP.
+
+pub(crate) mod artifacts;
+pub(crate) mod elf;
+pub(crate) mod host;
+pub(crate) mod http;
+pub(crate) mod setup;
+pub(crate) mod tokens;
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+pub(crate) use self::{
+    host::Host,
+    setup::{Plugin, Setup},
+};
+
+/// How long anything may take that is bound to happen. Far above what it takes on a busy machine: outcomes are
+/// asserted here, not speed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks again until `check` is content, and says its last objection when patience ends.
+///
+/// The one place that waits by asking: for states that no frame announces.
+pub(crate) async fn eventually<F, T>(what: &str, mut check: impl FnMut() -> F) -> Result<T, String>
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match check().await {
+            Ok(value) => return Ok(value),
+            Err(objection) if Instant::now() > deadline => return Err(format!("{what}: {objection}")),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! A host as a process: started on free ports, watched, and gone without a trace at the end.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex, mpsc},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::{PATIENCE, artifacts, setup::Setup};
+
+/// A running host.
+pub(crate) struct Host {
+    /// Where clients connect.
+    pub(crate) address: SocketAddr,
+    /// Where operators look.
+    pub(crate) admin: SocketAddr,
+    child: Child,
+    stderr: Arc<Mutex<Vec<String>>>,
+    /// The faults that stay, whatever is injected later.
+    faults: String,
+    dir: TempDir,
+}
+
+impl Host {
+    /// Starts a host and waits for its line on stdout.
+    pub(super) fn start(setup: &Setup) -> Self {
+        let dir = config_dir(setup);
+        let mut child = command(setup, dir.path())
+            .arg("serve")
+            .arg("--config")
+            .arg(dir.path())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("the host's binary runs");
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        collect(child.stderr.take().expect("piped above"), Arc::clone(&stderr));
+        let listening = announce(child.stdout.take().expect("piped above"));
+        match listening.recv_timeout(PATIENCE) {
+            Ok((address, admin)) => Self {
+                address,
+                admin,
+                child,
+                stderr,
+                faults: setup.failpoints.clone().unwrap_or_default(),
+                dir,
+            },
+            Err(_) => {
+                let _ = child.kill();
+                let status = child.wait();
+                let said = stderr.lock().unwrap().join("\n");
+                panic!("the host did not listen ({status:?}); it said:\n{said}");
+            }
+        }
+    }
+
+    /// The host's process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sets the faults from now on, beside those that it was started with by [`Setup::failpoints`].
+    pub(crate) fn inject(&self, faults: &str) {
+        write_faults(self.dir.path(), &format!("{};{faults}", self.faults));
+    }
+
+    /// Sends a signal to the host alone.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.id(), signal).expect("the host is a child not yet waited for");
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits for it to end by itself.
+    pub(crate) async fn ended(&mut self, within: Duration) -> Result<ExitStatus, String> {
+        let deadline = Instant::now() + within;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Ok(status),
+                Ok(None) if Instant::now() > deadline => {
+                    return Err(format!("still running after {within:?}"));
+                }
+                Ok(None) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(e) => return Err(format!("wait: {e}")),
+            }
+        }
+    }
+
+    /// What it has written to stderr.
+    pub(crate) fn said(&self) -> String {
+        self.stderr.lock().unwrap().join("\n")
+    }
+
+    fn id(&self) -> Pid {
+        let raw = i32::try_from(self.child.id()).expect("process ids are small");
+        Pid::from_raw(raw).expect("a child's id is not 0")
+    }
+}
+
+impl Drop for Host {
+    /// Kills the host alone, as `kill -9` would: its workers must notice that for themselves.
+    fn drop(&mut self) {
+        let mut left = descendants(self.child.id());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !left.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+            left.retain(Process::is_alive);
+        }
+        for process in &left {
+            let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
+            let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+        }
+        if std::thread::panicking() {
+            eprintln!("--- the host said ---\n{}\n---", self.said());
+        } else {
+            assert!(left.is_empty(), "processes outlived their host: {left:?}");
+        }
+    }
+}
+
+/// Runs the host's command line to its end, on a configuration folder made of `setup`.
+pub(crate) fn cli(arguments: &[&str], setup: &Setup) -> Output {
+    let dir = config_dir(setup);
+    let mut command = command(setup, dir.path());
+    command.args(arguments).arg("--config").arg(dir.path());
+    finished(command)
+}
+
+/// Runs the host's command line to its end, with these variables.
+pub(crate) fn plain_cli(arguments: &[&str], env: &[(&str, &str)]) -> Output {
+    let setup = env.iter().fold(Setup::new(), |setup, (name, value)| setup.env(name, value));
+    let dir = config_dir(&setup);
+    let mut command = command(&setup, dir.path());
+    command.args(arguments);
+    finished(command)
+}
+
+fn finished(mut command: Command) -> Output {
+    command.stdout(Stdio::piped());
+    let mut child = command.process_group(0).spawn().expect("the host's binary runs");
+    let deadline = Instant::now() + PATIENCE;
+    while matches!(child.try_wait(), Ok(None)) {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().expect("its pipes can be read")
+}
+
+/// A command of the host's binary with a clean environment.
+fn command(setup: &Setup, dir: &Path) -> Command {
+    let binary = match setup.failpoints {
+        Some(_) => artifacts::host_with_failpoints(),
+        None => artifacts::host(),
+    };
+    let mut command = Command::new(binary);
+    command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    command.env("HOME", dir).env("RUST_BACKTRACE", "1");
+    if setup.failpoints.is_some() {
+        command.env("AGENT_HOST_FAILPOINTS", format!("@{}", faults_file(dir).display()));
+    }
+    command.envs(setup.env.iter().map(|(name, value)| (name, value)));
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+fn config_dir(setup: &Setup) -> TempDir {
+    let dir = tempfile::Builder::new().prefix("agent-host-suite-").tempdir().expect("a temporary folder");
+    setup.write(dir.path());
+    if let Some(faults) = &setup.failpoints {
+        write_faults(dir.path(), faults);
+    }
+    dir
+}
+
+fn faults_file(dir: &Path) -> PathBuf {
+    dir.join("failpoints")
+}
+
+/// Replaces the file as a whole: the host reads it at each point.
+fn write_faults(dir: &Path, faults: &str) {
+    let next = dir.join("failpoints.next");
+    std::fs::write(&next, faults.replace(';', "\n")).unwrap();
+    std::fs::rename(next, faults_file(dir)).unwrap();
+}
+
+/// Gathers the lines of a pipe until it closes.
+fn collect(pipe: impl Read + Send + 'static, into: Arc<Mutex<Vec<String>>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            into.lock().unwrap().push(line);
+        }
+    });
+}
+
+/// Sends the two addresses once the host has said them, and then keeps the pipe empty.
+fn announce(pipe: impl Read + Send + 'static) -> mpsc::Receiver<(SocketAddr, SocketAddr)> {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if let Some(addresses) = listening(&line) {
+                let _ = tell.send(addresses);
+            }
+        }
+    });
+    told
+}
+
+/// Reads `agent-host listening on http://ADDR (admin http://ADDR)`.
+fn listening(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let rest = line.trim().strip_prefix("agent-host listening on http://")?;
+    let (address, admin) = rest.split_once(" (admin http://")?;
+    Some((address.parse().ok()?, admin.strip_suffix(')')?.parse().ok()?))
+}
+
+/// A process, by an id that is not used again: the number and when it began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Process {
+    pid: u32,
+    parent: u32,
+    began: u64,
+    zombie: bool,
+}
+
+impl Process {
+    fn read(pid: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // `pid (command) state ppid …`; the command may hold anything. The 22nd field is the start.
+        let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+        Some(Self {
+            pid,
+            parent: fields.get(1)?.parse().ok()?,
+            began: fields.get(19)?.parse().ok()?,
+            zombie: fields.first() == Some(&"Z"),
+        })
+    }
+
+    fn is_alive(&self) -> bool {
+        Self::read(self.pid).is_some_and(|now| now.began == self.began && !now.zombie)
+    }
+}
+
+/// The children of a process, and theirs.
+fn descendants(of: u32) -> Vec<Process> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
+    let all: Vec<Process> = names.filter_map(|name| Process::read(name.to_str()?.parse().ok()?)).collect();
+    let mut found = Vec::new();
+    let mut parents = vec![of];
+    while let Some(parent) = parents.pop() {
+        let children = all.iter().filter(|process| process.parent == parent && !process.zombie);
+        for child in children {
+            parents.push(child.pid);
+            found.push(child.clone());
+        }
+    }
+    found
+}

@@ -1,0 +1,159 @@
+//! Describes the host that a scenario needs: its plugins, settings, variables and faults.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use super::{artifacts, host::Host, tokens};
+
+/// A host to be started; see [`Setup::start`].
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    settings: BTreeMap<String, String>,
+    appended: String,
+    pub(super) plugins: Vec<Plugin>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) failpoints: Option<String>,
+}
+
+impl Setup {
+    /// A host without plugins, on free ports, with a known key and short clocks.
+    pub(crate) fn new() -> Self {
+        let setup = Self {
+            settings: BTreeMap::new(),
+            appended: String::new(),
+            plugins: Vec::new(),
+            env: Vec::new(),
+            failpoints: None,
+        };
+        setup
+            .set("version", "1")
+            .set("gateway.listen", "\"127.0.0.1:0\"")
+            .set("admin.listen", "\"127.0.0.1:0\"")
+            .set("auth.hs256_secrets", &format!("[\"{}\"]", tokens::SECRET))
+            .set("auth.audience", "\"agent-host\"")
+            .set("drain.grace", "\"4s\"")
+            .set("service.settle", "\"50ms\"")
+    }
+
+    /// A host with the echo plugin.
+    pub(crate) fn echo() -> Self {
+        Self::new().plugin(Plugin::echo())
+    }
+
+    /// Sets a key, dotted, to a TOML value.
+    pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
+        self.settings.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Appends to `host.toml` what is no well-formed setting.
+    pub(crate) fn append(mut self, text: &str) -> Self {
+        self.appended.push_str(text);
+        self
+    }
+
+    /// Adds a plugin, in order.
+    pub(crate) fn plugin(mut self, plugin: Plugin) -> Self {
+        self.plugins.push(plugin);
+        self
+    }
+
+    /// Sets an environment variable of the host.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Uses the binary with fault injection, with these faults from the start: `name=action;name=action`. More can
+    /// be set while it runs: [`Host::inject`].
+    pub(crate) fn failpoints(mut self, faults: &str) -> Self {
+        self.failpoints = Some(faults.to_owned());
+        self
+    }
+
+    /// Starts it, and answers once it listens.
+    pub(crate) fn start(&self) -> Host {
+        Host::start(self)
+    }
+
+    /// Writes the configuration folder.
+    pub(crate) fn write(&self, dir: &Path) {
+        let mut host = String::new();
+        for (key, value) in &self.settings {
+            writeln!(host, "{key} = {value}").expect("a String takes all");
+        }
+        host.push_str(&self.appended);
+        std::fs::write(dir.join("host.toml"), host).unwrap();
+        std::fs::create_dir_all(dir.join("plugins.d")).unwrap();
+        for (place, plugin) in self.plugins.iter().enumerate() {
+            // The files' order is the plugins' order.
+            let file = dir.join("plugins.d").join(format!("{place:02}-{}.toml", plugin.id));
+            std::fs::write(file, plugin.toml()).unwrap();
+        }
+    }
+}
+
+/// One `[plugins.<id>]` table.
+#[derive(Debug, Clone)]
+pub(crate) struct Plugin {
+    pub(crate) id: String,
+    path: PathBuf,
+    keys: BTreeMap<String, String>,
+    config: BTreeMap<String, String>,
+}
+
+impl Plugin {
+    /// The library at `path`, as an enabled agent called `id`.
+    pub(crate) fn at(id: &str, path: impl Into<PathBuf>) -> Self {
+        let plugin =
+            Self { id: id.to_owned(), path: path.into(), keys: BTreeMap::new(), config: BTreeMap::new() };
+        plugin.key("enabled", "true").key("kind", "\"agent\"")
+    }
+
+    /// The example.
+    pub(crate) fn echo() -> Self {
+        Self::at("echo", artifacts::echo())
+    }
+
+    /// The fixture, called `id`: it echoes, but a message `!segv` (and many another word) is done as told. Its
+    /// clocks are short, so that what never ends ends soon.
+    pub(crate) fn misbehaving(id: &str) -> Self {
+        Self::at(id, artifacts::misbehaving()).key(
+            "timeouts",
+            "{ init = \"2s\", tool = \"1s\", idle = \"1s\", run = \"4s\", grace = \"200ms\" }",
+        )
+    }
+
+    /// The fixture which does `deed` in its create.
+    pub(crate) fn bad_create(id: &str, deed: &str) -> Self {
+        Self::misbehaving(id).config("create", &format!("\"{deed}\""))
+    }
+
+    /// Sets a key of the table to a TOML value.
+    pub(crate) fn key(mut self, key: &str, value: &str) -> Self {
+        self.keys.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Sets a key of its own configuration to a TOML value.
+    pub(crate) fn config(mut self, key: &str, value: &str) -> Self {
+        self.config.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    fn toml(&self) -> String {
+        let path = toml::Value::from(self.path.to_str().expect("test paths are UTF-8"));
+        let mut text = format!("[plugins.{}]\npath = {path}\n", self.id);
+        for (key, value) in &self.keys {
+            writeln!(text, "{key} = {value}").expect("a String takes all");
+        }
+        writeln!(text, "[plugins.{}.config]", self.id).expect("a String takes all");
+        for (key, value) in &self.config {
+            writeln!(text, "{key} = {value}").expect("a String takes all");
+        }
+        text
+    }
+}
