@@ -38,13 +38,12 @@ impl Host {
         Ok(Self { engine, gateway, grace: config.drain.grace })
     }
 
-    /// Drains: runs first, then sockets. Answers how many runs had to be interrupted.
-    pub(crate) async fn drain(&self) -> usize {
+    /// Drains: runs first, then sockets.
+    pub(crate) async fn drain(&self) {
         // 2 s of the grace are for the close handshakes, as the protocol has it.
         let closing = CLOSING.min(self.grace / 2);
-        let interrupted = self.engine.drain(self.grace.saturating_sub(closing)).await;
+        self.engine.drain(self.grace.saturating_sub(closing)).await;
         self.gateway.shutdown(closing).await;
-        interrupted
     }
 }
 
