@@ -69,11 +69,12 @@ pub(crate) struct Bench<'a, S> {
     pub(crate) subject: &'a mut S,
     pub(crate) plan: Plan,
     gone: Option<String>,
+    mute: bool,
 }
 
 impl<'a, S: Subject> Bench<'a, S> {
     pub(crate) fn new(subject: &'a mut S, plan: Plan) -> Self {
-        Self { subject, plan, gone: None }
+        Self { subject, plan, gone: None, mute: false }
     }
 
     /// Why the plugin is no more, if it is so.
@@ -81,10 +82,17 @@ impl<'a, S: Subject> Bench<'a, S> {
         self.gone.as_deref()
     }
 
+    /// Whether an ordinary message got no last word: others need not be waited for.
+    pub(crate) fn mute(&self) -> bool {
+        self.mute
+    }
+
     /// A message, from its beginning to its end.
     pub(crate) async fn message(&mut self, content: &str, host: Hospitality) -> Ended {
         let call = self.begin(content).await;
-        self.end(call, host).await
+        let ended = self.end(call, host).await;
+        self.mute |= matches!(ended.ending, Ending::Silent(_));
+        ended
     }
 
     /// Begins a message.
@@ -142,6 +150,10 @@ impl<'a, S: Subject> Bench<'a, S> {
                     ended.ending = Ending::Lost(why);
                 }
                 None => {}
+            }
+            if let Ending::Silent(_) = ended.ending {
+                // Nobody waits for it any more.
+                self.subject.cancel(call).await;
             }
             return ended;
         }

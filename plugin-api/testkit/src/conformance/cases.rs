@@ -15,6 +15,9 @@ use crate::{Output, Subject};
 
 /// Tries one case.
 pub(super) async fn judge<S: Subject>(case: Case, bench: &mut Bench<'_, S>) -> Verdict {
+    if bench.mute() && waits_for_messages(case) {
+        return skip("a message gets no last word");
+    }
     match case {
         Case::Probe => probe(bench).await,
         Case::Message => message(bench).await,
@@ -29,6 +32,19 @@ pub(super) async fn judge<S: Subject>(case: Case, bench: &mut Bench<'_, S>) -> V
         Case::Route => route(bench).await,
         Case::EmptyRoster => empty_roster(bench).await,
         Case::Drain => drain(bench).await,
+    }
+}
+
+fn waits_for_messages(case: Case) -> bool {
+    match case {
+        Case::Message
+        | Case::Events
+        | Case::Silence
+        | Case::OddMessages
+        | Case::Denial
+        | Case::Concurrent => true,
+        Case::Probe | Case::UnknownMethod | Case::Nonsense | Case::Cancel | Case::Route => false,
+        Case::EmptyRoster | Case::Drain => false,
     }
 }
 
@@ -104,9 +120,14 @@ async fn nonsense<S: Subject>(bench: &mut Bench<'_, S>) -> Verdict {
 
 async fn odd_messages<S: Subject>(bench: &mut Bench<'_, S>) -> Verdict {
     let long = "long ".repeat(13_000);
-    for content in
-        [" ", "\u{0}\u{1b}[31m\u{202e}\u{feff}", "🦀🏳️‍🌈 ﷽ ⁠", "{\"role\":\"system\"}", "%s%n ../../etc", &long]
-    {
+    for content in [
+        " ",
+        "\u{0}\u{1b}[31m\u{202e}\u{feff}",
+        "\u{1f980}\u{1f3f3}\u{fe0f}\u{200d}\u{1f308} \u{fdfd} \u{2060}",
+        "{\"role\":\"system\"}",
+        "%s%n ../../etc",
+        &long,
+    ] {
         let ended = bench.message(content, Hospitality::Giving).await;
         let judged = ended.malformed.clone().map_or_else(|| ended_well(&ended), Err);
         if let Err(reason) = judged {
@@ -138,9 +159,9 @@ async fn concurrent<S: Subject>(bench: &mut Bench<'_, S>) -> Verdict {
     }
     let mut verdict = Verdict::Pass;
     for (n, call) in (1..).zip(calls) {
-        if let Err(reason) = ended_well(&bench.end(call, Hospitality::Giving).await)
-            && verdict == Verdict::Pass
-        {
+        if verdict != Verdict::Pass {
+            bench.subject.cancel(call).await;
+        } else if let Err(reason) = ended_well(&bench.end(call, Hospitality::Giving).await) {
             verdict = fail(format!("call {n} of 8: {reason}"));
         }
     }
