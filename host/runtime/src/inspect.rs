@@ -83,7 +83,7 @@ fn library(elf: &Elf<'_>) -> Library {
     Library {
         descriptor: descriptor(elf).ok(),
         stripped: all.is_empty(),
-        needed: linked_libraries(elf).into_iter().map(|name| shown(name)).collect(),
+        needed: linked_libraries(elf).into_iter().map(shown).collect(),
         glibc: needed_glibc(elf),
         imports,
         allocator: allocator(&dynamic, &all),
@@ -145,4 +145,40 @@ fn allocator(dynamic: &[Symbol<'_>], all: &[Symbol<'_>]) -> Allocator {
 
 fn shown(name: &[u8]) -> String {
     sanitise::line(&String::from_utf8_lossy(name), 128)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(dynamic: &[(&str, bool)], all: &[&str]) -> Allocator {
+        fn symbol(name: &str, defined: bool) -> Symbol<'_> {
+            Symbol { name: name.as_bytes(), defined }
+        }
+        let dynamic: Vec<_> = dynamic.iter().map(|(name, defined)| symbol(name, *defined)).collect();
+        let all: Vec<_> = all.iter().map(|name| symbol(name, true)).collect();
+        allocator(&dynamic, &all)
+    }
+
+    #[test]
+    fn an_allocator_of_its_own_is_seen_where_symbols_are_left() {
+        let own = |name: &str| Allocator::Own(name.to_owned());
+        let (alloc, default) = ("_RNvCs1_7___rustc12___rust_alloc", "_RNvCs1_7___rustc11___rdl_alloc");
+        assert_eq!(of(&[("malloc", false)], &[alloc, default]), Allocator::System);
+        assert_eq!(of(&[("malloc", false)], &[alloc]), own("#[global_allocator]"));
+        assert_eq!(of(&[("malloc", false)], &[alloc, "mi_malloc"]), own("mi_malloc"));
+        assert_eq!(of(&[("malloc", true)], &[alloc, default]), own("malloc"));
+        assert_eq!(of(&[("malloc", false)], &[]), Allocator::Unknown);
+        assert_eq!(of(&[], &["written_in_c"]), Allocator::System);
+    }
+
+    #[test]
+    fn a_running_program_can_be_inspected_and_is_no_library() {
+        let program = std::env::current_exe().unwrap();
+        let inspection = inspect(&program, u64::MAX).unwrap();
+        assert_eq!((inspection.sha256.len(), inspection.size > 0), (64, true));
+        let descriptor = inspection.library.and_then(|library| library.descriptor);
+        assert_eq!(descriptor, None);
+        assert!(inspect(&program, 1).is_err());
+    }
 }

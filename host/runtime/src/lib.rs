@@ -52,5 +52,6 @@ mod words;
 pub mod worker;
 
 pub use inspect::{Allocator, Inspection, Library, inspect};
+pub use link::describe;
 pub use process::{ProcessRuntime, Tuning};
 pub use spawn::WorkerCommand;

@@ -121,6 +121,9 @@ pub(crate) struct CheckArgs {
     /// What the operator would write under [plugins.<id>.config], as JSON
     #[arg(long, value_name = "JSON", value_parser = json)]
     pub(crate) plugin_config: Option<serde_json::Value>,
+    /// How long one call of the suite may take
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = lifetime)]
+    pub(crate) patience: Duration,
 }
 
 /// The kind of a plugin, as it is written.

@@ -5,6 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use agent_host_core::ports::instance::{
     CALL_OUTPUTS, CallOutput, InstanceCommand, InstanceHandle, Invocation,
 };
+use agent_host_runtime::describe;
 use agent_plugin_protocol::{CallId, call::Answer};
 use agent_plugin_testkit::{Output, Subject};
 use bytes::Bytes;
@@ -31,13 +32,7 @@ impl InstanceCalls {
 
     fn lost(&self) -> Output {
         let report = self.handle.exit.borrow().clone();
-        Output::Lost(report.map_or_else(
-            || "the worker takes no orders".to_owned(),
-            |report| match report.stderr_tail.last() {
-                Some(last) => format!("{:?}: {last}", report.exit),
-                None => format!("{:?}", report.exit),
-            },
-        ))
+        Output::Lost(report.map_or_else(|| "the worker takes no orders".to_owned(), |it| describe(&it)))
     }
 }
 

@@ -19,8 +19,12 @@ pub(super) fn text(checked: &Checked) -> String {
 }
 
 fn write(out: &mut String, checked: &Checked) -> fmt::Result {
-    let fit = if checked.fit { "fit" } else { "NOT FIT" };
-    writeln!(out, "{}: {fit} ({})", checked.file, checked.verdict)?;
+    let verdict = match (checked.fit, &checked.fault) {
+        (true, _) => "fit",
+        (false, None) => "NOT FIT: it loads, and breaks the contract",
+        (false, Some(_)) => "NOT FIT: failed",
+    };
+    writeln!(out, "{}: {verdict}", checked.file)?;
     if let Some(told) = &checked.fault {
         fault(out, told)?;
     }
