@@ -82,7 +82,9 @@ impl Sender {
         let before = self.state.bytes.fetch_add(cost, Ordering::Relaxed);
         // A single frame above the bound still passes, or it could never be delivered at all.
         let overfull = before > 0 && before + cost > self.state.most;
-        if overfull || matches!(self.frames.try_send(Packed::of(frame)), Err(mpsc::error::TrySendError::Full(_))) {
+        if overfull
+            || matches!(self.frames.try_send(Packed::of(frame)), Err(mpsc::error::TrySendError::Full(_)))
+        {
             self.state.lagged.store(true, Ordering::Release);
             self.state.woken.notify_one();
             return Err(Gone);

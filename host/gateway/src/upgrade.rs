@@ -147,6 +147,8 @@ async fn upgrade<H: Host>(
 
     enter(&at, Step::Accept, failpoint!("gateway.upgrade.accept")).await?;
     let slot = parts.extensions.get::<ConnectionSlot>().cloned();
+    // Boxed: on its way into the connection's loop it is moved from future to future, and each keeps room for it.
+    let conversation = Box::new(conversation);
     let session = Opened { conversation, principal, connection, welcome, accepted, places: (place, slot) };
     door.tasks.spawn(take_over(on_upgrade, session, Arc::clone(&door.shared), door.stop.clone()));
     Ok(switching_protocols(&handshake, choice.answer))

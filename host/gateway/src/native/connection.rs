@@ -179,7 +179,8 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             return self.refuse(Code::LimitRate, id, Some(wait));
         }
         let within = self.shared.settings.timing.handle;
-        if timeout(within, self.conversation.handle(incoming)).await.is_err() {
+        // Boxed: an idle connection does not keep the room for a message on its way.
+        if timeout(within, Box::pin(self.conversation.handle(incoming))).await.is_err() {
             // It may have taken effect; the same id again finds out.
             self.refuse(Code::HostInternal, id, Some(Duration::from_secs(1)));
         }
