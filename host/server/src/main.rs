@@ -12,6 +12,7 @@ mod explain;
 mod serve;
 mod settings;
 mod specs;
+mod tidy;
 mod token;
 
 use std::process::ExitCode;
