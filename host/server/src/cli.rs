@@ -20,7 +20,7 @@ pub(crate) enum Command {
     Serve(ConfigArgs),
     /// Serves the plugins of this workspace, with a key of its own and a token for you
     Dev(DevArgs),
-    /// Checks the configuration
+    /// Checks and shows the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Makes tokens
@@ -64,6 +64,49 @@ pub(crate) struct DevArgs {
 pub(crate) enum ConfigCommand {
     /// Checks it as a whole, and names everything that is wrong
     Validate(ConfigArgs),
+    /// Shows what is set, by all layers together; secrets are shown as references, never as text
+    Print(PrintArgs),
+    /// Prints the JSON schema of a configuration file, for editors and other tools
+    Schema,
+    /// Shows the keys in which two profiles differ
+    Diff(DiffArgs),
+}
+
+/// For whom output is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PrintArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Shows the built-in defaults too
+    #[arg(long)]
+    pub(crate) effective: bool,
+    /// Says where each value came from: file:line:column, variable, command line or default
+    #[arg(long)]
+    pub(crate) show_origin: bool,
+    /// For people, or for programs
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DiffArgs {
+    /// The folder that holds host.toml
+    #[arg(long, value_name = "DIR", default_value = "config")]
+    pub(crate) config: PathBuf,
+    /// Twice: the profiles to compare
+    #[arg(long = "profile", value_name = "NAME", required = true)]
+    pub(crate) profiles: Vec<String>,
+    /// For people, or for programs
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Subcommand)]

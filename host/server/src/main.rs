@@ -31,6 +31,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Config(ConfigCommand::Validate(args)) => configuration::validate(&args)?,
+        Command::Config(ConfigCommand::Print(args)) => configuration::print::print(&args)?,
+        Command::Config(ConfigCommand::Schema) => configuration::print::schema(),
+        Command::Config(ConfigCommand::Diff(args)) => configuration::print::diff(&args)?,
         Command::Explain { code } => explain::run(&code)?,
         Command::Serve(args) => serve::serve(&configuration::load(&args)?, |_| ())?,
         Command::Dev(args) => dev::dev(&args)?,
