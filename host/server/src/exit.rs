@@ -9,6 +9,8 @@ use agent_host_config::ConfigErrors;
 pub(crate) enum Exit {
     /// It failed.
     Failed,
+    /// The host cannot be reached (`EX_UNAVAILABLE`).
+    Unreachable,
     /// The configuration is wrong (`EX_CONFIG`).
     Config,
 }
@@ -18,6 +20,7 @@ impl Exit {
     pub(crate) const fn status(self) -> u8 {
         match self {
             Self::Failed => 1,
+            Self::Unreachable => 69,
             Self::Config => 78,
         }
     }

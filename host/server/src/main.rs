@@ -1,6 +1,7 @@
 //! The binary: reads the command line and hands it to the module of the command.
 #![forbid(unsafe_code)]
 
+mod chat;
 mod cli;
 mod compose;
 mod configuration;
@@ -34,6 +35,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Config(ConfigCommand::Print(args)) => configuration::print::print(&args)?,
         Command::Config(ConfigCommand::Schema) => configuration::print::schema(),
         Command::Config(ConfigCommand::Diff(args)) => configuration::print::diff(&args)?,
+        Command::Chat(args) => return chat::chat(&args),
         Command::Explain { code } => explain::run(&code)?,
         Command::Serve(args) => serve::serve(&configuration::load(&args)?, |_| ())?,
         Command::Dev(args) => dev::dev(&args)?,
