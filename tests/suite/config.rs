@@ -153,3 +153,21 @@ fn the_schema_is_json_and_knows_the_plugins() {
     let plugins = schema["properties"]["plugins"]["patternProperties"].as_object().unwrap();
     assert_eq!(plugins.values().next().unwrap()["properties"]["enabled"]["type"], "boolean");
 }
+
+#[tokio::test]
+async fn a_plugin_whose_secret_is_missing_fails_alone_and_is_warned_of() {
+    let lacking =
+        Plugin::at("lacking", artifacts::echo()).key("secrets", "{ key = { env = \"NOT_SET_ANYWHERE\" } }");
+    let setup = Setup::echo().plugin(lacking);
+    let validated = host::cli(&["config", "validate"], &setup);
+    let warned = String::from_utf8_lossy(&validated.stderr);
+    assert!(validated.status.success() && warned.contains("`lacking` will fail"), "{warned}");
+
+    let host = setup.start();
+    crate::scenario::ready(&host).await.unwrap();
+    let client = crate::client::Client::connect(&host, "alice").await.unwrap();
+    let missing = client.welcome["service"]["missing"].as_array().unwrap();
+    assert_eq!((missing.len(), &missing[0]["name"]), (1, &"lacking".into()), "{}", client.welcome);
+    assert_eq!(missing[0]["code"], "plugin.config_invalid", "{}", client.welcome);
+    assert_eq!(client.welcome["agents"].as_array().map(Vec::len), Some(2), "the other serves on");
+}

@@ -1,6 +1,10 @@
 //! How a command fails: the words for stderr and the exit status.
 
-use std::{fmt, process::ExitCode};
+use std::{
+    fmt,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use agent_host_config::ConfigErrors;
 
@@ -42,6 +46,16 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         eprintln!("{self}");
         ExitCode::from(self.exit.status())
+    }
+}
+
+/// Prints a long text. A reader that has seen enough of it (`| head`) is no failure.
+pub(crate) fn say(text: &str) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Failed, format!("the output is gone: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -12,6 +12,7 @@ mod serve;
 mod settings;
 mod specs;
 mod token;
+mod withheld;
 
 use std::process::ExitCode;
 
@@ -33,7 +34,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Config(ConfigCommand::Validate(args)) => configuration::validate(&args)?,
         Command::Config(ConfigCommand::Print(args)) => configuration::print::print(&args)?,
-        Command::Config(ConfigCommand::Schema) => configuration::print::schema(),
+        Command::Config(ConfigCommand::Schema) => configuration::print::schema()?,
         Command::Config(ConfigCommand::Diff(args)) => configuration::print::diff(&args)?,
         Command::Chat(args) => return chat::chat(&args),
         Command::Explain { code } => explain::run(&code)?,

@@ -1,6 +1,6 @@
 //! Where to connect, and as whom: from the command line, a configuration, or the `dev` of this workspace.
 
-use std::{env, fs, net::SocketAddr, path::PathBuf};
+use std::{env, fs, net::SocketAddr, path::{Path, PathBuf}};
 
 use agent_host_config::Loaded;
 
@@ -83,8 +83,8 @@ impl Target {
     }
 }
 
-fn configuration_of(dir: &PathBuf) -> Result<Loaded, Failure> {
-    configuration::load(&ConfigArgs { config: dir.clone(), profile: None, overrides: Vec::new() })
+fn configuration_of(dir: &Path) -> Result<Loaded, Failure> {
+    configuration::load(&ConfigArgs { config: dir.to_owned(), profile: None, overrides: Vec::new() })
 }
 
 /// Every address of a machine is reached by its own.

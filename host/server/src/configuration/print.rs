@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{ConfigArgs, DiffArgs, Output, PrintArgs},
     configuration,
-    exit::{Exit, Failure},
+    exit::{self, Exit, Failure},
 };
 
 /// `config print`.
@@ -16,19 +16,22 @@ pub(crate) fn print(args: &PrintArgs) -> Result<(), Failure> {
     let loaded = configuration::load(&args.config)?;
     let shown = loaded.settings().filter(|setting| args.effective || setting.is_set());
     match args.output {
-        Output::Text => shown.for_each(|setting| println!("{}", line(setting, args.show_origin))),
+        Output::Text => {
+            let lines: Vec<String> = shown.map(|setting| line(setting, args.show_origin)).collect();
+            exit::say(&lines.join("\n"))?;
+        }
         Output::Json => {
             let all: serde_json::Map<String, Value> =
                 shown.map(|setting| (setting.key.to_owned(), entry(setting, args.show_origin))).collect();
-            println!("{:#}", Value::from(all));
+            exit::say(&format!("{:#}", Value::from(all)))?;
         }
     }
     Ok(())
 }
 
 /// `config schema`.
-pub(crate) fn schema() {
-    println!("{:#}", agent_host_config::schema());
+pub(crate) fn schema() -> Result<(), Failure> {
+    exit::say(&format!("{:#}", agent_host_config::schema()))
 }
 
 /// `config diff`. Two keys that are written into files as plain text are not told apart: neither is shown.
