@@ -21,6 +21,7 @@ mod failpoints;
 mod fallback;
 mod first_message;
 mod frames;
+mod incident;
 mod isolation_users;
 mod observed;
 mod refusals;

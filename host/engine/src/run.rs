@@ -21,7 +21,7 @@ use agent_host_core::{
     level::ServiceLevel,
     outcome::{Clock, Outcome},
     ports::{instance::CallOutput, store::NewEvent},
-    routing::Target,
+    routing::{FallbackReason, Target},
     run_machine::{RunHead, RunInput, RunMachine},
 };
 use agent_host_telemetry::happening::EventDropped;
@@ -70,7 +70,7 @@ pub(crate) enum Input {
 
 /// Where a run is.
 enum Phase {
-    /// The host is starting: an agent may come.
+    /// The host is starting, or a plugin restarts: an agent may come.
     Waiting { until: Instant },
     /// The supervisor plugin chooses.
     Choosing { call: Call, until: Instant },
@@ -114,6 +114,8 @@ pub(crate) struct Run {
     left: Option<Left>,
     /// The plugin that spoke last.
     responder: Option<Target>,
+    /// Until when it waits for the next generation of a plugin that crashed, and what the fallback says otherwise.
+    reviving: Option<(Instant, FallbackReason)>,
     /// The built-in has it.
     fell_back: bool,
 }
@@ -151,12 +153,18 @@ impl Run {
             question: None,
             left: None,
             responder: None,
+            reviving: None,
             fell_back: false,
         }
     }
 
     pub(crate) fn id(&self) -> &RunId {
         &self.queued.run
+    }
+
+    /// The plugin that has it now, if one has.
+    pub(crate) fn responder(&self) -> Option<&PluginId> {
+        self.call().map(|call| &call.instance.handle.plugin)
     }
 
     pub(crate) fn is_over(&self) -> bool {

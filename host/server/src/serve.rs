@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use agent_host_config::{Loaded, LogFormat};
 use agent_host_gateway::MetricsPage;
 use agent_host_telemetry::{
-    happening::{DrainCompleted, DrainStarted, HostListening},
+    happening::HostListening,
     log::{self, Format},
     metric,
 };
@@ -45,9 +45,8 @@ async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> io::Result<()> {
     ready(&host);
 
     stop.requested().await;
-    DrainStarted { grace_ms: loaded.config.drain.grace.as_millis() }.emit();
     tokio::select! {
-        interrupted = host.drain() => DrainCompleted { interrupted_runs: interrupted }.emit(),
+        () = host.drain() => (),
         () = stop.requested() => eprintln!("agent-host: second signal, ending at once"),
     }
     Ok(())

@@ -61,7 +61,12 @@ impl Run {
                 answered_by: None,
             });
         }
-        let by = if self.fell_back { "fallback" } else { "plugin" };
+        // Only an answer counts as one: a run that failed was answered by nobody.
+        let by = match outcome {
+            Outcome::Ok(_) if self.fell_back => "fallback",
+            Outcome::Ok(_) => "plugin",
+            _ => "none",
+        };
         let responder = self.responder.as_ref();
         RunCompleted {
             plugin: match responder {

@@ -1,8 +1,10 @@
 //! Who is asked, and what follows when that one fails: `core::routing`'s decisions, carried out.
 
+use std::time::Duration;
+
 use agent_host_core::{
     breaker::CallResult,
-    outcome::Outcome,
+    outcome::{Exit, Outcome},
     ports::instance::InstanceCommand,
     routing::{
         Choice, FailedTry, FallbackReason, NextMove, RouteRequest, Target, after_failure, choose,
@@ -21,12 +23,18 @@ use tokio::time::Instant;
 use super::{Phase, Run, call::Call};
 use crate::routes::{Instance, Routes};
 
+/// How long a message whose plugin crashed waits for the next generation, which is started at once: a worker is back
+/// within 100 ms, and its people within 1 s.
+const REVIVE_WITHIN: Duration = Duration::from_millis(500);
+
 /// The next thing to do with a run.
 pub(super) enum Move {
     /// Ask the supervisor plugin.
     Ask(Target),
     /// Call that one.
     Call(Target),
+    /// Its process ended before it said anything: its next generation, if that is there in time, else the fallback.
+    Revive(FallbackReason),
     /// The fallback answers.
     Fallback(FallbackReason),
     /// It ends so.
@@ -66,6 +74,12 @@ impl Run {
                     Ok(()) => return,
                     Err(code) => (target, Outcome::Refused(code)),
                 },
+                Move::Revive(reason) => {
+                    let until = Instant::now() + REVIVE_WITHIN;
+                    self.reviving = Some((until, reason));
+                    self.phase = Phase::Waiting { until };
+                    return;
+                }
                 Move::Fallback(reason) => return self.fall_back(&reason),
                 Move::Finish(outcome) => return self.finish(&outcome),
             };
@@ -77,7 +91,10 @@ impl Run {
     fn follow(&mut self, choice: Choice) -> Option<Move> {
         match choice {
             Choice::Agent(target) => Some(Move::Call(target)),
+            // It chooses for new messages; this one has waited enough.
+            Choice::Supervisor(target) if self.tries > 0 => Some(self.past_supervisor(target)),
             Choice::Supervisor(target) => Some(Move::Ask(target)),
+            Choice::Fallback(reason) if self.reviving.is_some() => self.still_reviving(reason),
             Choice::Fallback(FallbackReason::Starting) => {
                 let until = self.queued.accepted + self.shared.settings.wait;
                 if Instant::now() < until {
@@ -100,6 +117,17 @@ impl Run {
         }
     }
 
+    fn still_reviving(&mut self, now: FallbackReason) -> Option<Move> {
+        match self.reviving.take() {
+            Some((until, why)) if Instant::now() < until => {
+                self.reviving = Some((until, why));
+                self.phase = Phase::Waiting { until };
+                None
+            }
+            why => Some(Move::Fallback(why.map_or(now, |(_, why)| why))),
+        }
+    }
+
     /// A try did not end well: what follows.
     pub(super) fn after(&mut self, target: Target, outcome: Outcome) -> Move {
         self.report(&target, &outcome);
@@ -116,6 +144,8 @@ impl Run {
             earlier_crashes: self.crashes,
         };
         let next = after_failure(&routes.table, request, failed);
+        let first = self.tries == 0 && self.machine.is_before_first_event();
+        let revives = first && matches!(&outcome, Outcome::Lost(report) if report.exit != Exit::Hung);
         if !matches!(outcome, Outcome::Refused(_)) {
             self.tries += 1;
         }
@@ -141,6 +171,7 @@ impl Run {
         match next {
             NextMove::Finish => Move::Finish(outcome),
             NextMove::Retry(target) => Move::Call(target),
+            NextMove::Fallback(reason) if revives => Move::Revive(reason),
             NextMove::Fallback(reason) => Move::Fallback(reason),
         }
     }
@@ -249,7 +280,7 @@ impl Run {
         target: &Target,
         method: &'static str,
         payload: Vec<u8>,
-        deadline: std::time::Duration,
+        deadline: Duration,
     ) -> Result<Call, Code> {
         let instance = routes.instances.get(target).ok_or(Code::PluginStarting)?;
         let admitted = instance.admit().ok_or(Code::PluginOverloaded)?;
@@ -261,13 +292,10 @@ impl Run {
 
     /// Tells the breaker.
     fn report(&self, target: &Target, outcome: &Outcome) {
-        let result = match outcome {
-            Outcome::Ok(_) | Outcome::PluginError { .. } => CallResult::Success,
-            Outcome::Panicked { .. } | Outcome::TimedOut(_) | Outcome::Lost(_) | Outcome::Violation(_) => {
-                CallResult::Failure
-            }
-            Outcome::Refused(_) | Outcome::Cancelled | Outcome::Interrupted => return,
-        };
+        let result = CallResult::of(outcome);
+        if result == CallResult::Neutral {
+            return;
+        }
         self.shared.call_ended(target.clone(), result);
     }
 }

@@ -258,7 +258,7 @@ impl Instance {
                 };
                 self.calls.insert(call, call_state);
             }
-            other => unreachable!("{other}"),
+            other => panic!("{other}"),
         }
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Connection<'a, T, C> {
     stop: &'a CancellationToken,
     liveness: Liveness,
     expiry: Expiry,
+    /// When the token is to be judged again.
+    judge_at: Instant,
     messages: Option<TokenBucket>,
     frames: Option<TokenBucket>,
     /// What the next write holds. Bounded by [`BURST`]; it is written before more is taken.
@@ -84,6 +86,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             stop,
             liveness: Liveness::new(now + jitter::within(&timing.ping), timing.pong),
             expiry: Expiry::new(principal.expires_at, timing.expiry_warning, shared.verifier.leeway()),
+            judge_at: now,
             messages,
             frames,
             out: Vec::new(),
@@ -103,9 +106,14 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
     async fn converse(&mut self, accepted: Instant) -> Result<std::convert::Infallible, Ending> {
         self.flush().await?;
         task::welcomed(accepted.elapsed());
-        let timer = sleep_until(self.check_timers()?);
+        let timer = sleep_until(Instant::now());
         tokio::pin!(timer);
         loop {
+            // A sign of life puts the next look off, a new token too.
+            let wake = self.liveness.wake_at().min(self.judge_at);
+            if timer.deadline() != wake {
+                timer.as_mut().reset(wake);
+            }
             let event = tokio::select! {
                 received = self.socket.recv() => Event::Received(received),
                 told = self.conversation.next() => Event::Told(told),
@@ -116,8 +124,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                 Event::Received(received) => self.received(received).await?,
                 Event::Told(told) => self.deliver(told).await?,
                 Event::TimerFired => {
-                    let wake = self.check_timers()?;
-                    timer.as_mut().reset(wake);
+                    self.check_timers()?;
                     self.flush().await?;
                 }
                 Event::Stopped => return Err(Ending::ByHost(Close::Restarting)),
@@ -182,6 +189,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         match self.shared.verifier.verify(token.expose_secret()) {
             Ok(new) if new.scope == self.principal.scope => {
                 self.expiry.refresh(new.expires_at);
+                self.judge_at = Instant::now();
                 self.push(encode::auth_refreshed(new.expires_at));
             }
             Ok(_) => {
@@ -215,9 +223,9 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         self.push(encode::outgoing(told));
     }
 
-    /// Does what is due, and says when to look again. The token is judged at every look, so that a jump of the clock
+    /// Does what is due. The token is judged at every look, so that a jump of the clock
     /// is noticed within one ping interval.
-    fn check_timers(&mut self) -> Result<Instant, Ending> {
+    fn check_timers(&mut self) -> Result<(), Ending> {
         let until_expiry = loop {
             match self.expiry.due(self.shared.clock.now()) {
                 Due::Later(wait) => break wait,
@@ -235,7 +243,8 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             }
         }
         // At least a millisecond: a timer of a rounded-down duration must not spin.
-        Ok(self.liveness.wake_at().min(now + until_expiry.max(Duration::from_millis(1))))
+        self.judge_at = now + until_expiry.max(Duration::from_millis(1));
+        Ok(())
     }
 
     /// Far more frames than any client of good will sends: not worth an answer each.

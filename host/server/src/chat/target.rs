@@ -1,6 +1,10 @@
 //! Where to connect, and as whom: from the command line, a configuration, or the `dev` of this workspace.
 
-use std::{env, fs, net::SocketAddr, path::{Path, PathBuf}};
+use std::{
+    env, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use agent_host_config::Loaded;
 
@@ -34,7 +38,7 @@ enum Credential {
 impl Target {
     /// What the arguments name.
     pub(super) fn new(args: &ChatArgs) -> Result<Self, Failure> {
-        let from_config = args.config.as_ref().map(configuration_of).transpose()?;
+        let from_config = args.config.as_deref().map(configuration_of).transpose()?;
         let dev = if from_config.is_none() { dev::existing()? } else { None };
         let url = match (&args.url, &from_config, &dev) {
             (Some(url), _, _) => url.clone(),
