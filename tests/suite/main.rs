@@ -12,6 +12,7 @@ mod harness;
 
 mod bad_plugins;
 mod chat;
+mod check;
 mod config;
 mod crashes;
 mod docs;
@@ -25,4 +26,5 @@ mod incident;
 mod isolation_users;
 mod observed;
 mod refusals;
+mod telemetry;
 mod tokens;

@@ -90,7 +90,7 @@ impl Chat {
             conversation: Conversation::new(args.agent.clone(), args.thread.clone(), !typed),
             screen: Screen::new(colour),
             output: args.output,
-            prompts: typed && shown && args.output == Output::Text,
+            prompts: typed && shown && args.output == Output::Table,
             lines: input::lines(),
             more: true,
             interrupt: interrupt.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?,
@@ -280,7 +280,7 @@ impl Chat {
     /// Writes what the frame looks like, or for programs the frame itself.
     fn show(&mut self, frame: &Value, text: impl FnOnce(&mut Screen) -> String) -> Result<(), Failure> {
         let text = match self.output {
-            Output::Text => text(&mut self.screen),
+            Output::Table => text(&mut self.screen),
             Output::Json => screen::json_line(frame),
         };
         write(io::stdout(), &text)

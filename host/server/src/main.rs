@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod chat;
+mod check;
 mod cli;
+mod completions;
 mod compose;
 mod configuration;
 mod dev;
@@ -37,7 +39,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Config(ConfigCommand::Schema) => configuration::print::schema()?,
         Command::Config(ConfigCommand::Diff(args)) => configuration::print::diff(&args)?,
         Command::Chat(args) => return chat::chat(&args),
-        Command::Explain { code } => explain::run(&code)?,
+        Command::Check(args) => return check::run(&args),
+        Command::Explain(args) => explain::run(&args)?,
+        Command::Completions { shell } => completions::run(shell)?,
         Command::Serve(args) => serve::serve(&configuration::load(&args)?, |_| ())?,
         Command::Dev(args) => dev::dev(&args)?,
         Command::Token(TokenCommand::Mint(args)) => {

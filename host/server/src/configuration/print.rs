@@ -16,7 +16,7 @@ pub(crate) fn print(args: &PrintArgs) -> Result<(), Failure> {
     let loaded = configuration::load(&args.config)?;
     let shown = loaded.settings().filter(|setting| args.effective || setting.is_set());
     match args.output {
-        Output::Text => {
+        Output::Table => {
             let lines: Vec<String> = shown.map(|setting| line(setting, args.show_origin)).collect();
             exit::say(&lines.join("\n"))?;
         }
@@ -46,8 +46,8 @@ pub(crate) fn diff(args: &DiffArgs) -> Result<(), Failure> {
     let differences = differences(&load(first)?, &load(second)?);
     match args.output {
         Output::Json => println!("{:#}", json!(differences)),
-        Output::Text if differences.is_empty() => println!("{first} and {second} are the same"),
-        Output::Text => {
+        Output::Table if differences.is_empty() => println!("{first} and {second} are the same"),
+        Output::Table => {
             for (key, [one, other]) in differences {
                 println!("{key}\n  {first}: {}\n  {second}: {}", toml_of(&one), toml_of(&other));
             }
