@@ -21,6 +21,7 @@ mod fallback;
 mod first_message;
 mod frames;
 mod isolation_users;
+mod laws;
 mod observed;
 mod refusals;
 mod tokens;
