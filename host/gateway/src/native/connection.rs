@@ -105,7 +105,8 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
     /// Turns until one of them is the last.
     async fn converse(&mut self, accepted: Instant) -> Result<std::convert::Infallible, Ending> {
         // For a broken twin: a host that says nothing before its plugins have started.
-        while failpoint!("gateway.welcome_first") == Some(Action::Off) && self.conversation.status().starting {
+        while failpoint!("gateway.welcome_first") == Some(Action::Off) && self.conversation.status().starting
+        {
             self.conversation.next().await;
         }
         self.flush().await?;
