@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal};
 use agent_host_engine::{Incoming, Outgoing, session::Problem};
+use agent_host_telemetry::series;
 use agent_plugin_protocol::{Code, MessageId};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
@@ -21,7 +22,7 @@ use super::{
     frames::ClientFrame,
     liveness::{Beat, Liveness},
     socket::{Broken, Inbound, Socket, Unwritten},
-    task::{self, Shared},
+    task::Shared,
 };
 use crate::{host::Conversation, jitter, limits::TokenBucket};
 
@@ -110,7 +111,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             self.conversation.next().await;
         }
         self.flush().await?;
-        task::welcomed(accepted.elapsed());
+        series::welcomed(accepted.elapsed());
         let timer = sleep_until(Instant::now());
         tokio::pin!(timer);
         loop {
@@ -223,7 +224,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
 
     fn tell(&mut self, told: &Outgoing) {
         if let Outgoing::Event(delivery) = told {
-            self.shared.counters.delivered(&delivery.entry.event.agent);
+            self.shared.delivered.count(&delivery.entry.event.agent);
         }
         self.push(encode::outgoing(told));
     }
