@@ -11,6 +11,7 @@ mod scenario;
 mod harness;
 
 mod bad_plugins;
+mod chat;
 mod check;
 mod config;
 mod crashes;
@@ -23,6 +24,7 @@ mod first_message;
 mod frames;
 mod incident;
 mod isolation_users;
+mod laws;
 mod observed;
 mod refusals;
 mod telemetry;

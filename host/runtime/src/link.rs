@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use agent_host_core::outcome::{Exit, ExitReport};
+use agent_host_core::{
+    failpoint,
+    failpoint::Action,
+    outcome::{Exit, ExitReport},
+};
 use agent_plugin_protocol::{Generation, PluginId};
 use bytes::{Buf, BytesMut};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -185,6 +189,10 @@ impl Link {
                 ready.clear_ready();
             }
         };
+        // For a broken twin: a host that a plugin's crash takes along, as if it ran inside.
+        if matches!(ended, Ended::Signal(_)) && failpoint!("runtime.isolation") == Some(Action::Off) {
+            std::process::abort();
+        }
         drop(socket);
         let stderr_tail = words.last().await;
         let exit = given.unwrap_or_else(|| exit_of(ended, &stderr_tail));

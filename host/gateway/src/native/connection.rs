@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use agent_host_core::{failpoint, identity::Principal};
+use agent_host_core::{failpoint, failpoint::Action, identity::Principal};
 use agent_host_engine::{Incoming, Outgoing, session::Problem};
 use agent_host_telemetry::series;
 use agent_plugin_protocol::{Code, MessageId};
@@ -105,6 +105,11 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
 
     /// Turns until one of them is the last.
     async fn converse(&mut self, accepted: Instant) -> Result<std::convert::Infallible, Ending> {
+        // For a broken twin: a host that says nothing before its plugins have started.
+        while failpoint!("gateway.welcome_first") == Some(Action::Off) && self.conversation.status().starting
+        {
+            self.conversation.next().await;
+        }
         self.flush().await?;
         series::welcomed(accepted.elapsed());
         let timer = sleep_until(Instant::now());
