@@ -10,6 +10,7 @@
 //! event goes through `core`'s `RunMachine`, so that whatever a plugin does, the run is well-formed (law 3).
 
 mod call;
+mod delegation;
 mod ending;
 mod requests;
 mod routing;
@@ -35,7 +36,8 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use self::{call::Call, requests::JobDone, routing::Left};
+pub(crate) use self::delegation::AT_ONCE as DELEGATED_AT_ONCE;
+use self::{call::Call, delegation::Work, requests::JobDone, routing::Left};
 use crate::{
     directory::{OpenQuestion, RunTicket, ThreadKey},
     session::Problem,
@@ -61,7 +63,7 @@ pub(crate) enum Input {
     /// A call said something.
     Output(CallId, CallOutput),
     /// What a plugin requested is done.
-    Job(JobDone),
+    Job(Option<JobDone>),
     /// The service changed while the run waited for its agent.
     Status,
     /// A clock may have run out.
@@ -102,8 +104,10 @@ pub(crate) struct Run {
     tried: Vec<Target>,
     tries: u32,
     crashes: u32,
-    /// Requests of the plugin under way, and how to stop waiting for them: they end with the call.
-    jobs: FuturesUnordered<BoxFuture<'static, JobDone>>,
+    /// Work that was handed to other agents and is under way, in the order in which it was handed on.
+    work: Vec<Work>,
+    /// Requests of the plugins under way. Each ends with its call; `None`: it ended so.
+    jobs: FuturesUnordered<BoxFuture<'static, Option<JobDone>>>,
     /// Armed for a deadline at or before the phase's own: events move the idle clock, not the timer.
     timer: std::pin::Pin<Box<Sleep>>,
     status: watch::Receiver<Arc<Status>>,
@@ -146,6 +150,7 @@ impl Run {
             tried: Vec::new(),
             tries: 0,
             crashes: 0,
+            work: Vec::new(),
             jobs: FuturesUnordered::new(),
             timer: Box::pin(tokio::time::sleep_until(now)),
             events: Vec::new(),
@@ -202,7 +207,8 @@ impl Run {
     pub(crate) async fn on(&mut self, input: Input) {
         match input {
             Input::Output(call, output) => self.output(call, output).await,
-            Input::Job(done) => self.job_done(done).await,
+            Input::Job(Some(done)) => self.job_done(done).await,
+            Input::Job(None) => {}
             Input::Status => self.begin().await,
             Input::Clock => self.check_clock().await,
         }
@@ -214,9 +220,10 @@ impl Run {
             Phase::Waiting { until } | Phase::Choosing { until, .. } | Phase::Stopping { until, .. } => {
                 *until
             }
-            // While the host works for the plugin, the plugin is not idle.
-            Phase::Calling { ends, idle, .. } if self.jobs.is_empty() => *ends.min(idle),
-            Phase::Calling { ends, .. } => *ends,
+            Phase::Calling { call, ends, idle } => {
+                let work = self.work.iter().map(Work::deadline);
+                work.fold(call.clock(*ends, *idle).0, Instant::min)
+            }
             Phase::Over => Instant::now() + Duration::from_secs(3600),
         }
     }
@@ -225,7 +232,7 @@ impl Run {
     fn push(&mut self, input: RunInput) {
         let out = self.machine.push(input, self.began.elapsed());
         if let Some(fault) = out.fault {
-            self.dropped(fault.as_str());
+            self.dropped(None, fault.as_str());
         }
         if out.events.is_empty() {
             return;
@@ -241,8 +248,11 @@ impl Run {
         }));
     }
 
-    fn dropped(&self, reason: &str) {
-        let plugin = self.call().map(|call| call.instance.handle.plugin.to_string()).unwrap_or_default();
+    /// Counts what was not passed on; without a call, it is put down to the responder.
+    fn dropped(&self, of: Option<CallId>, reason: &str) {
+        let work = self.work.iter().map(|work| &work.call).find(|call| Some(call.id) == of);
+        let plugin = work.or(self.call()).map(|call| call.instance.handle.plugin.to_string());
+        let plugin = plugin.unwrap_or_default();
         EventDropped { plugin, run: self.queued.run.to_string(), reason: reason.to_owned() }.emit();
     }
 
