@@ -23,4 +23,5 @@ mod frames;
 mod isolation_users;
 mod observed;
 mod refusals;
+mod supervisors;
 mod tokens;
