@@ -16,6 +16,7 @@ use crate::harness::artifacts;
 const EDGES: &[(&str, &[&str])] = &[
     ("agent-plugin-protocol", &[]),
     ("agent-plugin-api", &["agent-plugin-protocol"]),
+    ("agent-plugin-testkit", &["agent-plugin-api"]),
     ("assistant", &["agent-plugin-api"]),
     ("echo", &["agent-plugin-api"]),
     ("supervisor", &["agent-plugin-api"]),
@@ -47,6 +48,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "agent-host-store",
             "agent-host-telemetry",
             "agent-plugin-protocol",
+            "agent-plugin-testkit",
         ],
     ),
     ("agent-host-tests", &[]),
@@ -62,6 +64,8 @@ const FENCED: &[(&str, &str)] = &[
     ("libloading", "agent-host-runtime"),
     ("toml", "agent-host-config"),
     ("clap", "agent-host"),
+    ("metrics", "agent-host-telemetry"),
+    ("metrics-exporter-prometheus", "agent-host-telemetry"),
 ];
 
 /// The crates that may contain `unsafe`, by their folder.

@@ -11,6 +11,7 @@ mod scenario;
 mod harness;
 
 mod bad_plugins;
+mod check;
 mod config;
 mod crashes;
 mod docs;
@@ -20,8 +21,10 @@ mod failpoints;
 mod fallback;
 mod first_message;
 mod frames;
+mod incident;
 mod isolation_users;
 mod observed;
 mod refusals;
 mod supervisors;
+mod telemetry;
 mod tokens;

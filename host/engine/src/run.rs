@@ -25,7 +25,10 @@ use agent_host_core::{
     routing::{FallbackReason, Target},
     run_machine::{RunHead, RunInput, RunMachine},
 };
-use agent_host_telemetry::happening::EventDropped;
+use agent_host_telemetry::{
+    happening::{EventDropped, RunAbandoned},
+    series,
+};
 use agent_plugin_protocol::{
     CallId, PluginId, RunId,
     call::{IncomingMessage, InputAnswer},
@@ -167,6 +170,11 @@ impl Run {
         &self.queued.run
     }
 
+    /// The plugin that has it now, if one has.
+    pub(crate) fn responder(&self) -> Option<&PluginId> {
+        self.call().map(|call| &call.instance.handle.plugin)
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over)
     }
@@ -230,12 +238,17 @@ impl Run {
 
     /// Gives the machine an input; keeps the events, counts what was refused.
     fn push(&mut self, input: RunInput) {
+        let untouched = self.machine.is_before_first_event();
         let out = self.machine.push(input, self.began.elapsed());
         if let Some(fault) = out.fault {
             self.dropped(None, fault.as_str());
         }
         if out.events.is_empty() {
             return;
+        }
+        // The fallback speaks without a call.
+        if let (true, false, Some(call)) = (untouched, self.machine.is_before_first_event(), self.call()) {
+            series::first_event(call.instance.handle.plugin.as_str(), self.queued.accepted.elapsed());
         }
         let time = self.shared.parts.clock.now();
         let run = &self.queued.run;
@@ -249,11 +262,10 @@ impl Run {
     }
 
     /// Counts what was not passed on; without a call, it is put down to the responder.
-    fn dropped(&self, of: Option<CallId>, reason: &str) {
+    fn dropped(&self, of: Option<CallId>, reason: &'static str) {
         let work = self.work.iter().map(|work| &work.call).find(|call| Some(call.id) == of);
-        let plugin = work.or(self.call()).map(|call| call.instance.handle.plugin.to_string());
-        let plugin = plugin.unwrap_or_default();
-        EventDropped { plugin, run: self.queued.run.to_string(), reason: reason.to_owned() }.emit();
+        let plugin = work.or(self.call()).map_or("", |call| call.instance.handle.plugin.as_str());
+        EventDropped { plugin, run: &self.queued.run, reason }.emit();
     }
 
     fn call(&self) -> Option<&Call> {
@@ -280,6 +292,14 @@ impl Run {
 
     fn level(&self) -> ServiceLevel {
         self.shared.status().level
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if !self.is_over() {
+            RunAbandoned { run: &self.queued.run, thread: &self.key.thread }.emit();
+        }
     }
 }
 

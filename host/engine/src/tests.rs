@@ -2,6 +2,7 @@
 
 mod accepting;
 mod delegating;
+mod double_texting;
 mod failing;
 mod fake;
 mod host;
@@ -9,3 +10,4 @@ mod leaving;
 mod plugins;
 mod resuming;
 mod running;
+mod services;

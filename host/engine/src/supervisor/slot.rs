@@ -12,9 +12,14 @@ use agent_host_core::{
     ports::instance::{Fault, Isolation, PluginRuntime, PluginSpec, Stage, Started},
     restart::{RestartBudget, RestartDecision, RestartPolicy},
     routing::{RouteEntry, RouteHealth},
+    service::{ServiceName, ServiceTable},
 };
-use agent_host_telemetry::happening::{
-    PluginExited, PluginFailed, PluginHealthy, PluginQuarantined, PluginRestarted, PluginStateChanged,
+use agent_host_telemetry::{
+    happening::{
+        BreakerMoved, PluginExited, PluginFailed, PluginHealthy, PluginQuarantined, PluginRestarted,
+        PluginStateChanged,
+    },
+    series,
 };
 use agent_plugin_protocol::{Code, Generation};
 use tokio::time::Instant;
@@ -64,6 +69,8 @@ pub(super) struct Slot {
     pub(super) described: Option<(String, String)>,
     /// Whether its first start has ended, in whatever way.
     pub(super) judged: bool,
+    /// The required service that went away while it runs.
+    lacks: Option<String>,
     budget: RestartBudget,
     breaker: CircuitBreaker,
 }
@@ -76,6 +83,8 @@ impl Slot {
             ..RestartPolicy::default()
         };
         let state = if settings.enabled { PluginState::Discovered } else { PluginState::Disabled };
+        let states = PluginState::ALL.iter().map(|state| state.as_str());
+        series::plugin_listed(settings.spec.id.as_str(), state.as_str(), states);
         Self {
             state,
             since: now,
@@ -87,6 +96,7 @@ impl Slot {
             retry: None,
             described: None,
             judged: !settings.enabled,
+            lacks: None,
             budget: RestartBudget::new(policy),
             breaker: CircuitBreaker::new(BreakerPolicy::default()),
             settings,
@@ -129,7 +139,10 @@ impl Slot {
         self.described = Some((descriptor.version.clone(), descriptor.description.clone()));
         self.digest = Some(started.digest);
         self.fault = None;
+        self.lacks = None;
+        let breaker = self.breaker.state();
         self.breaker.close();
+        self.breaker_moved(breaker);
         self.instance = Some(Arc::new(Instance::new(started.handle, Arc::clone(&self.settings.spec))));
         true
     }
@@ -169,6 +182,7 @@ impl Slot {
             plugin: self.id(),
             generation: self.generation.0,
             code: code.to_string(),
+            signal: report.map_or("unknown", |r| r.exit.label()),
             how: how.clone(),
             uptime_ms: report.map_or(0, |r| r.uptime.as_millis()),
             stderr: report.map(|r| r.stderr_tail.join(" | ")).unwrap_or_default(),
@@ -183,6 +197,35 @@ impl Slot {
         self.apply(PluginEvent::RestartDue, now)
     }
 
+    /// What it requires came or went. Without it a running plugin gets no runs, until it is back.
+    pub(super) fn services_changed(&mut self, services: &ServiceTable, now: Times) {
+        let Some(instance) = &self.instance else { return };
+        let mut required = self.settings.spec.requires.iter().chain(&instance.handle.descriptor.requires);
+        let available = |word: &str| ServiceName::parse(word).is_some_and(|name| services.is_available(name));
+        let lacks = required.find(|word| !available(word)).cloned();
+        match (lacks, self.lacks.is_some()) {
+            (Some(service), _) => {
+                self.apply(PluginEvent::ProbeFailed, now.wall);
+                let reason = format!("requires the service `{service}`, which is not available");
+                self.fault = Some(Fault::new(Stage::Dependencies, Code::PluginDependencyMissing, reason));
+                self.lacks = Some(service);
+            }
+            (None, true) => {
+                self.lacks = None;
+                if self.apply(PluginEvent::ProbePassed, now.wall) {
+                    self.fault = None;
+                }
+            }
+            (None, false) => {}
+        }
+    }
+
+    /// Whether its start failed for want of a service.
+    pub(super) fn lacked_a_service(&self) -> bool {
+        self.state == PluginState::Failed
+            && self.fault.as_ref().is_some_and(|fault| fault.stage == Stage::Dependencies)
+    }
+
     /// How a call went.
     pub(super) fn call_ended(&mut self, result: CallResult, now: Times) {
         let instant = now.monotonic.into_std();
@@ -192,6 +235,7 @@ impl Slot {
         }
         if let Ok(permit) = self.breaker.admit(instant) {
             self.breaker.settle(permit, result, instant);
+            self.breaker_moved(BreakerState::Closed);
         }
         if self.breaker.state() == BreakerState::Open {
             self.apply(PluginEvent::BreakerOpened, now.wall);
@@ -203,13 +247,17 @@ impl Slot {
     /// How a health probe went. An open breaker takes it as its trial call, once its cool-down is over.
     pub(super) fn probed(&mut self, result: Result<(), String>, now: Times) {
         let instant = now.monotonic.into_std();
-        let was_open = self.breaker.state() != BreakerState::Closed;
+        let before = self.breaker.state();
+        let was_open = before != BreakerState::Closed;
         if was_open {
             let Ok(permit) = self.breaker.admit(instant) else { return };
             let trial = if result.is_ok() { CallResult::Success } else { CallResult::Failure };
             self.breaker.settle(permit, trial, instant);
+            self.breaker_moved(before);
         }
         match result {
+            // It is well, and still lacks what it requires.
+            Ok(()) if self.lacks.is_some() => {}
             Ok(()) => {
                 let event = if was_open { PluginEvent::BreakerClosed } else { PluginEvent::ProbePassed };
                 if self.apply(event, now.wall) {
@@ -254,7 +302,7 @@ impl Slot {
             PluginState::Disabled => Code::PluginDisabled,
             PluginState::Quarantined => Code::PluginQuarantined,
             PluginState::Draining | PluginState::Unloaded => Code::PluginDraining,
-            PluginState::Failed if self.restarts > 1 && self.retry.is_some() => Code::PluginCrashLoop,
+            PluginState::Failed if self.is_crash_loop() => Code::PluginCrashLoop,
             PluginState::Discovered
             | PluginState::Verified
             | PluginState::Loaded
@@ -263,6 +311,12 @@ impl Slot {
             | PluginState::Degraded
             | PluginState::Failed => self.fault.as_ref().map_or(Code::PluginStarting, |fault| fault.code),
         }
+    }
+
+    /// It started well and crashed, more than once. A start that fails keeps its own code, which says why.
+    fn is_crash_loop(&self) -> bool {
+        let crashed = self.fault.as_ref().is_some_and(|fault| fault.stage == Stage::Running);
+        crashed && self.restarts > 1 && self.retry.is_some()
     }
 
     pub(super) fn id(&self) -> String {
@@ -297,6 +351,14 @@ impl Slot {
                 .emit();
                 Verdict::Leave
             }
+        }
+    }
+
+    /// Says so, if the breaker is not in this state any more.
+    fn breaker_moved(&self, before: BreakerState) {
+        let now = self.breaker.state();
+        if now != before {
+            BreakerMoved { plugin: self.id(), from: before.as_str(), to: now.as_str() }.emit();
         }
     }
 

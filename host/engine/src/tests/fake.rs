@@ -204,7 +204,7 @@ impl Instance {
             InstanceCommand::Invoke(invocation) => self.invoke(invocation),
             InstanceCommand::Respond { call, answer, .. } => {
                 self.note(&format!("respond {}", String::from_utf8_lossy(&answer)));
-                let Some(call) = self.calls.get_mut(&call) else { return None };
+                let call = self.calls.get_mut(&call)?;
                 call.answers += 1;
                 if matches!(call.waits, Waits::Answers(wanted) if wanted <= call.answers) {
                     call.waits = Waits::No;
