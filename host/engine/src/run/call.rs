@@ -33,23 +33,20 @@ pub(super) struct Call {
     pub(super) requests: usize,
     /// Events consumed and not yet given back as credit.
     consumed: u32,
-    /// Ends what the host does for it.
-    over: CancellationToken,
-    _over: DropGuard,
+    /// Ends what the host does for it; made when there is something.
+    over: Option<(CancellationToken, DropGuard)>,
     _admitted: Admitted,
 }
 
 impl Call {
     pub(super) fn new(instance: Arc<Instance>, admitted: Admitted) -> Self {
-        let over = CancellationToken::new();
         Self {
             id: random::call_id(),
             instance,
             lent: None,
             requests: 0,
             consumed: 0,
-            _over: over.clone().drop_guard(),
-            over,
+            over: None,
             _admitted: admitted,
         }
     }
@@ -65,8 +62,12 @@ impl Call {
     }
 
     /// Ends with the call.
-    pub(super) fn over(&self) -> CancellationToken {
-        self.over.clone()
+    pub(super) fn over(&mut self) -> CancellationToken {
+        let new = || {
+            let token = CancellationToken::new();
+            (token.clone(), token.drop_guard())
+        };
+        self.over.get_or_insert_with(new).0.clone()
     }
 
     pub(super) fn invocation(
@@ -88,10 +89,10 @@ impl Call {
         let _ = self.instance.order(order).await;
     }
 
-    /// Lets the plugin emit as many events as were consumed.
+    /// Lets the plugin emit as many events as were consumed, once they are worth an order.
     async fn give_credit(&mut self) {
-        let events = std::mem::take(&mut self.consumed);
-        if events > 0 {
+        if self.consumed >= CREDIT_STEP {
+            let events = std::mem::take(&mut self.consumed);
             self.order(InstanceCommand::Credit { call: self.id, events }).await;
         }
     }
@@ -103,7 +104,7 @@ impl Call {
     }
 }
 
-/// The plugin gets its credit back in pieces of this size, or when nothing more is there.
+/// The plugin gets its credit back in pieces of this size. What is kept back leaves it three quarters of its window.
 const CREDIT_STEP: u32 = CREDIT_WINDOW / 4;
 
 impl Run {
@@ -143,15 +144,14 @@ impl Run {
         } else {
             self.dropped(Some(call), "out_of_turn");
         }
-        let Some(open) = self.open_call(call) else { return };
-        open.consumed += 1;
-        if open.consumed >= CREDIT_STEP {
+        if let Some(open) = self.open_call(call) {
+            open.consumed += 1;
             // Within one long batch: the events are bounded by the batch, so that this may go ahead of the append.
             open.give_credit().await;
         }
     }
 
-    /// Lets the plugins emit as many events as were consumed.
+    /// Lets the plugins emit as many events as were consumed, once they are worth an order.
     pub(crate) async fn give_credit(&mut self) {
         for work in &mut self.work {
             work.call.give_credit().await;
