@@ -12,6 +12,8 @@
 mod completion;
 pub mod grammar;
 mod payload;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod text;
 mod types;
 
