@@ -1,6 +1,10 @@
 //! Builds the host from its configuration, in order: ports, engine, doors.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use agent_host_config::Config;
 use agent_host_core::ports::clock::{Clock, SystemClock};
@@ -40,11 +44,12 @@ impl Host {
 
     /// Drains: runs first, then sockets.
     pub(crate) async fn drain(&self) {
-        // 2 s of the grace are for the close handshakes, as the protocol has it.
-        let closing = CLOSING.min(self.grace / 2);
-        self.engine.drain(self.grace.saturating_sub(closing)).await;
-        self.gateway.shutdown(closing).await;
+        // The engine itself keeps 2 s of the grace for what is left; the close handshakes get what it did not use.
+        let end = Instant::now() + self.grace;
+        self.engine.drain(self.grace).await;
+        self.gateway.shutdown(end.saturating_duration_since(Instant::now()).max(CLOSING)).await;
     }
 }
 
-const CLOSING: Duration = Duration::from_secs(2);
+/// The least that the close handshakes get.
+const CLOSING: Duration = Duration::from_millis(500);

@@ -254,7 +254,7 @@ impl Slot {
             PluginState::Disabled => Code::PluginDisabled,
             PluginState::Quarantined => Code::PluginQuarantined,
             PluginState::Draining | PluginState::Unloaded => Code::PluginDraining,
-            PluginState::Failed if self.restarts > 1 && self.retry.is_some() => Code::PluginCrashLoop,
+            PluginState::Failed if self.is_crash_loop() => Code::PluginCrashLoop,
             PluginState::Discovered
             | PluginState::Verified
             | PluginState::Loaded
@@ -263,6 +263,12 @@ impl Slot {
             | PluginState::Degraded
             | PluginState::Failed => self.fault.as_ref().map_or(Code::PluginStarting, |fault| fault.code),
         }
+    }
+
+    /// It started well and crashed, more than once. A start that fails keeps its own code, which says why.
+    fn is_crash_loop(&self) -> bool {
+        let crashed = self.fault.as_ref().is_some_and(|fault| fault.stage == Stage::Running);
+        crashed && self.restarts > 1 && self.retry.is_some()
     }
 
     pub(super) fn id(&self) -> String {
