@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `candidate` | finds the file and reads it once, without running it |
 //! | `verify`, `verify/elf`, `verify/needs` | judges the bytes: headers against size, machine, pin, descriptor, needs |
+//! | `inspect` | tells what a library is, for people, without loading it |
 //! | `stage` | the private, sealed copy of the bytes that were judged |
 //! | `module` | drives the ABI: `dlopen`, header, layout check, typed calls; for every tier |
 //! | `host_api` | the table of functions that a plugin calls; for every tier |
@@ -37,6 +38,7 @@ mod candidate;
 mod frames;
 mod hello;
 mod host_api;
+mod inspect;
 mod instance;
 mod link;
 mod module;
@@ -49,5 +51,7 @@ mod verify;
 mod words;
 pub mod worker;
 
+pub use inspect::{Allocator, Inspection, Library, inspect};
+pub use link::describe;
 pub use process::{ProcessRuntime, Tuning};
 pub use spawn::WorkerCommand;

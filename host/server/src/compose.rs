@@ -7,11 +7,14 @@ use std::{
 };
 
 use agent_host_config::Config;
-use agent_host_core::ports::clock::{Clock, SystemClock};
+use agent_host_core::{
+    ports::clock::{Clock, SystemClock},
+    service::{ServiceName, ServiceState, ServiceTable},
+};
 use agent_host_engine::{Engine, Parts};
 use agent_host_gateway::{Gateway, MetricsPage};
 use agent_host_runtime::{ProcessRuntime, Tuning, WorkerCommand};
-use agent_host_services::BuiltinTools;
+use agent_host_services::{BuiltinTools, ServiceBoard};
 use agent_host_store::MemoryStore;
 
 use crate::settings;
@@ -21,6 +24,8 @@ pub(crate) struct Host {
     pub(crate) engine: Engine,
     pub(crate) gateway: Gateway,
     grace: Duration,
+    /// Reports from services go here; it lives as long as the host.
+    _services: Arc<ServiceBoard>,
 }
 
 impl Host {
@@ -30,16 +35,21 @@ impl Host {
     /// If an address cannot be bound. A plugin that cannot be loaded is none: it is a fault in the registry.
     pub(crate) async fn start(config: &Config, metrics: MetricsPage) -> io::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let board = Arc::new(services());
+        if cfg!(feature = "failpoints") {
+            tokio::spawn(recheck(Arc::clone(&board)));
+        }
         let parts = Parts {
             process: Arc::new(ProcessRuntime::new(WorkerCommand::this_program("worker"), Tuning::default())),
             in_process: None,
             store: Arc::new(MemoryStore::new()),
             tools: Arc::new(BuiltinTools::new(Arc::clone(&clock))),
             clock: Arc::clone(&clock),
+            services: board.watch(),
         };
         let engine = Engine::start(settings::engine(config), parts);
         let gateway = Gateway::start(settings::gateway(config), engine.clone(), clock, metrics).await?;
-        Ok(Self { engine, gateway, grace: config.drain.grace })
+        Ok(Self { engine, gateway, grace: config.drain.grace, _services: board })
     }
 
     /// Drains: runs first, then sockets.
@@ -53,3 +63,18 @@ impl Host {
 
 /// The least that the close handshakes get.
 const CLOSING: Duration = Duration::from_millis(500);
+
+/// The services of this host. Models are not configured yet: a plugin that requires `llm` says so.
+fn services() -> ServiceBoard {
+    let own = [ServiceName::Threads, ServiceName::Tools, ServiceName::Delegate, ServiceName::Events];
+    ServiceBoard::new(ServiceTable::new(own.map(|name| (name, ServiceState::Available))))
+}
+
+/// Injected faults come and go without a report: in a build that has them they are looked at regularly.
+async fn recheck(board: Arc<ServiceBoard>) {
+    let mut often = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        often.tick().await;
+        board.recheck();
+    }
+}
