@@ -30,4 +30,5 @@ mod protocol_runs;
 mod protocol_threads;
 mod protocol_tokens;
 mod refusals;
+mod telemetry;
 mod tokens;

@@ -17,7 +17,7 @@ use agent_host_core::{
     routing::Target,
     service::ServiceTable,
 };
-use agent_host_telemetry::happening::ServiceLevelChanged;
+use agent_host_telemetry::{happening::ServiceLevelChanged, series};
 use agent_plugin_protocol::{Code, Generation};
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
@@ -102,6 +102,7 @@ impl Supervisor {
         let mut this = Self { shared, registry, pending: FuturesUnordered::new(), outlets, settle_at: None };
         this.publish();
         this.settle();
+        series::service_level(this.outlets.settled.borrow().level.as_str());
         this
     }
 

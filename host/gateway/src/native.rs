@@ -15,4 +15,4 @@ mod task;
 
 pub(crate) use encode::welcome;
 pub(crate) use schema::{Frame, Frames};
-pub(crate) use task::{Counters, Shared, Upgraded, serve};
+pub(crate) use task::{Shared, Upgraded, serve};

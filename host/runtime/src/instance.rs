@@ -16,7 +16,7 @@ use agent_host_core::{
     ports::instance::{InstanceCommand, KillReason},
     sanitise,
 };
-use agent_host_telemetry::metric;
+use agent_host_telemetry::series;
 use agent_plugin_protocol::{
     Generation, PluginId,
     call::{InvokeStatus, LogLine},
@@ -226,7 +226,7 @@ impl Instance {
 fn count_late(calls: &mut OpenCalls) {
     match calls.take_dropped() {
         0 => {}
-        late => metrics::counter!(metric::EVENTS_DROPPED, "reason" => "late").increment(late),
+        late => series::dropped("late", late),
     }
 }
 
@@ -237,7 +237,7 @@ pub(crate) fn log_line(plugin: &PluginId, generation: Generation, rate: &mut Rat
         tracing::warn!(target: "plugin", %plugin, %generation, lines = unsaid, "the plugin logs too much: lines left out");
     }
     let Ok(line) = serde_json::from_slice::<LogLine>(line) else {
-        metrics::counter!(metric::EVENTS_DROPPED, "reason" => "log_malformed").increment(1);
+        series::dropped("log_malformed", 1);
         return;
     };
     let message = sanitise::line(&line.message, 2000);

@@ -70,15 +70,15 @@ impl Run {
         let responder = self.responder.as_ref();
         RunCompleted {
             plugin: match responder {
-                _ if self.fell_back => fallback::NAME.to_owned(),
-                Some(target) => target.plugin.to_string(),
-                None => "host".to_owned(),
+                _ if self.fell_back => fallback::NAME,
+                Some(target) => target.plugin.as_str(),
+                None => "host",
             },
             generation: responder.filter(|_| !self.fell_back).map_or(0, |target| target.generation.0),
-            run: self.queued.run.to_string(),
-            thread: self.key.thread.to_string(),
-            outcome: status_word(outcome, self.fell_back).to_owned(),
-            code: outcome.code().map(|code| code.to_string()).unwrap_or_default(),
+            run: &self.queued.run,
+            thread: &self.key.thread,
+            outcome: status_word(outcome, self.fell_back),
+            code: outcome.code().map_or("", |code| code.as_str()),
             by,
             seconds: self.queued.accepted.elapsed().as_secs_f64(),
         }

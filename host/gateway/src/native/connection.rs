@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{failpoint, identity::Principal};
 use agent_host_engine::{Incoming, Outgoing, session::Problem};
+use agent_host_telemetry::series;
 use agent_plugin_protocol::{Code, MessageId};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
@@ -21,7 +22,7 @@ use super::{
     frames::ClientFrame,
     liveness::{Beat, Liveness},
     socket::{Broken, Inbound, Socket, Unwritten},
-    task::{self, Shared},
+    task::Shared,
 };
 use crate::{host::Conversation, jitter, limits::TokenBucket};
 
@@ -105,7 +106,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
     /// Turns until one of them is the last.
     async fn converse(&mut self, accepted: Instant) -> Result<std::convert::Infallible, Ending> {
         self.flush().await?;
-        task::welcomed(accepted.elapsed());
+        series::welcomed(accepted.elapsed());
         let timer = sleep_until(Instant::now());
         tokio::pin!(timer);
         loop {
@@ -219,7 +220,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
 
     fn tell(&mut self, told: &Outgoing) {
         if let Outgoing::Event(delivery) = told {
-            self.shared.counters.delivered(&delivery.entry.event.agent);
+            self.shared.delivered.count(&delivery.entry.event.agent);
         }
         self.push(encode::outgoing(told));
     }
