@@ -23,6 +23,7 @@ mod first_message;
 mod frames;
 mod incident;
 mod isolation_users;
+mod laws;
 mod observed;
 mod protocol_closes;
 mod protocol_limits;

@@ -108,7 +108,7 @@ impl Instance {
             let killed_at = self.killed_at;
             let step = tokio::select! {
                 order = orders.recv() => match order {
-                    Some(order) => self.obey(order).and_then(|()| self.obey_waiting(orders)),
+                    Some(order) => self.obey_all(order, orders).await,
                     None => Err(Gone::Kill(Exit::Stopped)),
                 },
                 exchanged = self.link.exchange() => exchanged.and_then(|()| self.take_frames()),
@@ -122,8 +122,15 @@ impl Instance {
         }
     }
 
-    /// Obeys what else has come, so that it goes out in one write.
-    fn obey_waiting(&mut self, orders: &mut mpsc::Receiver<InstanceCommand>) -> Result<(), Gone> {
+    /// Obeys an order and whatever else comes until all tasks that are ready had their turn, so that the orders of
+    /// many runs go out in one write.
+    async fn obey_all(
+        &mut self,
+        order: InstanceCommand,
+        orders: &mut mpsc::Receiver<InstanceCommand>,
+    ) -> Result<(), Gone> {
+        self.obey(order)?;
+        tokio::task::yield_now().await;
         while let Ok(order) = orders.try_recv() {
             self.obey(order)?;
         }

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_host_core::{failpoint, identity::Principal};
+use agent_host_core::{failpoint, failpoint::Action, identity::Principal};
 use agent_host_engine::{Incoming, Outgoing, session::Problem};
 use agent_host_telemetry::series;
 use agent_plugin_protocol::{Code, MessageId};
@@ -95,7 +95,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
     }
 
     /// Welcomes the client, then serves it until either side ends it.
-    pub(crate) async fn run(mut self, welcome: Utf8Bytes, accepted: Instant) -> Ending {
+    pub(crate) async fn run(&mut self, welcome: Utf8Bytes, accepted: Instant) -> Ending {
         self.out.push(Message::Text(welcome));
         match self.converse(accepted).await {
             Ok(never) => match never {},
@@ -105,6 +105,11 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
 
     /// Turns until one of them is the last.
     async fn converse(&mut self, accepted: Instant) -> Result<std::convert::Infallible, Ending> {
+        // For a broken twin: a host that says nothing before its plugins have started.
+        while failpoint!("gateway.welcome_first") == Some(Action::Off) && self.conversation.status().starting
+        {
+            self.conversation.next().await;
+        }
         self.flush().await?;
         series::welcomed(accepted.elapsed());
         let timer = sleep_until(Instant::now());
@@ -179,7 +184,8 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             return self.refuse(Code::LimitRate, id, Some(wait));
         }
         let within = self.shared.settings.timing.handle;
-        if timeout(within, self.conversation.handle(incoming)).await.is_err() {
+        // Boxed: an idle connection does not keep the room for a message on its way.
+        if timeout(within, Box::pin(self.conversation.handle(incoming))).await.is_err() {
             // It may have taken effect; the same id again finds out.
             self.refuse(Code::HostInternal, id, Some(Duration::from_secs(1)));
         }
@@ -211,6 +217,8 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
     async fn deliver(&mut self, first: Option<Outgoing>) -> Result<(), Ending> {
         let first = first.ok_or(Ending::ByHost(Close::Slow))?;
         self.tell(&first);
+        // The tasks that are ready get their turn first: what they are about to say joins the burst.
+        tokio::task::yield_now().await;
         while self.out.len() < BURST {
             let Some(more) = self.conversation.try_next() else { break };
             self.tell(&more);

@@ -60,11 +60,14 @@ where
         Socket::new(stream, shared.settings.limits.frame_bytes, timing.write, timing.close).await;
     ConnectionOpened { connection: connection.clone(), surface: Surface::Native.name() }.emit();
 
-    let run = Connection::new(&mut socket, conversation, &shared, &principal, &stop).run(welcome, accepted);
+    let mut open = Connection::new(&mut socket, conversation, &shared, &principal, &stop);
+    let run = open.run(welcome, accepted);
     let ending = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| {
         PanicCaught { place: "connection", message: panic_message(panic.as_ref()) }.emit();
         Ending::ByHost(Close::Bug)
     });
+    // With it the conversation ends: nothing more is told.
+    drop(open);
 
     let (code, reason) = match ending {
         Ending::ByClient(code) => (code.map_or(NO_STATUS, known), "closed by the client"),
@@ -74,7 +77,8 @@ where
     if ending == Ending::ByHost(Close::Slow) {
         SlowConsumer { connection: connection.clone() }.emit();
     }
-    end(socket, ending, &shared).await;
+    // Boxed: an open connection does not keep the room for its end.
+    Box::pin(end(socket, ending, &shared)).await;
     ConnectionClosed { connection, code, reason: reason.to_owned() }.emit();
 }
 
