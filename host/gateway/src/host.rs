@@ -82,6 +82,10 @@ impl<C: Conversation> Conversation for Box<C> {
         (**self).status()
     }
 
+    fn refresh(&mut self, principal: Arc<Principal>) {
+        (**self).refresh(principal);
+    }
+
     fn handle(&mut self, incoming: Incoming) -> impl Future<Output = ()> + Send {
         (**self).handle(incoming)
     }
