@@ -6,7 +6,7 @@ use agent_host_config::Config;
 use agent_host_core::ports::clock::{Clock, SystemClock};
 use agent_host_engine::{Engine, Parts};
 use agent_host_gateway::{Gateway, MetricsPage};
-use agent_host_runtime::{ProcessRuntime, Tuning, WorkerCommand};
+use agent_host_runtime::{InProcessRuntime, ProcessRuntime, Tuning, WorkerCommand};
 use agent_host_services::BuiltinTools;
 use agent_host_store::MemoryStore;
 
@@ -26,9 +26,12 @@ impl Host {
     /// If an address cannot be bound. A plugin that cannot be loaded is none: it is a fault in the registry.
     pub(crate) async fn start(config: &Config, metrics: MetricsPage) -> io::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let process = ProcessRuntime::new(WorkerCommand::this_program("worker"), Tuning::default());
+        let staged = config.store.path.join("staged");
+        let in_process = InProcessRuntime::new(process.clone(), staged, Tuning::default());
         let parts = Parts {
-            process: Arc::new(ProcessRuntime::new(WorkerCommand::this_program("worker"), Tuning::default())),
-            in_process: None,
+            process: Arc::new(process),
+            in_process: Some(Arc::new(in_process)),
             store: Arc::new(MemoryStore::new()),
             tools: Arc::new(BuiltinTools::new(Arc::clone(&clock))),
             clock: Arc::clone(&clock),

@@ -14,13 +14,14 @@ use agent_host_core::{
         PluginRuntime, PluginSpec, Started, Timeouts,
     },
 };
-use agent_host_runtime::{ProcessRuntime, Tuning, WorkerCommand};
+use agent_host_runtime::{InProcessRuntime, ProcessRuntime, Tuning, WorkerCommand};
 use agent_plugin_protocol::{
     CallId, Generation, MessageId, PluginId, PluginKind, RunId, ThreadId,
     call::{Completion, HandleParams, IncomingMessage, method},
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 /// Long enough for a busy machine; a test that needs it has failed.
@@ -110,13 +111,46 @@ pub(crate) fn misbehaving(config: Value) -> PluginSpec {
     PluginSpec { config, ..spec(library("misbehaving")) }
 }
 
-pub(crate) async fn start_with(runtime: &ProcessRuntime, spec: PluginSpec) -> Result<Started, Fault> {
+/// The tier of this very process; what it stages passes through a folder of its own, which is left empty.
+pub(crate) fn in_process() -> InProcessRuntime {
+    in_process_with(Tuning::default())
+}
+
+pub(crate) fn in_process_with(tuning: Tuning) -> InProcessRuntime {
+    static STAGED: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let staged = STAGED.get_or_init(|| tempfile::tempdir().expect("the temporary folder can be written"));
+    InProcessRuntime::new(runtime(), staged.path().join("staged"), tuning)
+}
+
+/// The same plugin in this process: one word, and the pin that the word demands.
+pub(crate) fn trusted(spec: PluginSpec) -> PluginSpec {
+    let digest = Sha256::digest(std::fs::read(&spec.path).expect("the library is there"));
+    let pin = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    PluginSpec { isolation: Isolation::InProcess, sha256: Some(pin), ..spec }
+}
+
+pub(crate) async fn start_with(runtime: &dyn PluginRuntime, spec: PluginSpec) -> Result<Started, Fault> {
     let start = runtime.start(Arc::new(spec), Generation(1), Arc::from([]));
     tokio::time::timeout(PATIENCE, start).await.expect("a start keeps to its deadlines")
 }
 
+/// Starts a plugin in the tier that its spec names.
 pub(crate) async fn start(spec: PluginSpec) -> Result<Started, Fault> {
-    start_with(&runtime(), spec).await
+    match spec.isolation {
+        Isolation::InProcess => start_with(&in_process(), spec).await,
+        Isolation::Process | Isolation::BuiltIn => start_with(&runtime(), spec).await,
+    }
+}
+
+/// Runs one ignored test of this program in a process of its own, and answers whether it passed, with what it said.
+pub(crate) fn alone(test: &str, failpoints: &str) -> (bool, String) {
+    library("misbehaving");
+    let mut alone = Command::new(std::env::current_exe().expect("a running test has a path"));
+    alone.args(["--ignored", "--exact", "--nocapture", test]).env("AGENT_HOST_FAILPOINTS", failpoints);
+    let output = alone.output().expect("this program can be run");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    (output.status.success() && said.contains("1 passed"), said)
 }
 
 /// An open call.
