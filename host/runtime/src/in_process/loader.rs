@@ -9,12 +9,12 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::Duration,
 };
 
 use agent_host_core::ports::instance::{Fault, Stage};
-use agent_host_telemetry::happening::GenerationsPiledUp;
+use agent_host_telemetry::happening::{DynamicLoaderStuck, GenerationsPiledUp};
 use agent_plugin_protocol::Code;
 use tokio::sync::Mutex;
 
@@ -29,6 +29,9 @@ static MAPPED: AtomicU32 = AtomicU32::new(0);
 /// Whose turn it is: loading is serial in one process. Waiting is bounded, as each turn has its deadline.
 static TURN: Mutex<()> = Mutex::const_new(());
 
+/// A thread is inside `dlopen`.
+static OPENING: AtomicBool = AtomicBool::new(false);
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Loader {
@@ -41,8 +44,11 @@ impl Loader {
         Self { folder }
     }
 
-    /// Stages `stage` and `load`. When it takes too long its thread is left behind; the next load gets another one.
-    /// (If it is a static initialiser that hangs, the dynamic loader's own lock holds the next one up too.)
+    /// Stages `stage` and `load`. When it takes too long its thread is left behind.
+    ///
+    /// A static initialiser that hangs holds glibc's own lock, which every further `dlopen` needs, and every thread
+    /// that first uses a thread-local with a destructor: then no other load is begun until it comes back, and the
+    /// operator is told to restart the host. The preflight is what keeps this from happening.
     ///
     /// Cancel safe: a load that was begun is ended, also when nobody waits for it.
     pub(crate) async fn load(&self, library: &StagedLibrary, within: Duration) -> Result<Module, Fault> {
@@ -51,11 +57,18 @@ impl Loader {
         let (folder, digest) = (self.folder.clone(), library.digest.clone());
         let work = move || {
             let file = PrivateFile::new(&folder, &digest, &File::from(copy)).map_err(no_copy)?;
-            Module::open(&file.path).map_err(|error| failed(error.code, error.reason))
+            OPENING.store(true, Ordering::Release);
+            let opened = Module::open(&file.path);
+            OPENING.store(false, Ordering::Release);
+            opened.map_err(|error| failed(error.code, error.reason))
         };
         // A task of its own, so that a turn is as long as its load even if the start is given up.
         let turn = tokio::spawn(async move {
             let _turn = TURN.lock().await;
+            // In one's own turn: an earlier load is still there.
+            if stuck() {
+                return Err(Blocked::Late);
+            }
             apart::run("plugin-load", within, work).await
         });
         let ended =
@@ -63,9 +76,13 @@ impl Loader {
         let module = match turn.await {
             Ok(Ok(module)) => module?,
             Ok(Err(Blocked::Late)) => {
-                let stuck = apart::left_behind();
-                let reason =
-                    format!("the library was not loaded within {within:?}; threads left behind: {stuck}");
+                let reason = if stuck() {
+                    DynamicLoaderStuck { digest: library.digest.clone() }.emit();
+                    "a static initialiser hangs, and the dynamic loader of this process with it"
+                } else {
+                    "no answer in time"
+                };
+                let reason = format!("the library was not loaded within {within:?}: {reason}");
                 return Err(failed(Code::PluginLoadTimeout, reason));
             }
             Ok(Err(Blocked::NoThread(error))) => return Err(ended(&error.to_string())),
@@ -74,6 +91,11 @@ impl Loader {
         count();
         Ok(module)
     }
+}
+
+/// Whether a library is being opened: to be asked by whoever does not open one.
+fn stuck() -> bool {
+    OPENING.load(Ordering::Acquire)
 }
 
 fn count() {

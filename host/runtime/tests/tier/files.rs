@@ -104,10 +104,10 @@ async fn what_is_no_library_is_told_apart() {
 /// The C library that this very process has mapped, wherever this system keeps it.
 fn libc() -> PathBuf {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let paths = maps.lines().filter_map(|line| Some(Path::new(line.split_whitespace().nth(5)?)));
+    let mut paths = maps.lines().filter_map(|line| Some(Path::new(line.split_whitespace().nth(5)?)));
     let named =
         |path: &&Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libc"));
-    paths.filter(named).next().unwrap().to_owned()
+    paths.find(named).unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,11 @@
 //! What the tests share: the libraries they load, a runtime over the example worker, and calls into instances.
 
 use std::{
+    io::{Read, Seek},
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use agent_host_core::{
@@ -147,10 +148,26 @@ pub(crate) fn alone(test: &str, failpoints: &str) -> (bool, String) {
     library("misbehaving");
     let mut alone = Command::new(std::env::current_exe().expect("a running test has a path"));
     alone.args(["--ignored", "--exact", "--nocapture", test]).env("AGENT_HOST_FAILPOINTS", failpoints);
-    let output = alone.output().expect("this program can be run");
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    (output.status.success() && said.contains("1 passed"), said)
+    let mut said = tempfile::tempfile().expect("the temporary folder can be written");
+    let mouth = || said.try_clone().expect("a descriptor can be had");
+    let mut child = alone.stdout(mouth()).stderr(mouth()).spawn().expect("this program can be run");
+    let deadline = Instant::now() + 2 * PATIENCE;
+    let status = loop {
+        match child.try_wait().expect("a child can be waited for") {
+            Some(status) => break status.success(),
+            None if Instant::now() > deadline => {
+                child.kill().expect("a child can be killed");
+                child.wait().expect("a child can be waited for");
+                break false;
+            }
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    };
+    let mut words = Vec::new();
+    said.rewind().expect("a file can be rewound");
+    said.read_to_end(&mut words).expect("a file can be read");
+    let said = String::from_utf8_lossy(&words).into_owned();
+    (status && said.contains("1 passed"), said)
 }
 
 /// An open call.
