@@ -70,10 +70,14 @@ pub use supervisor::Supervisor;
 pub use thread::{HistoryEntry, Thread};
 pub use tools::{ToolInfo, Tools};
 
-/// For the export macros and the SDK's own tests; no promise is made about it.
+/// For the export macros, the test kit and the SDK's own tests; no promise is made about it.
 #[doc(hidden)]
 pub mod __private {
-    pub use abi_stable::library::LibHeader;
+    pub use abi_stable::{
+        library::LibHeader,
+        prefix_type::PrefixTypeTrait,
+        std_types::{RString, RVec},
+    };
     pub use agent_plugin_protocol::{
         PluginKind,
         section::{Identity, SECTION_BYTES},

@@ -3,7 +3,10 @@
 mod laws;
 mod run;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -20,11 +23,13 @@ use crate::harness::{Host, PATIENCE, tokens};
 /// Law 2: the welcome comes within this.
 const WELCOME_WITHIN: Duration = Duration::from_secs(1);
 
+/// Messages sent by this process.
+static SENT: AtomicU64 = AtomicU64::new(1);
+
 /// An open connection.
 pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
     laws: Laws,
-    sent: usize,
     /// The first frame.
     pub(crate) welcome: Value,
 }
@@ -75,7 +80,7 @@ impl Client {
             let stream = TcpStream::connect(host.address).await.map_err(|e| format!("connect: {e}"))?;
             let opened = tokio_tungstenite::client_async(request, stream).await;
             let (socket, _) = opened.map_err(|e| format!("upgrade: {e}"))?;
-            let mut client = Self { socket, laws: Laws::default(), sent: 0, welcome: Value::Null };
+            let mut client = Self { socket, laws: Laws::default(), welcome: Value::Null };
             client.welcome = client.next().await?;
             Ok::<_, String>(client)
         };
@@ -104,8 +109,8 @@ impl Client {
 
     /// Sends a message under a fresh id and answers with that id.
     pub(crate) async fn say(&mut self, content: &str, more: Value) -> Result<String, String> {
-        self.sent += 1;
-        let id = format!("m-{}", self.sent);
+        // An id is its user's for ever: never the same one twice, on whatever connection.
+        let id = format!("m-{}", SENT.fetch_add(1, Ordering::Relaxed));
         let mut frame = json!({ "type": "user_message", "id": id, "content": content });
         for (name, value) in more.as_object().into_iter().flatten() {
             frame[name] = value.clone();

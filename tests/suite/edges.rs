@@ -16,6 +16,7 @@ use crate::harness::artifacts;
 const EDGES: &[(&str, &[&str])] = &[
     ("agent-plugin-protocol", &[]),
     ("agent-plugin-api", &["agent-plugin-protocol"]),
+    ("agent-plugin-testkit", &["agent-plugin-api"]),
     ("assistant", &["agent-plugin-api"]),
     ("echo", &["agent-plugin-api"]),
     ("supervisor", &["agent-plugin-api"]),
@@ -46,6 +47,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "agent-host-store",
             "agent-host-telemetry",
             "agent-plugin-protocol",
+            "agent-plugin-testkit",
         ],
     ),
     ("agent-host-tests", &[]),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     client::Client,
-    harness::{Setup, artifacts, host, tokens},
+    harness::{Host, Setup, artifacts, eventually, host, tokens},
     scenario::ready,
 };
 
@@ -90,6 +90,21 @@ async fn the_host_s_own_token_opens_the_door() {
     let host = setup.start();
     let client = Client::with_token(&host, token.trim()).await.unwrap();
     assert_eq!(client.welcome["user_id"], "alice");
+}
+
+#[tokio::test]
+#[ignore = "builds the plugins; part of tests/run long"]
+async fn dev_builds_serves_and_hands_out_a_token() {
+    let host = Host::dev(&["gateway.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0"]);
+    ready(&host).await.unwrap();
+    let said = eventually("dev shows a token", async || {
+        let said = host.said();
+        let token =
+            said.split_whitespace().find(|word| word.starts_with("eyJ") && word.matches('.').count() == 2);
+        token.map(str::to_owned).ok_or(said.clone())
+    });
+    let mut client = Client::with_token(&host, &said.await.unwrap()).await.unwrap();
+    client.run("hello").await.unwrap().answered_by("echo").unwrap();
 }
 
 #[tokio::test]

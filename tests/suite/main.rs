@@ -11,6 +11,7 @@ mod scenario;
 mod harness;
 
 mod bad_plugins;
+mod check;
 mod config;
 mod crashes;
 mod docs;
@@ -20,6 +21,7 @@ mod failpoints;
 mod fallback;
 mod first_message;
 mod frames;
+mod incident;
 mod isolation_users;
 mod observed;
 mod refusals;

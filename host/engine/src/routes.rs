@@ -4,13 +4,13 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use agent_host_core::{
-    ports::instance::{InstanceCommand, InstanceHandle, PluginSpec},
+    ports::instance::{InstanceCommand, InstanceHandle, KillReason, PluginSpec},
     routing::{RouteTable, Target},
 };
 use agent_plugin_protocol::{PluginKind, call::RosterEntry, event::Responder};
@@ -48,6 +48,8 @@ pub(crate) struct Instance {
     /// Its deadlines, grants and limits.
     pub(crate) spec: Arc<PluginSpec>,
     running: AtomicU32,
+    /// A call in it ignored its cancellation: it is ended once no run is in it.
+    deaf: AtomicBool,
 }
 
 /// An order did not reach its instance.
@@ -61,7 +63,7 @@ const ORDER_WITHIN: Duration = Duration::from_secs(1);
 impl Instance {
     /// Wraps a started generation.
     pub(crate) fn new(handle: InstanceHandle, spec: Arc<PluginSpec>) -> Self {
-        Self { handle, spec, running: AtomicU32::new(0) }
+        Self { handle, spec, running: AtomicU32::new(0), deaf: AtomicBool::new(false) }
     }
 
     /// Which generation it is.
@@ -93,6 +95,12 @@ impl Instance {
         (most == 0 || before < most).then_some(admitted)
     }
 
+    /// A call in it ignored its cancellation. Its run is over; the code runs on, and is ended with the generation as
+    /// soon as no other run is in it.
+    pub(crate) fn deaf(&self) {
+        self.deaf.store(true, Ordering::Relaxed);
+    }
+
     /// Sends an order.
     ///
     /// # Errors
@@ -115,6 +123,10 @@ pub(crate) struct Admitted(Arc<Instance>);
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
+        let last = self.0.running.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last && self.0.deaf.load(Ordering::Relaxed) {
+            // Full: the instance is wedged, and its heartbeat will end it.
+            let _ = self.0.handle.commands.try_send(InstanceCommand::Kill(KillReason::Hung));
+        }
     }
 }

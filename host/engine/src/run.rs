@@ -162,6 +162,11 @@ impl Run {
         &self.queued.run
     }
 
+    /// The plugin that has it now, if one has.
+    pub(crate) fn responder(&self) -> Option<&PluginId> {
+        self.call().map(|call| &call.instance.handle.plugin)
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over)
     }

@@ -2,13 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_host_core::ports::{
-    clock::Clock,
-    instance::{PluginRuntime, PluginSpec},
-    store::Store,
-    tools::ToolHost,
+use agent_host_core::{
+    ports::{
+        clock::Clock,
+        instance::{PluginRuntime, PluginSpec},
+        store::Store,
+        tools::ToolHost,
+    },
+    service::ServiceTable,
 };
 use agent_plugin_protocol::PluginId;
+use tokio::sync::watch;
 
 /// Values from the configuration.
 #[derive(Debug, Clone)]
@@ -50,6 +54,20 @@ pub struct PluginSettings {
     pub restart_window: Duration,
     /// Agents that may answer in its place when it is named and not healthy.
     pub substitutes: Vec<PluginId>,
+    /// What a message does that comes while this plugin answers an earlier one of the same thread.
+    pub double_texting: DoubleTexting,
+}
+
+/// What becomes of a message that comes while its thread has a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DoubleTexting {
+    /// It waits for its turn.
+    #[default]
+    Enqueue,
+    /// It is refused with `run.busy`.
+    Reject,
+    /// The running run is cancelled, and the message follows it.
+    Interrupt,
 }
 
 impl Default for Settings {
@@ -84,4 +102,6 @@ pub struct Parts {
     pub tools: Arc<dyn ToolHost>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
+    /// Which services plugins can use; its sender lives as long as the host.
+    pub services: watch::Receiver<Arc<ServiceTable>>,
 }

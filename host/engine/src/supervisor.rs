@@ -15,6 +15,7 @@ use agent_host_core::{
     outcome::ExitReport,
     ports::instance::{Fault, InstanceCommand, InstanceHandle, Stage, Started},
     routing::Target,
+    service::ServiceTable,
 };
 use agent_host_telemetry::happening::ServiceLevelChanged;
 use agent_plugin_protocol::{Code, Generation};
@@ -96,7 +97,8 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// The status before the task runs: so that there is one at once.
     pub(crate) fn new(shared: Arc<Shared>, outlets: Outlets) -> Self {
-        let registry = Registry::new(&shared.settings, shared.parts.clock.as_ref());
+        let services = Arc::clone(&shared.parts.services.borrow());
+        let registry = Registry::new(&shared.settings, shared.parts.clock.as_ref(), services);
         let mut this = Self { shared, registry, pending: FuturesUnordered::new(), outlets, settle_at: None };
         this.publish();
         this.settle();
@@ -109,6 +111,7 @@ impl Supervisor {
         for slot in self.registry.enabled() {
             self.start(slot);
         }
+        let mut services = self.shared.parts.services.clone();
         loop {
             let settle_at = self.settle_at;
             tokio::select! {
@@ -117,6 +120,10 @@ impl Supervisor {
                     Some(command) => self.obey(command),
                     None => return,
                 },
+                Ok(()) = services.changed() => {
+                    let table = Arc::clone(&services.borrow_and_update());
+                    self.services(table);
+                }
                 () = async { sleep_until(settle_at.unwrap_or_else(Instant::now)).await }, if settle_at.is_some() => {
                     self.settle();
                 }
@@ -208,6 +215,8 @@ impl Supervisor {
             Ok(started) => {
                 let handle = started.handle.clone();
                 if self.registry.healthy(slot, generation, started, took) {
+                    // What it requires may have gone while it started.
+                    self.registry.recheck_services(slot, now);
                     self.watch_exit(slot, generation, &handle);
                     self.schedule_probe(slot, generation);
                 } else {
@@ -269,6 +278,12 @@ impl Supervisor {
             async move { Event::ProbeFinished { slot, generation, result: probe::probe(&instance).await } }
                 .boxed(),
         );
+    }
+
+    fn services(&mut self, table: Arc<ServiceTable>) {
+        for slot in self.registry.services_changed(table, Instant::now()) {
+            self.start(slot);
+        }
     }
 
     fn store(&mut self, works: bool) {

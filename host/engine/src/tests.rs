@@ -1,6 +1,7 @@
 //! The engine with scripted plugins, a store in memory and a paused clock: the laws, fault by fault.
 
 mod accepting;
+mod double_texting;
 mod failing;
 mod fake;
 mod host;
@@ -8,3 +9,4 @@ mod leaving;
 mod plugins;
 mod resuming;
 mod running;
+mod services;

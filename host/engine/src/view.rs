@@ -22,6 +22,8 @@ pub struct Status {
     pub missing: Vec<Missing>,
     /// Every configured plugin, in order.
     pub plugins: Vec<PluginView>,
+    /// Every service of the host, the store and the fallback with them.
+    pub services: Vec<ServiceView>,
     /// True until every enabled plugin had its first verdict.
     pub starting: bool,
     /// True once the host is going away.
@@ -37,6 +39,7 @@ impl Status {
             reason: "starting".to_owned(),
             missing: Vec::new(),
             plugins: Vec::new(),
+            services: Vec::new(),
             starting: true,
             draining: false,
         }
@@ -57,6 +60,19 @@ pub struct Missing {
     /// When another try is due, if one is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+}
+
+/// Something that the host itself offers, as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceView {
+    /// `llm`, `threads`, `tools`, `delegate`, `events`, `store` or `fallback`.
+    pub name: &'static str,
+    /// `healthy`, `failed`, or `disabled` where the operator did not ask for it.
+    pub verdict: &'static str,
+    /// Why it failed.
+    pub code: Option<agent_plugin_protocol::Code>,
+    /// Why, for operators.
+    pub reason: Option<String>,
 }
 
 /// One plugin, as operators see it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agent_host_core::{level::ServiceLevel, ports::clock::Clock, timestamp::rfc3339};
-use agent_host_engine::view::{Missing, PluginView, Status};
+use agent_host_engine::view::{PluginView, ServiceView, Status};
 use agent_plugin_protocol::{Code, PluginKind};
 use axum::{
     Json,
@@ -62,9 +62,10 @@ struct Verbose<'a> {
 #[derive(Serialize)]
 struct Service<'a> {
     name: &'a str,
-    kind: &'static str,
     verdict: &'static str,
-    code: Code,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<Code>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
 }
@@ -171,23 +172,19 @@ fn verbose<'a>(status: &'a Status, details: bool, clock: &Arc<dyn Clock>) -> Ver
     Verbose {
         host: &status.host,
         reason: details.then_some(&status.reason),
-        services: status.missing.iter().filter(|m| !is_plugin(m)).map(|m| service(m, details)).collect(),
+        services: status.services.iter().map(|s| service(s, details)).collect(),
         plugins: status.plugins.iter().map(|p| plugin(p, details)).collect(),
         time: details.then(|| rfc3339(clock.now())),
     }
 }
 
-fn is_plugin(missing: &Missing) -> bool {
-    matches!(missing.kind, "agent" | "supervisor")
-}
-
-fn service(missing: &Missing, details: bool) -> Service<'_> {
+fn service(service: &ServiceView, details: bool) -> Service<'_> {
     Service {
-        name: &missing.name,
-        kind: missing.kind,
-        verdict: "failed",
-        code: missing.code,
-        reason: details.then_some(&missing.reason),
+        name: service.name,
+        verdict: service.verdict,
+        state: if service.verdict == "healthy" { "available" } else { "unavailable" },
+        code: service.code,
+        reason: service.reason.as_deref().filter(|_| details),
     }
 }
 

@@ -27,9 +27,14 @@ pub(crate) struct Candidate {
 impl Candidate {
     /// Stage `discover`: the path leads to something.
     pub(crate) fn discover(spec: &PluginSpec) -> Result<Self, Fault> {
-        match std::fs::metadata(&spec.path) {
-            Ok(_) => Ok(Self { path: spec.path.clone(), limit: spec.limits.library }),
-            Err(error) => Err(open_fault(Stage::Discover, &spec.path, &error)),
+        Self::at(&spec.path, spec.limits.library)
+    }
+
+    /// The same for a path, and the largest size that is read.
+    pub(crate) fn at(path: &Path, limit: u64) -> Result<Self, Fault> {
+        match std::fs::metadata(path) {
+            Ok(_) => Ok(Self { path: path.to_owned(), limit }),
+            Err(error) => Err(open_fault(Stage::Discover, path, &error)),
         }
     }
 

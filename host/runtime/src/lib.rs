@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `candidate` | finds the file and reads it once, without running it |
 //! | `verify`, `verify/elf`, `verify/needs` | judges the bytes: headers against size, machine, pin, descriptor, needs |
+//! | `inspect` | tells what a library is, for people, without loading it |
 //! | `stage` | the private, sealed copy of the bytes that were judged |
 //! | `prepare` | the three above in one go, off the async threads, with a deadline; for every tier |
 //! | `create` | what goes into `create`, and how its failure reads; for every tier |
@@ -47,6 +48,7 @@ mod frames;
 mod hello;
 mod host_api;
 mod in_process;
+mod inspect;
 mod instance;
 mod link;
 mod module;
@@ -61,5 +63,7 @@ mod words;
 pub mod worker;
 
 pub use in_process::InProcessRuntime;
+pub use inspect::{Allocator, Inspection, Library, inspect};
+pub use link::describe;
 pub use process::{ProcessRuntime, Tuning};
 pub use spawn::WorkerCommand;

@@ -213,7 +213,7 @@ fn exit_of(ended: Ended, tail: &[String]) -> Exit {
 }
 
 /// One line on an end, for the reason of a fault.
-pub(crate) fn describe(report: &ExitReport) -> String {
+pub fn describe(report: &ExitReport) -> String {
     let how = match &report.exit {
         Exit::Signal(number) => format!("killed by signal {number}{}", signal_name(*number)),
         Exit::Status(status) => format!("it exited with status {status}"),

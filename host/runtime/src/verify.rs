@@ -1,7 +1,7 @@
 //! Judges a library by its bytes alone: what passes may be handed to the dynamic loader.
 
-mod elf;
-mod needs;
+pub(crate) mod elf;
+pub(crate) mod needs;
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -79,7 +79,7 @@ fn judge(spec: &PluginSpec, bytes: Vec<u8>, platform: &Platform) -> Result<Verif
     Ok(VerifiedArtifact { bytes, digest, descriptor: Arc::new(descriptor) })
 }
 
-fn descriptor(elf: &Elf<'_>) -> Result<PluginDescriptor, Refusal> {
+pub(crate) fn descriptor(elf: &Elf<'_>) -> Result<PluginDescriptor, Refusal> {
     let Some(bytes) = elf.section(section::SECTION_NAME) else {
         let reason = format!("it has no section {}", section::SECTION_NAME);
         return Err(Refusal::new(Code::PluginNoDescriptor, reason));
@@ -94,7 +94,7 @@ fn descriptor(elf: &Elf<'_>) -> Result<PluginDescriptor, Refusal> {
     })
 }
 
-fn hex_digest(bytes: &[u8]) -> String {
+pub(crate) fn hex_digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");

@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use agent_plugin_protocol::PluginKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A server for AI agents shipped as plugins, which a bad plugin degrades and never takes down.
 ///
@@ -26,10 +27,14 @@ pub(crate) enum Command {
     /// Makes tokens
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Says whether plugins are fit to ship: loads each in a process of its own and holds it against the contract
+    Check(CheckArgs),
     /// Says what an error code means and what to do, offline
-    Explain {
-        /// The code, for example plugin.crashed
-        code: String,
+    Explain(ExplainArgs),
+    /// Prints the completions of a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
     },
     /// Runs one plugin for a host: started by the host, never by hand
     #[command(hide = true)]
@@ -93,6 +98,61 @@ pub(crate) struct MintArgs {
     pub(crate) scopes: Vec<String>,
 }
 
+/// For whom a command prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CheckArgs {
+    /// The libraries
+    #[arg(required = true, value_name = "FILE.so")]
+    pub(crate) files: Vec<PathBuf>,
+    /// For people or for programs
+    #[arg(long, value_enum, value_name = "FORM", default_value = "table")]
+    pub(crate) output: Output,
+    /// What each has to be; left out, it is what it says of itself
+    #[arg(long, value_enum)]
+    pub(crate) kind: Option<Kind>,
+    /// What the operator would write under [plugins.<id>.config], as JSON
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    pub(crate) plugin_config: Option<serde_json::Value>,
+    /// How long one call of the suite may take
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = lifetime)]
+    pub(crate) patience: Duration,
+}
+
+/// The kind of a plugin, as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Answers messages
+    Agent,
+    /// Chooses which agent answers
+    Supervisor,
+}
+
+impl From<Kind> for PluginKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Agent => Self::Agent,
+            Kind::Supervisor => Self::Supervisor,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ExplainArgs {
+    /// The code, for example plugin.crashed, or a group of them; left out, all are listed
+    pub(crate) code: Option<String>,
+    /// For people or for programs
+    #[arg(long, value_enum, value_name = "FORM", default_value = "table")]
+    pub(crate) output: Output,
+}
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WorkerArgs {
     /// What the host hands on
@@ -103,6 +163,10 @@ pub(crate) struct WorkerArgs {
 fn key_and_value(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once('=').filter(|(key, _)| !key.is_empty());
     parts.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| "write KEY=VALUE".to_owned())
+}
+
+fn json(text: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("write JSON: {error}"))
 }
 
 fn lifetime(text: &str) -> Result<Duration, String> {
@@ -148,6 +212,11 @@ mod tests {
             "agent-host token mint --user u --scope admin:read --permission x",
             "agent-host serve --set grace",
             "agent-host sreve",
+            "agent-host check",
+            "agent-host check x.so --kind plugin",
+            "agent-host check x.so --plugin-config {",
+            "agent-host explain plugin.crashed --output yaml",
+            "agent-host completions tcl",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -1,13 +1,20 @@
 //! Builds the host from its configuration, in order: ports, engine, doors.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use agent_host_config::Config;
-use agent_host_core::ports::clock::{Clock, SystemClock};
+use agent_host_core::{
+    ports::clock::{Clock, SystemClock},
+    service::{ServiceName, ServiceState, ServiceTable},
+};
 use agent_host_engine::{Engine, Parts};
 use agent_host_gateway::{Gateway, MetricsPage};
 use agent_host_runtime::{InProcessRuntime, ProcessRuntime, Tuning, WorkerCommand};
-use agent_host_services::BuiltinTools;
+use agent_host_services::{BuiltinTools, ServiceBoard};
 use agent_host_store::MemoryStore;
 
 use crate::settings;
@@ -17,6 +24,8 @@ pub(crate) struct Host {
     pub(crate) engine: Engine,
     pub(crate) gateway: Gateway,
     grace: Duration,
+    /// Reports from services go here; it lives as long as the host.
+    _services: Arc<ServiceBoard>,
 }
 
 impl Host {
@@ -29,25 +38,46 @@ impl Host {
         let process = ProcessRuntime::new(WorkerCommand::this_program("worker"), Tuning::default());
         let staged = config.store.path.join("staged");
         let in_process = InProcessRuntime::new(process.clone(), staged, Tuning::default());
+        let board = Arc::new(services());
+        if cfg!(feature = "failpoints") {
+            tokio::spawn(recheck(Arc::clone(&board)));
+        }
         let parts = Parts {
             process: Arc::new(process),
             in_process: Some(Arc::new(in_process)),
             store: Arc::new(MemoryStore::new()),
             tools: Arc::new(BuiltinTools::new(Arc::clone(&clock))),
             clock: Arc::clone(&clock),
+            services: board.watch(),
         };
         let engine = Engine::start(settings::engine(config), parts);
         let gateway = Gateway::start(settings::gateway(config), engine.clone(), clock, metrics).await?;
-        Ok(Self { engine, gateway, grace: config.drain.grace })
+        Ok(Self { engine, gateway, grace: config.drain.grace, _services: board })
     }
 
     /// Drains: runs first, then sockets.
     pub(crate) async fn drain(&self) {
-        // 2 s of the grace are for the close handshakes, as the protocol has it.
-        let closing = CLOSING.min(self.grace / 2);
-        self.engine.drain(self.grace.saturating_sub(closing)).await;
-        self.gateway.shutdown(closing).await;
+        // The engine itself keeps 2 s of the grace for what is left; the close handshakes get what it did not use.
+        let end = Instant::now() + self.grace;
+        self.engine.drain(self.grace).await;
+        self.gateway.shutdown(end.saturating_duration_since(Instant::now()).max(CLOSING)).await;
     }
 }
 
-const CLOSING: Duration = Duration::from_secs(2);
+/// The least that the close handshakes get.
+const CLOSING: Duration = Duration::from_millis(500);
+
+/// The services of this host. Models are not configured yet: a plugin that requires `llm` says so.
+fn services() -> ServiceBoard {
+    let own = [ServiceName::Threads, ServiceName::Tools, ServiceName::Delegate, ServiceName::Events];
+    ServiceBoard::new(ServiceTable::new(own.map(|name| (name, ServiceState::Available))))
+}
+
+/// Injected faults come and go without a report: in a build that has them they are looked at regularly.
+async fn recheck(board: Arc<ServiceBoard>) {
+    let mut often = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        often.tick().await;
+        board.recheck();
+    }
+}

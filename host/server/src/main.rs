@@ -1,7 +1,9 @@
 //! The binary: reads the command line and hands it to the module of the command.
 #![forbid(unsafe_code)]
 
+mod check;
 mod cli;
+mod completions;
 mod compose;
 mod configuration;
 mod dev;
@@ -31,7 +33,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Config(ConfigCommand::Validate(args)) => configuration::validate(&args)?,
-        Command::Explain { code } => explain::run(&code)?,
+        Command::Check(args) => return check::run(&args),
+        Command::Explain(args) => explain::run(&args)?,
+        Command::Completions { shell } => completions::run(shell)?,
         Command::Serve(args) => serve::serve(&configuration::load(&args)?, |_| ())?,
         Command::Dev(args) => dev::dev(&args)?,
         Command::Token(TokenCommand::Mint(args)) => {

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use agent_host_config::{Config, DefaultProtocol, PluginConfig, Secret};
-use agent_host_engine::{Settings as Engine, settings::PluginSettings};
+use agent_host_engine::{
+    Settings as Engine,
+    settings::{DoubleTexting, PluginSettings},
+};
 use agent_host_gateway::{
     settings::{Auth, Limits, Settings as Gateway, Timing},
     surface::Surface,
@@ -33,6 +36,11 @@ fn slot(config: &Config, id: &PluginId, plugin: &PluginConfig) -> PluginSettings
         restarts: plugin.restart.max,
         restart_window: plugin.restart.within,
         substitutes: plugin.substitutes.clone(),
+        double_texting: match plugin.double_texting {
+            agent_host_config::DoubleTexting::Enqueue => DoubleTexting::Enqueue,
+            agent_host_config::DoubleTexting::Reject => DoubleTexting::Reject,
+            agent_host_config::DoubleTexting::Interrupt => DoubleTexting::Interrupt,
+        },
     }
 }
 

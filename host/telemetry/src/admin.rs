@@ -32,7 +32,10 @@ pub fn watch() -> broadcast::Receiver<AdminEvent> {
 }
 
 /// Tells the watchers. Costs one look at a counter while nobody watches.
-pub(crate) fn publish(declared: &Declared, fields: impl FnOnce() -> serde_json::Map<String, serde_json::Value>) {
+pub(crate) fn publish(
+    declared: &Declared,
+    fields: impl FnOnce() -> serde_json::Map<String, serde_json::Value>,
+) {
     let sender = channel();
     // TRACE and DEBUG are for one request: too many to stream.
     if sender.receiver_count() > 0 && !matches!(declared.level, "TRACE" | "DEBUG") {

@@ -11,11 +11,12 @@ pub enum Format {
     Pretty,
 }
 
-/// Begins to log. `level` is a filter in `tracing`'s words (`info`, `agent_host=debug,info`).
+/// Begins to log. `level` is a filter in `tracing`'s words (`info`, `agent_host=debug,info`); a plain `debug` or
+/// `trace` holds for the host and its plugins only.
 ///
 /// A second call changes nothing: the first log of a process stays.
 pub fn install(format: Format, level: &str) {
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(ours(level)).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let installed = match format {
         Format::Json => lines.json().flatten_event(true).try_init(),
@@ -23,4 +24,26 @@ pub fn install(format: Format, level: &str) {
     };
     // The only error is that a log is installed already, which is what is wanted.
     drop(installed);
+}
+
+/// What a plain level means. Libraries below the host show whole frames and headers in their `debug` and `trace`,
+/// people's text and tokens with them: those never go into a log.
+fn ours(level: &str) -> String {
+    match level {
+        "debug" | "trace" => format!("info,agent_host={level},plugin={level}"),
+        _ => level.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_level_is_not_that_of_the_libraries_below() {
+        assert_eq!(ours("trace"), "info,agent_host=trace,plugin=trace");
+        assert_eq!(ours("warn"), "warn");
+        assert_eq!(ours("agent_host=debug,info"), "agent_host=debug,info");
+        assert!(EnvFilter::try_new(ours("debug")).is_ok());
+    }
 }

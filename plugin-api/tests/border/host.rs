@@ -1,25 +1,20 @@
-//! A host of a few lines that drives a plugin's module table inside the test's process.
+//! The test kit's host, with blocking waits for what a plugin says.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
+    ops::{Deref, DerefMut},
     sync::{
-        LazyLock, Mutex,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, Sender, channel},
+        Arc,
+        mpsc::{Receiver, channel},
     },
     time::Duration,
 };
 
-use abi_stable::{
-    prefix_type::PrefixTypeTrait,
-    std_types::{RString, RVec},
-};
 use agent_plugin_api::{
-    __private::{OfAgent, OfSupervisor, module},
     Agent, Supervisor,
-    abi::v1::{HostApi, HostApiRef, PluginModuleRef},
-    protocol::call::{Answer, Completion, CreateError, InvokeStatus, LogLine, Reply},
+    protocol::call::{Completion, CreateError, InvokeStatus, LogLine, Reply},
 };
+use agent_plugin_testkit::local::{self, Creation, Ear, Local};
 use serde_json::{Value, json};
 
 /// What the plugin said.
@@ -35,9 +30,7 @@ pub enum Said {
 
 /// One created instance and what it said.
 pub struct Host {
-    plugin: PluginModuleRef,
-    host: u64,
-    pub instance: u64,
+    plugin: Local,
     said: Receiver<Said>,
     /// Said, but skipped by the one who waited for something else.
     skipped: VecDeque<Said>,
@@ -45,32 +38,33 @@ pub struct Host {
 
 impl Host {
     pub fn agent<A: Agent>(config: Value) -> Result<Self, CreateError> {
-        Self::create(module::<OfAgent<A>>(), config)
+        Self::create(Local::agent::<A>, config)
     }
 
     pub fn supervisor<S: Supervisor>(config: Value) -> Result<Self, CreateError> {
-        Self::create(module::<OfSupervisor<S>>(), config)
+        Self::create(Local::supervisor::<S>, config)
     }
 
-    fn create(plugin: PluginModuleRef, config: Value) -> Result<Self, CreateError> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let host = NEXT.fetch_add(1, Ordering::Relaxed);
+    fn create(
+        make: fn(&Creation, Ear) -> Result<Local, CreateError>,
+        config: Value,
+    ) -> Result<Self, CreateError> {
         let (sender, said) = channel();
-        HOSTS.lock().unwrap().insert(host, sender);
-        let params = json!({
-            "plugin": "test", "generation": 1, "config": config, "data_dir": "/data", "threads": 2,
-            "log_level": "info",
-        });
-        let made = plugin.create()(api(), host, bytes(&params));
-        if made.instance == 0 {
-            return Err(serde_json::from_slice(&made.payload).unwrap());
-        }
-        Ok(Self { plugin, host, instance: made.instance, said, skipped: VecDeque::new() })
+        let creation = Creation {
+            plugin: "test".to_owned(),
+            generation: 1,
+            config,
+            data_dir: Some("/data".to_owned()),
+            threads: 2,
+            log_level: "info".to_owned(),
+        };
+        let plugin = make(&creation, Arc::new(move |said| sender.send(read(said)).is_ok()))?;
+        Ok(Self { plugin, said, skipped: VecDeque::new() })
     }
 
     pub fn invoke(&self, call: u64, method: &str, params: &Value) -> InvokeStatus {
-        let status = self.plugin.invoke()(self.instance, call, RString::from(method), bytes(params), 60_000);
-        InvokeStatus::from_raw(status).unwrap()
+        let payload = serde_json::to_vec(params).unwrap();
+        self.plugin.invoke(call, method, &payload, 60_000).unwrap()
     }
 
     /// Begins `handle` with that message; the run is `run-<call>`.
@@ -82,26 +76,9 @@ impl Host {
         assert_eq!(self.invoke(call, "handle", &params), InvokeStatus::Accepted);
     }
 
-    pub fn respond(&self, call: u64, request: u64, answer: &Answer) {
-        self.plugin.respond()(self.instance, call, request, bytes(answer));
-    }
-
-    pub fn credit(&self, call: u64, n: u32) {
-        self.plugin.credit()(self.instance, call, n);
-    }
-
-    pub fn cancel(&self, call: u64) {
-        self.plugin.cancel()(self.instance, call);
-    }
-
-    pub fn drain(&self) {
-        self.plugin.drain()(self.instance);
-    }
-
     /// Ends the instance; answers what was said until then and not yet read.
     pub fn destroy(mut self) -> Vec<Said> {
-        self.plugin.destroy()(self.instance);
-        HOSTS.lock().unwrap().remove(&self.host);
+        drop(self.plugin);
         let mut rest: Vec<_> = self.skipped.drain(..).collect();
         rest.extend(self.said.try_iter());
         rest
@@ -168,48 +145,34 @@ pub fn text(text: &str) -> Completion {
     Completion::Ok { value: serde_json::to_value(reply).unwrap() }
 }
 
-fn bytes(value: &impl serde::Serialize) -> RVec<u8> {
-    serde_json::to_vec(value).unwrap().into()
+/// What it said, read; unreadable words fail the test.
+fn read(said: local::Said) -> Said {
+    match said {
+        local::Said::Emit { call, kind, payload } => {
+            Said::Emit { call, kind, payload: serde_json::from_slice(&payload).unwrap() }
+        }
+        local::Said::Complete { call, completion } => {
+            Said::Complete { call, completion: serde_json::from_slice(&completion).unwrap() }
+        }
+        local::Said::Request { call, request, method, payload } => {
+            Said::Request { call, request, method, payload: serde_json::from_slice(&payload).unwrap() }
+        }
+        local::Said::Log(line) => Said::Log(serde_json::from_slice(&line).unwrap()),
+        local::Said::Heartbeat => Said::Heartbeat,
+        local::Said::Flush => Said::Flush,
+    }
 }
 
-static HOSTS: LazyLock<Mutex<HashMap<u64, Sender<Said>>>> = LazyLock::new(Default::default);
+impl Deref for Host {
+    type Target = Local;
 
-fn hear(host: u64, said: Said) -> bool {
-    HOSTS.lock().unwrap().get(&host).is_some_and(|sender| sender.send(said).is_ok())
+    fn deref(&self) -> &Local {
+        &self.plugin
+    }
 }
 
-fn api() -> HostApiRef {
-    static API: LazyLock<HostApiRef> = LazyLock::new(|| {
-        HostApi { emit, complete, request, log, metric, heartbeat, flush }.leak_into_prefix()
-    });
-    *API
-}
-
-extern "C" fn emit(host: u64, call: u64, kind: u32, payload: RVec<u8>) -> i64 {
-    let payload = serde_json::from_slice(&payload).unwrap();
-    if hear(host, Said::Emit { call, kind, payload }) { 1 } else { -1 }
-}
-
-extern "C" fn complete(host: u64, call: u64, completion: RVec<u8>) {
-    let completion = serde_json::from_slice(&completion).unwrap();
-    hear(host, Said::Complete { call, completion });
-}
-
-extern "C" fn request(host: u64, call: u64, request: u64, method: RString, payload: RVec<u8>) {
-    let payload = serde_json::from_slice(&payload).unwrap();
-    hear(host, Said::Request { call, request, method: method.into(), payload });
-}
-
-extern "C" fn log(host: u64, line: RVec<u8>) {
-    hear(host, Said::Log(serde_json::from_slice(&line).unwrap()));
-}
-
-extern "C" fn metric(_: u64, _: RVec<u8>) {}
-
-extern "C" fn heartbeat(host: u64) {
-    hear(host, Said::Heartbeat);
-}
-
-extern "C" fn flush(host: u64) {
-    hear(host, Said::Flush);
+impl DerefMut for Host {
+    fn deref_mut(&mut self) -> &mut Local {
+        &mut self.plugin
+    }
 }

@@ -147,3 +147,6 @@ async fn run_tool(ctx: &Context, call: ChatToolCall) -> Result<ChatMessage, Agen
 }
 
 export_agent!(Assistant);
+
+#[cfg(test)]
+mod tests;

@@ -69,3 +69,6 @@ impl Agent for Echo {
 
 // The one line that makes a plugin of this crate. Its name, version and description are those of Cargo.toml.
 export_agent!(Echo);
+
+#[cfg(test)]
+mod tests;

@@ -70,3 +70,6 @@ impl Supervisor for Chooser {
 }
 
 export_supervisor!(Chooser);
+
+#[cfg(test)]
+mod tests;

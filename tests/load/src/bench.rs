@@ -60,7 +60,7 @@ impl Bench {
             subjects.retain(|subject| match turn(self, *subject) {
                 Ok(()) => true,
                 Err(error) => {
-                    let failure = format!("{}: {error}", subject.name());
+                    let failure: String = format!("{}: {error}", subject.name()).chars().take(240).collect();
                     eprintln!("  {failure}");
                     if !self.failures.contains(&failure) {
                         self.failures.push(failure);

@@ -47,6 +47,12 @@ pub fn is_ok(completed: &[u8]) -> bool {
     find(completed, b"\"status\":\"ok\"").is_some()
 }
 
+/// What a frame says, for people: its payload if it has one.
+pub fn payload_of(text: &[u8]) -> String {
+    let at = find(text, b"\"payload\":").unwrap_or_default();
+    String::from_utf8_lossy(text.get(at..).unwrap_or_default()).into_owned()
+}
+
 /// The thread that an `accepted` names.
 pub fn thread_of(accepted: &[u8]) -> Option<String> {
     #[derive(Deserialize)]

@@ -38,7 +38,10 @@ pub(super) struct Laws {
     welcomed: bool,
     last_seq: HashMap<String, u64>,
     accepted: HashSet<String>,
-    runs: HashMap<String, Progress>,
+    /// By thread and run.
+    runs: HashMap<(String, String), Progress>,
+    /// Threads joined behind their start: the first run met there may have begun before.
+    joined_late: HashSet<String>,
 }
 
 /// How far a run is.
@@ -48,6 +51,8 @@ struct Progress {
     started: bool,
     completed: bool,
     open_tools: HashSet<String>,
+    /// Its beginning was not seen, nor which tools were called before.
+    begun_before: bool,
 }
 
 impl Laws {
@@ -93,6 +98,12 @@ impl Laws {
                 let thread = text(frame, "thread_id")?;
                 let from =
                     frame["from_seq"].as_u64().filter(|seq| *seq > 0).ok_or("subscribed without from_seq")?;
+                self.runs.retain(|(of, _), _| *of != thread);
+                if from > 1 {
+                    self.joined_late.insert(thread.clone());
+                } else {
+                    self.joined_late.remove(&thread);
+                }
                 self.last_seq.insert(thread, from - 1);
                 Ok(())
             }
@@ -110,16 +121,25 @@ impl Laws {
         }
         let seq = frame["seq"].as_u64().ok_or_else(|| format!("an event without seq: {frame}"))?;
         // A thread is met either at its start or behind a `subscribed`, which set the position.
-        let last = self.last_seq.entry(thread).or_insert(0);
+        let last = self.last_seq.entry(thread.clone()).or_insert(0);
         if seq != *last + 1 {
             return Err(format!("seq {seq} after {last}: {frame}"));
         }
         *last = seq;
-        self.runs.entry(run).or_default().step(kind, frame)
+        let late = self.joined_late.remove(&thread);
+        let begin = || if late { Progress::met_at(kind) } else { Progress::default() };
+        self.runs.entry((thread, run)).or_insert_with(begin).step(kind, frame)
     }
 }
 
 impl Progress {
+    /// A run of which the first event seen is of this kind.
+    fn met_at(kind: &str) -> Self {
+        let begun_before = kind != "user_message";
+        let started = begun_before && kind != "agent_started";
+        Self { asked: begun_before, started, begun_before, ..Self::default() }
+    }
+
     /// Law 3, event by event.
     fn step(&mut self, kind: &str, frame: &Value) -> Result<(), String> {
         let lawful = match kind {
@@ -132,7 +152,8 @@ impl Progress {
                 self.running() && self.open_tools.insert(text(&frame["payload"], "tool_call_id")?)
             }
             "tool_completed" => {
-                self.running() && self.open_tools.remove(&text(&frame["payload"], "tool_call_id")?)
+                let was_open = self.open_tools.remove(&text(&frame["payload"], "tool_call_id")?);
+                self.running() && (was_open || self.begun_before)
             }
             _ => self.running(),
         };

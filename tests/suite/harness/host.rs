@@ -15,6 +15,9 @@ use tempfile::TempDir;
 
 use super::{PATIENCE, artifacts, setup::Setup};
 
+/// How long a build of the plugins may take.
+const BUILD_PATIENCE: Duration = Duration::from_secs(600);
+
 /// A running host.
 pub(crate) struct Host {
     /// Where clients connect.
@@ -22,7 +25,7 @@ pub(crate) struct Host {
     /// Where operators look.
     pub(crate) admin: SocketAddr,
     child: Child,
-    stderr: Arc<Mutex<Vec<String>>>,
+    said: Arc<Mutex<Vec<String>>>,
     /// The faults that stay, whatever is injected later.
     faults: String,
     dir: TempDir,
@@ -32,30 +35,36 @@ impl Host {
     /// Starts a host and waits for its line on stdout.
     pub(super) fn start(setup: &Setup) -> Self {
         let dir = config_dir(setup);
-        let mut child = command(setup, dir.path())
-            .arg("serve")
-            .arg("--config")
-            .arg(dir.path())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .expect("the host's binary runs");
-        let stderr = Arc::new(Mutex::new(Vec::new()));
-        collect(child.stderr.take().expect("piped above"), Arc::clone(&stderr));
-        let listening = announce(child.stdout.take().expect("piped above"));
-        match listening.recv_timeout(PATIENCE) {
-            Ok((address, admin)) => Self {
-                address,
-                admin,
-                child,
-                stderr,
-                faults: setup.failpoints.clone().unwrap_or_default(),
-                dir,
-            },
+        let mut command = command(setup, dir.path());
+        command.arg("serve").arg("--config").arg(dir.path());
+        Self::spawn(command, dir, setup.failpoints.clone().unwrap_or_default(), PATIENCE)
+    }
+
+    /// Starts `dev` in the repository, as a newcomer would, with these keys set.
+    pub(crate) fn dev(keys: &[&str]) -> Self {
+        let dir = config_dir(&Setup::new());
+        let mut command = Command::new(artifacts::host());
+        command.arg("dev").current_dir(artifacts::root()).stdin(Stdio::null()).stderr(Stdio::piped());
+        command.args(keys.iter().flat_map(|key| ["--set", key]));
+        Self::spawn(command, dir, String::new(), BUILD_PATIENCE)
+    }
+
+    fn spawn(mut command: Command, dir: TempDir, faults: String, within: Duration) -> Self {
+        let mut child =
+            command.stdout(Stdio::piped()).process_group(0).spawn().expect("the host's binary runs");
+        let said = Arc::new(Mutex::new(Vec::new()));
+        collect(child.stderr.take().expect("piped by the caller"), Arc::clone(&said), |_| {});
+        let (tell, told) = mpsc::channel();
+        collect(child.stdout.take().expect("piped above"), Arc::clone(&said), move |line| {
+            // Nobody listens any more after the first.
+            let _ = listening(line).map(|addresses| tell.send(addresses));
+        });
+        match told.recv_timeout(within) {
+            Ok((address, admin)) => Self { address, admin, child, said, faults, dir },
             Err(_) => {
                 let _ = child.kill();
                 let status = child.wait();
-                let said = stderr.lock().unwrap().join("\n");
+                let said = said.lock().unwrap().join("\n");
                 panic!("the host did not listen ({status:?}); it said:\n{said}");
             }
         }
@@ -69,6 +78,11 @@ impl Host {
     /// Sets the faults from now on, beside those that it was started with by [`Setup::failpoints`].
     pub(crate) fn inject(&self, faults: &str) {
         write_faults(self.dir.path(), &format!("{};{faults}", self.faults));
+    }
+
+    /// Takes every fault back, those that it was started with too.
+    pub(crate) fn heal(&self) {
+        write_faults(self.dir.path(), "");
     }
 
     /// Sends a signal to the host alone.
@@ -96,9 +110,9 @@ impl Host {
         }
     }
 
-    /// What it has written to stderr.
+    /// What it has written, to stdout and stderr.
     pub(crate) fn said(&self) -> String {
-        self.stderr.lock().unwrap().join("\n")
+        self.said.lock().unwrap().join("\n")
     }
 
     fn id(&self) -> Pid {
@@ -198,26 +212,18 @@ fn write_faults(dir: &Path, faults: &str) {
     std::fs::rename(next, faults_file(dir)).unwrap();
 }
 
-/// Gathers the lines of a pipe until it closes.
-fn collect(pipe: impl Read + Send + 'static, into: Arc<Mutex<Vec<String>>>) {
+/// Gathers the lines of a pipe until it closes, and shows each.
+fn collect(
+    pipe: impl Read + Send + 'static,
+    into: Arc<Mutex<Vec<String>>>,
+    show: impl Fn(&str) + Send + 'static,
+) {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            into.lock().unwrap().push(line);
+            into.lock().unwrap().push(line.clone());
+            show(&line);
         }
     });
-}
-
-/// Sends the two addresses once the host has said them, and then keeps the pipe empty.
-fn announce(pipe: impl Read + Send + 'static) -> mpsc::Receiver<(SocketAddr, SocketAddr)> {
-    let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if let Some(addresses) = listening(&line) {
-                let _ = tell.send(addresses);
-            }
-        }
-    });
-    told
 }
 
 /// Reads `agent-host listening on http://ADDR (admin http://ADDR)`.

@@ -7,9 +7,10 @@ use agent_host_core::{
     ports::instance::{CallOutput, InstanceCommand, Invocation, KillReason},
     routing::Target,
     run_machine::RunInput,
+    service::ServiceName,
 };
 use agent_plugin_protocol::{
-    CallId, Code,
+    CallId, Code, EventKind,
     call::{CREDIT_WINDOW, Completion, InvokeStatus, Reply},
 };
 use bytes::Bytes;
@@ -92,6 +93,11 @@ impl Run {
             Phase::Calling { call, idle, .. } => {
                 *idle = Instant::now() + call.instance.spec.timeouts.idle;
                 self.push(RunInput::Emitted { kind, payload });
+                if !self.shared.parts.services.borrow().is_available(ServiceName::Events) {
+                    // The answer is complete all the same: the machine has joined it.
+                    self.events.retain(|event| !is_commentary(event.kind));
+                    self.dropped("events_unavailable");
+                }
             }
             // Somebody who chooses says nothing to the person; who was asked to stop has stopped.
             Phase::Choosing { .. } | Phase::Stopping { .. } | Phase::Waiting { .. } | Phase::Over => {
@@ -201,14 +207,19 @@ impl Run {
     }
 }
 
-/// It did not stop. A hang ends its generation; a person's own cancel does not, as that would let one person end the
-/// runs of others.
+/// It did not stop, so its generation is ended: at once for a hang. For a person's own cancel only when no other run is
+/// in it, or one person could end the runs of others; the next one that finds itself alone with it ends it.
 async fn force(call: &Call, why: Stop) {
     call.order(InstanceCommand::Abandon { call: call.id }).await;
     match why {
         Stop::TimedOut(_) => call.order(InstanceCommand::Kill(KillReason::Hung)).await,
-        Stop::Cancelled => {}
+        Stop::Cancelled => call.instance.deaf(),
     }
+}
+
+/// What an agent emits while it works; the rest of a run is the host's own.
+fn is_commentary(kind: EventKind) -> bool {
+    matches!(kind, EventKind::AgentThinking | EventKind::AgentMessageDelta)
 }
 
 /// How a call ended.

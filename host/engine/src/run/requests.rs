@@ -9,6 +9,7 @@ use agent_host_core::{
         tools::{ToolCall, ToolError},
     },
     run_machine::RunInput,
+    service::{ServiceName, ServiceState},
 };
 use agent_plugin_protocol::{
     Code, EventKind, RunId, Seq, ToolCallId,
@@ -58,6 +59,9 @@ impl Run {
             let answer = refused(Code::PluginOverloaded.as_str(), "too many requests at once", true);
             return self.respond(request, &answer).await;
         }
+        if let Some(absent) = self.absent_service(method) {
+            return self.respond(request, &of_code(absent)).await;
+        }
         let answer = match method {
             request::TOOLS_CALL => match serde_json::from_slice(payload) {
                 Ok(params) => return self.tool(request, params).await,
@@ -83,6 +87,25 @@ impl Run {
             _ => refused("unimplemented", "this host does not offer it", false),
         };
         self.respond(request, &answer).await;
+    }
+
+    /// The code of the service that the method needs, if it is not there.
+    fn absent_service(&self, method: &str) -> Option<Code> {
+        let name = match method {
+            request::TOOLS_CALL | request::TOOLS_LIST => ServiceName::Tools,
+            request::THREAD_HISTORY | request::THREAD_STATE_GET | request::THREAD_STATE_SET => {
+                ServiceName::Threads
+            }
+            request::DELEGATE => ServiceName::Delegate,
+            request::LLM_COMPLETE => ServiceName::Llm,
+            _ => return None,
+        };
+        match self.shared.parts.services.borrow().state(name) {
+            ServiceState::Available => None,
+            ServiceState::Unavailable { code, .. } => Some(*code),
+            ServiceState::NotConfigured if name == ServiceName::Llm => Some(Code::LlmUnavailable),
+            ServiceState::NotConfigured => Some(Code::ServiceUnavailable),
+        }
     }
 
     pub(super) async fn job_done(&mut self, done: JobDone) {

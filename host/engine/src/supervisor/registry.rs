@@ -16,15 +16,16 @@ use agent_host_core::{
         instance::{Fault, InstanceHandle, PluginSpec, Started},
     },
     routing::{RouteEntry, RouteHealth, RouteTable, Target},
+    service::{ServiceName, ServiceState, ServiceTable},
 };
-use agent_plugin_protocol::{Generation, PluginId, PluginKind};
+use agent_plugin_protocol::{Code, Generation, PluginId, PluginKind};
 use tokio::time::Instant;
 
 use super::slot::{Slot, Times, Verdict};
 use crate::{
     routes::{Instance, Routes},
     settings::Settings,
-    view::{Missing, PluginView, Status},
+    view::{Missing, PluginView, ServiceView, Status},
 };
 
 pub(super) struct Registry {
@@ -33,19 +34,22 @@ pub(super) struct Registry {
     host: Arc<str>,
     /// The wall clock against the monotonic one, as of the start: views show times of day.
     epoch: (SystemTime, Instant),
+    /// What the host offers plugins.
+    services: Arc<ServiceTable>,
     pub(super) store_works: bool,
     pub(super) fallback_works: bool,
     pub(super) draining: bool,
 }
 
 impl Registry {
-    pub(super) fn new(settings: &Settings, clock: &dyn Clock) -> Self {
+    pub(super) fn new(settings: &Settings, clock: &dyn Clock, services: Arc<ServiceTable>) -> Self {
         let now = clock.now();
         Self {
             slots: settings.plugins.iter().map(|plugin| Slot::new(plugin.clone(), now)).collect(),
             order: settings.order.clone(),
             host: settings.host.as_str().into(),
             epoch: (now, Instant::now()),
+            services,
             store_works: true,
             fallback_works: true,
             draining: false,
@@ -58,9 +62,35 @@ impl Registry {
         enabled.map(|(index, _)| index).collect()
     }
 
-    /// The services that plugins can use. Tools, history and events are the host's own.
+    /// The services that plugins can use.
     pub(super) fn available(&self) -> Arc<[String]> {
-        ["threads", "tools", "events"].map(str::to_owned).into()
+        self.services.available().into()
+    }
+
+    /// The services changed: running plugins lose or get back what they require; answers the slots that failed for
+    /// want of a service, to be started again.
+    pub(super) fn services_changed(&mut self, services: Arc<ServiceTable>, now: Instant) -> Vec<usize> {
+        let grew = ServiceName::ALL
+            .into_iter()
+            .any(|name| services.is_available(name) && !self.services.is_available(name));
+        self.services = services;
+        let (now, draining) = (self.times(now), self.draining);
+        let mut again = Vec::new();
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            slot.services_changed(&self.services, now);
+            if grew && !draining && slot.lacked_a_service() && slot.restart_due(now.wall) {
+                again.push(index);
+            }
+        }
+        again
+    }
+
+    /// Judges one slot by the services that are there.
+    pub(super) fn recheck_services(&mut self, slot: usize, now: Instant) {
+        let now = self.times(now);
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.services_changed(&self.services, now);
+        }
     }
 
     pub(super) fn begin_start(&mut self, slot: usize) -> Option<(Arc<PluginSpec>, Generation)> {
@@ -156,13 +186,14 @@ impl Registry {
     /// The status, as it is now.
     pub(super) fn status(&self, leaving: bool) -> Arc<Status> {
         let starting = self.slots.iter().any(|slot| !slot.judged);
-        let missing = self.slots.iter().filter(|s| s.settings.enabled && s.state != PluginState::Healthy);
+        let plugins = self.slots.iter().filter(|s| s.settings.enabled && s.state != PluginState::Healthy);
+        let services = self.services.iter().filter_map(|(name, state)| missing_service(name, state));
         let service = ServiceStatus::of(&LevelFacts {
             store_appends: self.store_works,
             fallback_works: self.fallback_works,
             healthy_agents: self.agents().filter(|slot| slot.state == PluginState::Healthy).count(),
             starting,
-            missing: missing.map(missing_of).collect(),
+            missing: plugins.map(missing_of).chain(services).collect(),
         });
         Arc::new(Status {
             host: Arc::clone(&self.host),
@@ -170,9 +201,32 @@ impl Registry {
             reason: service.reason,
             missing: service.missing.into_iter().map(told).collect(),
             plugins: self.slots.iter().map(|slot| self.view(slot)).collect(),
+            services: self.service_views(),
             starting,
             draining: leaving || self.draining,
         })
+    }
+
+    fn service_views(&self) -> Vec<ServiceView> {
+        let offered = self.services.iter().map(|(name, state)| {
+            let (verdict, code, reason) = match state {
+                ServiceState::Available => ("healthy", None, None),
+                ServiceState::NotConfigured => ("disabled", None, None),
+                ServiceState::Unavailable { code, reason } => ("failed", Some(*code), Some(reason.clone())),
+            };
+            ServiceView { name: name.as_str(), verdict, code, reason }
+        });
+        let own = [
+            ("store", self.store_works, Code::StoreUnavailable),
+            ("fallback", self.fallback_works, Code::HostInternal),
+        ];
+        let own = own.map(|(name, works, code)| ServiceView {
+            name,
+            verdict: if works { "healthy" } else { "failed" },
+            code: (!works).then_some(code),
+            reason: None,
+        });
+        offered.chain(own).collect()
     }
 
     fn view(&self, slot: &Slot) -> PluginView {
@@ -239,6 +293,22 @@ impl Registry {
 
 fn is_healthy(entry: &RouteEntry) -> bool {
     entry.health == RouteHealth::Healthy
+}
+
+/// A service that should be there and is not. One that the operator did not ask for is missing to nobody but a plugin
+/// that requires it, which says so itself.
+fn missing_service(name: ServiceName, state: &ServiceState) -> Option<CoreMissing> {
+    match state {
+        ServiceState::Available | ServiceState::NotConfigured => None,
+        ServiceState::Unavailable { code, .. } => Some(CoreMissing {
+            name: name.as_str().to_owned(),
+            kind: MissingKind::Service,
+            code: *code,
+            // The code's own words: the reason may name addresses, and is the operator's.
+            reason: code.meaning().to_owned(),
+            retry_after: None,
+        }),
+    }
 }
 
 fn missing_of(slot: &Slot) -> CoreMissing {

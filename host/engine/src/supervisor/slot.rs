@@ -12,6 +12,7 @@ use agent_host_core::{
     ports::instance::{Fault, Isolation, PluginRuntime, PluginSpec, Stage, Started},
     restart::{RestartBudget, RestartDecision, RestartPolicy},
     routing::{RouteEntry, RouteHealth},
+    service::{ServiceName, ServiceTable},
 };
 use agent_host_telemetry::happening::{
     PluginExited, PluginFailed, PluginHealthy, PluginQuarantined, PluginRestarted, PluginStateChanged,
@@ -64,6 +65,8 @@ pub(super) struct Slot {
     pub(super) described: Option<(String, String)>,
     /// Whether its first start has ended, in whatever way.
     pub(super) judged: bool,
+    /// The required service that went away while it runs.
+    lacks: Option<String>,
     budget: RestartBudget,
     breaker: CircuitBreaker,
 }
@@ -87,6 +90,7 @@ impl Slot {
             retry: None,
             described: None,
             judged: !settings.enabled,
+            lacks: None,
             budget: RestartBudget::new(policy),
             breaker: CircuitBreaker::new(BreakerPolicy::default()),
             settings,
@@ -129,6 +133,7 @@ impl Slot {
         self.described = Some((descriptor.version.clone(), descriptor.description.clone()));
         self.digest = Some(started.digest);
         self.fault = None;
+        self.lacks = None;
         self.breaker.close();
         self.instance = Some(Arc::new(Instance::new(started.handle, Arc::clone(&self.settings.spec))));
         true
@@ -183,6 +188,35 @@ impl Slot {
         self.apply(PluginEvent::RestartDue, now)
     }
 
+    /// What it requires came or went. Without it a running plugin gets no runs, until it is back.
+    pub(super) fn services_changed(&mut self, services: &ServiceTable, now: Times) {
+        let Some(instance) = &self.instance else { return };
+        let mut required = self.settings.spec.requires.iter().chain(&instance.handle.descriptor.requires);
+        let available = |word: &str| ServiceName::parse(word).is_some_and(|name| services.is_available(name));
+        let lacks = required.find(|word| !available(word)).cloned();
+        match (lacks, self.lacks.is_some()) {
+            (Some(service), _) => {
+                self.apply(PluginEvent::ProbeFailed, now.wall);
+                let reason = format!("requires the service `{service}`, which is not available");
+                self.fault = Some(Fault::new(Stage::Dependencies, Code::PluginDependencyMissing, reason));
+                self.lacks = Some(service);
+            }
+            (None, true) => {
+                self.lacks = None;
+                if self.apply(PluginEvent::ProbePassed, now.wall) {
+                    self.fault = None;
+                }
+            }
+            (None, false) => {}
+        }
+    }
+
+    /// Whether its start failed for want of a service.
+    pub(super) fn lacked_a_service(&self) -> bool {
+        self.state == PluginState::Failed
+            && self.fault.as_ref().is_some_and(|fault| fault.stage == Stage::Dependencies)
+    }
+
     /// How a call went.
     pub(super) fn call_ended(&mut self, result: CallResult, now: Times) {
         let instant = now.monotonic.into_std();
@@ -210,6 +244,8 @@ impl Slot {
             self.breaker.settle(permit, trial, instant);
         }
         match result {
+            // It is well, and still lacks what it requires.
+            Ok(()) if self.lacks.is_some() => {}
             Ok(()) => {
                 let event = if was_open { PluginEvent::BreakerClosed } else { PluginEvent::ProbePassed };
                 if self.apply(event, now.wall) {
@@ -254,7 +290,7 @@ impl Slot {
             PluginState::Disabled => Code::PluginDisabled,
             PluginState::Quarantined => Code::PluginQuarantined,
             PluginState::Draining | PluginState::Unloaded => Code::PluginDraining,
-            PluginState::Failed if self.restarts > 1 && self.retry.is_some() => Code::PluginCrashLoop,
+            PluginState::Failed if self.is_crash_loop() => Code::PluginCrashLoop,
             PluginState::Discovered
             | PluginState::Verified
             | PluginState::Loaded
@@ -263,6 +299,12 @@ impl Slot {
             | PluginState::Degraded
             | PluginState::Failed => self.fault.as_ref().map_or(Code::PluginStarting, |fault| fault.code),
         }
+    }
+
+    /// It started well and crashed, more than once. A start that fails keeps its own code, which says why.
+    fn is_crash_loop(&self) -> bool {
+        let crashed = self.fault.as_ref().is_some_and(|fault| fault.stage == Stage::Running);
+        crashed && self.restarts > 1 && self.retry.is_some()
     }
 
     pub(super) fn id(&self) -> String {

@@ -18,6 +18,7 @@ use agent_host_core::{
         tools::{ToolCall, ToolError, ToolHost},
     },
     run_machine::grammar::{self, Seen},
+    service::{ServiceName, ServiceState, ServiceTable},
 };
 use agent_host_store::MemoryStore;
 use agent_plugin_protocol::{
@@ -25,6 +26,7 @@ use agent_plugin_protocol::{
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::fake::{FakeRuntime, kind_of};
 use crate::{
@@ -60,6 +62,7 @@ pub(super) fn plugin(id: &str) -> PluginSettings {
         restarts: 3,
         restart_window: Duration::from_secs(60),
         substitutes: Vec::new(),
+        double_texting: crate::settings::DoubleTexting::default(),
     }
 }
 
@@ -162,6 +165,7 @@ pub(super) struct Host {
     pub(super) engine: Engine,
     pub(super) store: Arc<Flaky>,
     pub(super) journal: Arc<Mutex<Vec<String>>>,
+    pub(super) services: watch::Sender<Arc<ServiceTable>>,
     pub(super) killers: Arc<
         Mutex<
             std::collections::HashMap<
@@ -180,14 +184,19 @@ impl Host {
     pub(super) fn with(settings: Settings, runtime: FakeRuntime) -> Self {
         let store = Arc::new(Flaky { inner: MemoryStore::new(), broken: false.into() });
         let (journal, killers) = (Arc::clone(&runtime.journal), Arc::clone(&runtime.killers));
+        let offered = [ServiceName::Threads, ServiceName::Tools, ServiceName::Delegate, ServiceName::Events];
+        let services = watch::Sender::new(Arc::new(ServiceTable::new(
+            offered.map(|name| (name, ServiceState::Available)),
+        )));
         let parts = Parts {
             process: Arc::new(runtime),
             in_process: None,
             store: Arc::clone(&store) as Arc<dyn Store>,
             tools: Arc::new(Tools),
             clock: Arc::new(SystemClock),
+            services: services.subscribe(),
         };
-        Self { engine: Engine::start(settings, parts), store, journal, killers }
+        Self { engine: Engine::start(settings, parts), store, journal, killers, services }
     }
 
     /// The plugins named, each enabled, all healthy.
@@ -225,13 +234,19 @@ impl Host {
         self.killers.lock().unwrap()[plugin].send(exit).unwrap();
     }
 
-    /// The whole log of a thread, checked: dense, and every run in it well-formed (or still open, if `open`).
-    pub(super) async fn log(&self, user: &str, thread: &ThreadId) -> Vec<LogEntry> {
+    /// The whole log of a thread, checked to be dense; a run may still be open.
+    pub(super) async fn log_open(&self, user: &str, thread: &ThreadId) -> Vec<LogEntry> {
         let scope = Scope { tenant: "t".into(), user: user.into() };
         let log = self.store.read(&scope, thread, Seq(0), 100_000).await.unwrap().unwrap();
         for (entry, seq) in log.iter().zip(1..) {
             assert_eq!(entry.seq, Seq(seq), "dense");
         }
+        log
+    }
+
+    /// The whole log of a thread, checked: dense, and every run in it well-formed.
+    pub(super) async fn log(&self, user: &str, thread: &ThreadId) -> Vec<LogEntry> {
+        let log = self.log_open(user, thread).await;
         let mut runs: BTreeMap<&RunId, Vec<&LogEntry>> = BTreeMap::new();
         for entry in &log {
             runs.entry(&entry.event.run).or_default().push(entry);

@@ -19,6 +19,7 @@ use crate::{
     directory::{BusyPermit, ThreadKey},
     run::Queued,
     session::{Accepted, Message, Outgoing, Problem},
+    settings::DoubleTexting,
 };
 
 /// Payload of `user_message`.
@@ -79,7 +80,11 @@ impl Thread {
                 };
                 self.log.deliver(seq, vec![event]);
                 self.permit = self.permit.take().or(permit);
+                let policy = self.double_texting();
                 self.enqueue(message, run, answers);
+                if policy == DoubleTexting::Interrupt {
+                    self.interrupt_for_newer().await;
+                }
             }
             Ok(Begun::Duplicate { thread, run, seq }) => {
                 let key = ThreadKey { scope: self.key.scope.clone(), thread };
@@ -116,10 +121,31 @@ impl Thread {
             let permit = self.shared.directory.admit(&self.key.scope, most);
             return permit.map(Some).ok_or_else(|| Problem::new(Code::LimitRuns).retry_after(log::RETRY));
         }
+        if self.double_texting() == DoubleTexting::Reject {
+            return Err(Problem::new(Code::RunBusy).retry_after(log::RETRY));
+        }
         if self.queue.len() >= self.shared.settings.queued_messages {
             return Err(Problem::new(Code::RunBusy).retry_after(log::RETRY));
         }
         Ok(None)
+    }
+
+    /// What the plugin that answers now wants of a second message. Nobody answers: it waits for its turn.
+    fn double_texting(&self) -> DoubleTexting {
+        let responder = self.run.as_ref().and_then(crate::run::Run::responder);
+        let slots = &self.shared.settings.plugins;
+        let slot = responder.and_then(|plugin| slots.iter().find(|slot| slot.spec.id == *plugin));
+        slot.map_or(DoubleTexting::Enqueue, |slot| slot.double_texting)
+    }
+
+    /// The newest message replaces what runs and what waits: those end as `cancelled`.
+    async fn interrupt_for_newer(&mut self) {
+        let waiting: Vec<RunId> = self.queue.iter().map(|queued| queued.run.clone()).collect();
+        let older = waiting.split_last().map(|(_, older)| older.to_vec()).unwrap_or_default();
+        let running = self.run.as_ref().map(|run| run.id().clone());
+        for run in older.into_iter().chain(running) {
+            self.cancel(&run).await;
+        }
     }
 
     fn accepted(

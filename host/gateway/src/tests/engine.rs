@@ -2,11 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_host_core::ports::{
-    BoxFuture,
-    clock::SystemClock,
-    instance::{Fault, PluginRuntime, PluginSpec, Stage, Started},
-    tools::{ToolCall, ToolError, ToolHost},
+use agent_host_core::{
+    ports::{
+        BoxFuture,
+        clock::SystemClock,
+        instance::{Fault, PluginRuntime, PluginSpec, Stage, Started},
+        tools::{ToolCall, ToolError, ToolHost},
+    },
+    service::ServiceTable,
 };
 use agent_host_engine::{Engine, Parts};
 use agent_host_store::MemoryStore;
@@ -48,6 +51,7 @@ async fn host() -> (Gateway, Engine) {
         store: Arc::new(MemoryStore::new()),
         tools: Arc::new(Nothing),
         clock: Arc::new(SystemClock),
+        services: tokio::sync::watch::Sender::new(Arc::new(ServiceTable::new([]))).subscribe(),
     };
     let engine = Engine::start(agent_host_engine::Settings::default(), parts);
     let gateway = Gateway::start(settings(), engine.clone(), Arc::new(SystemClock), Arc::new(String::new))

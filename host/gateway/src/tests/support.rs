@@ -210,6 +210,7 @@ pub(crate) fn status() -> Status {
             retry_after_ms: Some(30_000),
         }],
         plugins: vec![plugin("echo", PluginKind::Agent, true), plugin("billing", PluginKind::Agent, false)],
+        services: Vec::new(),
         starting: false,
         draining: false,
     }

@@ -16,7 +16,7 @@ use agent_host_core::{
     outcome::{Exit, ExitReport},
     ports::instance::{InstanceCommand, Invocation, KillReason},
 };
-use agent_host_telemetry::metric;
+use agent_host_telemetry::series;
 use agent_plugin_protocol::call::InvokeStatus;
 use tokio::{
     sync::{mpsc, watch},
@@ -155,7 +155,7 @@ impl Instance {
         self.voice.count_late();
         match host_api::take_strays() {
             0 => {}
-            strays => metrics::counter!(metric::EVENTS_DROPPED, "reason" => "stray").increment(strays),
+            strays => series::dropped("stray", strays),
         }
         self.missed = if self.voice.has_beaten() { 0 } else { self.missed + 1 };
         let off = failpoint!("runtime.heartbeat") == Some(Action::Off);

@@ -14,14 +14,14 @@ use super::Refusal;
 
 /// The library's headers, all of which point into the file.
 #[derive(Debug)]
-pub(super) struct Elf<'a> {
+pub(crate) struct Elf<'a> {
     bytes: &'a [u8],
     sections: SectionTable<'a, FileHeader64<LE>>,
 }
 
 impl<'a> Elf<'a> {
     /// Reads the headers of a whole shared library for this machine.
-    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, Refusal> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Refusal> {
         magic(bytes)?;
         let truncated = |what: &str| Refusal::new(Code::PluginTruncated, format!("{what} is cut short"));
         let damaged = |what: &str| Refusal::new(Code::PluginNotElf, format!("its {what} is damaged"));
@@ -57,13 +57,13 @@ impl<'a> Elf<'a> {
     }
 
     /// The content of a section.
-    pub(super) fn section(&self, name: &str) -> Option<&'a [u8]> {
+    pub(crate) fn section(&self, name: &str) -> Option<&'a [u8]> {
         let (_, section) = self.sections.section_by_name(LE, name.as_bytes())?;
         section.data(LE, self.bytes).ok()
     }
 
     /// The section table, with the bytes that it points into.
-    pub(super) fn tables(&self) -> (&SectionTable<'a, FileHeader64<LE>>, &'a [u8]) {
+    pub(crate) fn tables(&self) -> (&SectionTable<'a, FileHeader64<LE>>, &'a [u8]) {
         (&self.sections, self.bytes)
     }
 }

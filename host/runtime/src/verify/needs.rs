@@ -24,7 +24,7 @@ pub(super) struct Platform {
 }
 
 /// A version of glibc.
-type Glibc = (u32, u32);
+pub(crate) type Glibc = (u32, u32);
 
 impl Platform {
     /// The system this host runs on.
@@ -94,15 +94,19 @@ fn needed_libraries<'a>(elf: &Elf<'a>) -> Vec<&'a [u8]> {
     let (sections, bytes) = elf.tables();
     let Ok(dynamic) = sections.dynamic_table(LE, bytes) else { return Vec::new() };
     let own_path = dynamic.iter().take(MOST_ENTRIES).any(|d| d.tag == DT_RPATH || d.tag == DT_RUNPATH);
-    if own_path {
-        return Vec::new();
-    }
+    if own_path { Vec::new() } else { linked_libraries(elf) }
+}
+
+/// The names of the libraries it links to, wherever they are looked for.
+pub(crate) fn linked_libraries<'a>(elf: &Elf<'a>) -> Vec<&'a [u8]> {
+    let (sections, bytes) = elf.tables();
+    let Ok(dynamic) = sections.dynamic_table(LE, bytes) else { return Vec::new() };
     let needed = dynamic.iter().take(MOST_ENTRIES).filter(|d| d.tag == DT_NEEDED);
     needed.filter_map(|d| dynamic.string(d).ok()).take(64).collect()
 }
 
 /// The newest `GLIBC_x.y` among the versions of the symbols it uses.
-fn needed_glibc(elf: &Elf<'_>) -> Option<Glibc> {
+pub(crate) fn needed_glibc(elf: &Elf<'_>) -> Option<Glibc> {
     let (sections, bytes) = elf.tables();
     let (needs, link) = sections.gnu_verneed(LE, bytes).ok()??;
     let strings = sections.strings(LE, bytes, link).ok()?;
