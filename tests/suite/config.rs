@@ -1,18 +1,60 @@
 //! A wrong configuration: exit 78, the place, what was probably meant; and a failed plugin is no such thing.
 
-use std::process::Output;
+use std::{
+    os::unix::process::ExitStatusExt as _,
+    process::{ExitStatus, Output},
+};
 
 use crate::harness::{Plugin, Setup, artifacts, host, tokens::SECRET};
 
 /// Starts a host that must refuse its configuration, and gives what it said.
 fn refused(setup: &Setup) -> String {
-    let output: Output = host::cli(&["serve"], setup);
+    let said = refusal(&host::cli(&["serve"], setup));
+    said.unwrap_or_else(|objection| panic!("{objection}"))
+}
+
+/// What a refusal in order says: exit 78, and neither a panic nor a key.
+fn refusal(output: &Output) -> Result<String, String> {
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(78), "{said}");
-    assert!(!said.contains("panicked"), "{said}");
-    assert!(!said.contains(SECRET), "the key was printed: {said}");
-    said
+    match () {
+        () if output.status.code() != Some(78) => Err(format!("not exit 78: {:?}: {said}", output.status)),
+        () if said.contains("panicked") => Err(format!("it panicked: {said}")),
+        () if said.contains(SECRET) => Err(format!("the key was printed: {said}")),
+        () if said.contains("agent-host listening") => Err(format!("it served first: {said}")),
+        () => Ok(said),
+    }
+}
+
+/// The twin: to each way of not refusing in order there is an objection.
+#[test]
+fn a_host_that_serves_fails_otherwise_or_tells_its_key_is_objected_to() {
+    let output = |code: i32, said: &str| Output {
+        // The kernel's form of an exit status.
+        status: ExitStatus::from_raw(code << 8),
+        stdout: Vec::new(),
+        stderr: said.as_bytes().to_vec(),
+    };
+    assert!(refusal(&output(78, "host.toml:1:1: config.unknown_key")).is_ok());
+    for (broken, because) in [
+        (output(0, "agent-host listening on http://127.0.0.1:1"), "not exit 78"),
+        (output(1, "config.unknown_key"), "not exit 78"),
+        (output(101, "thread 'main' panicked"), "not exit 78"),
+        (output(78, "thread 'main' panicked"), "it panicked"),
+        (output(78, &format!("hs256_secrets = {SECRET}")), "the key was printed"),
+        (output(78, "agent-host listening on http://127.0.0.1:1"), "it served first"),
+    ] {
+        let objection = refusal(&broken).unwrap_err();
+        assert!(objection.contains(because), "red for another reason: {objection}");
+    }
+}
+
+/// And on a real host: a configuration in which nothing is wrong is not refused.
+#[test]
+fn the_same_configuration_without_its_mistake_is_served() {
+    let wrong = Setup::echo().append("\n[routing]\nordr = [\"echo\"]\n");
+    refused(&wrong);
+    drop(Setup::echo().append("\n[routing]\norder = [\"echo\"]\n").start());
 }
 
 /// The line of `host.toml` on which `text` stands, as the message must name it.

@@ -1,5 +1,8 @@
 //! The documentation says what the code says: generated pages are current, named files exist, shown commands run.
 
+mod incidents;
+mod protocol;
+
 use std::fmt::Write as _;
 
 use agent_plugin_protocol::Code;
@@ -14,6 +17,11 @@ const PAGES: &[&str] = &[
     "SECURITY.md",
     "CHANGELOG.md",
     "docs/codes.md",
+    "docs/how-a-message-travels.md",
+    "docs/incidents/0001-every-connection-500.md",
+    "docs/log-events.md",
+    "docs/metrics.md",
+    "docs/protocol.md",
     "docs/operating.md",
     "docs/performance.md",
     "docs/plugin-authors.md",

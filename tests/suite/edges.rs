@@ -63,6 +63,8 @@ const FENCED: &[(&str, &str)] = &[
     ("libloading", "agent-host-runtime"),
     ("toml", "agent-host-config"),
     ("clap", "agent-host"),
+    ("metrics", "agent-host-telemetry"),
+    ("metrics-exporter-prometheus", "agent-host-telemetry"),
 ];
 
 /// The crates that may contain `unsafe`, by their folder.

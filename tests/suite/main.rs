@@ -23,6 +23,8 @@ mod first_message;
 mod frames;
 mod incident;
 mod isolation_users;
+mod laws;
 mod observed;
 mod refusals;
+mod telemetry;
 mod tokens;

@@ -76,6 +76,17 @@ pub enum BreakerState {
     HalfOpen,
 }
 
+impl BreakerState {
+    /// The word in views and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
 /// The right to one call. Settling consumes it, so a second report is impossible.
 #[derive(Debug)]
 #[must_use = "settle the permit, or the breaker never learns how the call went"]

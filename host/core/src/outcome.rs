@@ -47,6 +47,37 @@ impl Exit {
             Self::Protocol(_) => Code::PluginProtocolViolation,
         }
     }
+
+    /// One word of a bounded set: the metric label.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Signal(number) => signal_name(*number),
+            Self::Status(_) => "exit",
+            Self::Hung => "hung",
+            Self::Stopped => "stopped",
+            Self::Memory => "memory",
+            Self::Flood => "flood",
+            Self::Protocol(_) => "protocol",
+        }
+    }
+}
+
+/// Those that end a plugin in practice, by Linux' numbers.
+const fn signal_name(number: i32) -> &'static str {
+    match number {
+        2 => "SIGINT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        31 => "SIGSYS",
+        _ => "other_signal",
+    }
 }
 
 /// The end of one generation of a plugin, with what is known of it.

@@ -7,11 +7,37 @@ use std::sync::{
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::session::Outgoing;
+use crate::session::{Delivery, Outgoing};
 
 /// Frames that may wait. When full, the session is marked as lagged: its connection is closed and it resumes from
 /// the log, so that a slow client slows nobody.
 const FRAMES: usize = 4096;
+
+/// A frame as it waits. Two words instead of twelve: a channel keeps room for 32 of them, for every connection.
+enum Packed {
+    Event(Arc<Delivery>),
+    Other(Box<Outgoing>),
+}
+
+impl Packed {
+    fn of(frame: Outgoing) -> Self {
+        match frame {
+            Outgoing::Event(delivery) => Self::Event(delivery),
+            other @ (Outgoing::Accepted(_)
+            | Outgoing::Subscribed(_)
+            | Outgoing::Status { .. }
+            | Outgoing::Problem(_)
+            | Outgoing::GoingAway { .. }) => Self::Other(Box::new(other)),
+        }
+    }
+
+    fn unpack(self) -> Outgoing {
+        match self {
+            Self::Event(delivery) => Outgoing::Event(delivery),
+            Self::Other(frame) => *frame,
+        }
+    }
+}
 
 /// Makes the two ends. `bytes` is the bound on what waits.
 pub(crate) fn outbox(bytes: usize) -> (Sender, Receiver) {
@@ -39,7 +65,7 @@ pub(crate) struct Gone;
 /// The end that the tasks hold. Never waits.
 #[derive(Clone)]
 pub(crate) struct Sender {
-    frames: mpsc::Sender<Outgoing>,
+    frames: mpsc::Sender<Packed>,
     state: Arc<State>,
 }
 
@@ -56,7 +82,9 @@ impl Sender {
         let before = self.state.bytes.fetch_add(cost, Ordering::Relaxed);
         // A single frame above the bound still passes, or it could never be delivered at all.
         let overfull = before > 0 && before + cost > self.state.most;
-        if overfull || matches!(self.frames.try_send(frame), Err(mpsc::error::TrySendError::Full(_))) {
+        if overfull
+            || matches!(self.frames.try_send(Packed::of(frame)), Err(mpsc::error::TrySendError::Full(_)))
+        {
             self.state.lagged.store(true, Ordering::Release);
             self.state.woken.notify_one();
             return Err(Gone);
@@ -72,7 +100,7 @@ impl Sender {
 
 /// The session's end.
 pub(crate) struct Receiver {
-    waiting: mpsc::Receiver<Outgoing>,
+    waiting: mpsc::Receiver<Packed>,
     state: Arc<State>,
 }
 
@@ -86,7 +114,8 @@ impl Receiver {
             biased;
             () = self.state.woken.notified() => None,
             frame = self.waiting.recv() => frame,
-        }?;
+        }?
+        .unpack();
         self.state.bytes.fetch_sub(frame.cost(), Ordering::Relaxed);
         Some(frame)
     }
@@ -96,7 +125,7 @@ impl Receiver {
         if self.is_lagged() {
             return None;
         }
-        let frame = self.waiting.try_recv().ok()?;
+        let frame = self.waiting.try_recv().ok()?.unpack();
         self.state.bytes.fetch_sub(frame.cost(), Ordering::Relaxed);
         Some(frame)
     }

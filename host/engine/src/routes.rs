@@ -111,7 +111,8 @@ impl Instance {
             Err(TrySendError::Closed(_)) => return Err(Unreachable),
             Err(TrySendError::Full(order)) => order,
         };
-        match tokio::time::timeout(ORDER_WITHIN, self.handle.commands.send(order)).await {
+        // Boxed: this hardly happens, and every run would keep the room for it.
+        match Box::pin(tokio::time::timeout(ORDER_WITHIN, self.handle.commands.send(order))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Unreachable),
         }

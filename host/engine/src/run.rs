@@ -24,7 +24,10 @@ use agent_host_core::{
     routing::{FallbackReason, Target},
     run_machine::{RunHead, RunInput, RunMachine},
 };
-use agent_host_telemetry::happening::EventDropped;
+use agent_host_telemetry::{
+    happening::{EventDropped, RunAbandoned},
+    series,
+};
 use agent_plugin_protocol::{
     CallId, PluginId, RunId,
     call::{IncomingMessage, InputAnswer},
@@ -228,12 +231,17 @@ impl Run {
 
     /// Gives the machine an input; keeps the events, counts what was refused.
     fn push(&mut self, input: RunInput) {
+        let untouched = self.machine.is_before_first_event();
         let out = self.machine.push(input, self.began.elapsed());
         if let Some(fault) = out.fault {
             self.dropped(fault.as_str());
         }
         if out.events.is_empty() {
             return;
+        }
+        // The fallback speaks without a call.
+        if let (true, false, Some(call)) = (untouched, self.machine.is_before_first_event(), self.call()) {
+            series::first_event(call.instance.handle.plugin.as_str(), self.queued.accepted.elapsed());
         }
         let time = self.shared.parts.clock.now();
         let run = &self.queued.run;
@@ -246,9 +254,9 @@ impl Run {
         }));
     }
 
-    fn dropped(&self, reason: &str) {
-        let plugin = self.call().map(|call| call.instance.handle.plugin.to_string()).unwrap_or_default();
-        EventDropped { plugin, run: self.queued.run.to_string(), reason: reason.to_owned() }.emit();
+    fn dropped(&self, reason: &'static str) {
+        let plugin = self.call().map_or("", |call| call.instance.handle.plugin.as_str());
+        EventDropped { plugin, run: &self.queued.run, reason }.emit();
     }
 
     fn call(&self) -> Option<&Call> {
@@ -275,6 +283,14 @@ impl Run {
 
     fn level(&self) -> ServiceLevel {
         self.shared.status().level
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if !self.is_over() {
+            RunAbandoned { run: &self.queued.run, thread: &self.key.thread }.emit();
+        }
     }
 }
 

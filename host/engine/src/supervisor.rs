@@ -11,13 +11,15 @@ use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{
     breaker::CallResult,
+    failpoint,
+    failpoint::Action,
     lifecycle::PluginState,
     outcome::ExitReport,
     ports::instance::{Fault, InstanceCommand, InstanceHandle, Stage, Started},
     routing::Target,
     service::ServiceTable,
 };
-use agent_host_telemetry::happening::ServiceLevelChanged;
+use agent_host_telemetry::{happening::ServiceLevelChanged, series};
 use agent_plugin_protocol::{Code, Generation};
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
@@ -84,6 +86,9 @@ const CHECK_WITHIN: Duration = Duration::from_secs(5);
 /// Beyond the runtime's own deadlines, which it promises to keep.
 const START_MARGIN: Duration = Duration::from_secs(5);
 
+/// For a broken twin only.
+static ONE_BY_ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// The supervisor task.
 pub(crate) struct Supervisor {
     shared: Arc<Shared>,
@@ -102,6 +107,7 @@ impl Supervisor {
         let mut this = Self { shared, registry, pending: FuturesUnordered::new(), outlets, settle_at: None };
         this.publish();
         this.settle();
+        series::service_level(this.outlets.settled.borrow().level.as_str());
         this
     }
 
@@ -182,8 +188,15 @@ impl Supervisor {
         };
         let within = spec.timeouts.init * 3 + START_MARGIN;
         let begun = Instant::now();
+        let start = runtime.start(spec, generation, available);
+        let start = async move {
+            // For a broken twin: a host that starts its plugins one after another.
+            let serial = failpoint!("engine.parallel_starts") == Some(Action::Off);
+            let _turn = if serial { Some(ONE_BY_ONE.lock().await) } else { None };
+            start.await
+        };
         // A task of its own: loading may do work, and a panic in it is that plugin's fault only.
-        let start = tokio::spawn(tokio::time::timeout(within, runtime.start(spec, generation, available)));
+        let start = tokio::spawn(tokio::time::timeout(within, start));
         self.pending.push(
             async move {
                 let result = match start.await {

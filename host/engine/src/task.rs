@@ -12,12 +12,14 @@ pub(crate) fn spawn(
     name: &'static str,
     future: impl Future<Output = ()> + Send + 'static,
 ) {
-    tracker.spawn(async move {
+    // Combinators instead of an `async` block, which would hold the future twice: as it was given and as it is polled.
+    let caught = std::panic::AssertUnwindSafe(future).catch_unwind();
+    tracker.spawn(caught.map(move |ended| {
         // The task's state dies with it; what others hold are channels, which close.
-        if let Err(panic) = std::panic::AssertUnwindSafe(future).catch_unwind().await {
+        if let Err(panic) = ended {
             PanicCaught { place: name, message: panic_message(panic.as_ref()) }.emit();
         }
-    });
+    }));
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -88,11 +88,9 @@ pub(crate) async fn send(shared: &Arc<Shared>, key: ThreadKey, command: Command)
     let mut command = command;
     loop {
         let task = shared.directory.thread(&key, |commands| {
-            task::spawn(
-                &shared.tasks,
-                "thread",
-                Thread::new(Arc::clone(shared), key.clone()).serve(commands),
-            );
+            // Boxed: an `async fn` that takes it by value would hold it twice.
+            let mut thread = Box::new(Thread::new(Arc::clone(shared), key.clone()));
+            task::spawn(&shared.tasks, "thread", async move { thread.serve(commands).await });
         });
         match task.send(command).await {
             Ok(()) => return,
@@ -136,7 +134,8 @@ struct Thread {
     key: ThreadKey,
     log: Log,
     queue: VecDeque<Queued>,
-    run: Option<Run>,
+    /// Boxed: a thread that waits for its next message does not keep the room.
+    run: Option<Box<Run>>,
     /// One of the user's runs at once, held while there is a run.
     permit: Option<BusyPermit>,
     outputs: Outputs,
@@ -158,10 +157,16 @@ impl Thread {
         }
     }
 
-    async fn serve(mut self, mut commands: mpsc::Receiver<Command>) {
+    async fn serve(&mut self, mut commands: mpsc::Receiver<Command>) {
+        // Armed for a time at or before `idle_at`: use moves that on, not the timer.
+        let idle_timer = sleep_until(self.idle_at);
+        tokio::pin!(idle_timer);
         loop {
             let stuck = self.log.retry_at();
             let idle = self.run.is_none() && self.queue.is_empty() && stuck.is_none();
+            if idle && idle_timer.is_elapsed() {
+                idle_timer.as_mut().reset(self.idle_at);
+            }
             tokio::select! {
                 Some(command) = commands.recv() => {
                     self.idle_at = self.idle_at.max(Instant::now());
@@ -170,8 +175,11 @@ impl Thread {
                 input = next_input(&mut self.run, &mut self.outputs.1), if self.run.is_some() && stuck.is_none() => {
                     self.advance(input).await;
                 }
-                () = sleep_until(stuck.unwrap_or(self.idle_at)), if stuck.is_some() => self.log.retry().await,
-                () = sleep_until(self.idle_at), if idle => {
+                () = until(stuck), if stuck.is_some() => self.log.retry().await,
+                () = &mut idle_timer, if idle => {
+                    if Instant::now() < self.idle_at {
+                        continue;
+                    }
                     if !self.log.has_subscribers() && self.shared.directory.retire(&self.key, &commands) {
                         return;
                     }
@@ -185,14 +193,17 @@ impl Thread {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Submit(submission) => self.submit(*submission).await,
-            Command::Subscribe { after, epoch, subscriber } => self.subscribe(after, epoch, subscriber).await,
+            // Boxed, as others below: rare, and the task would keep the room for them.
+            Command::Subscribe { after, epoch, subscriber } => {
+                Box::pin(self.subscribe(after, epoch, subscriber)).await;
+            }
             Command::Attach { subscriber } => {
                 self.used();
                 self.log.subscribe(subscriber);
             }
             Command::Unsubscribe { session } => self.log.unsubscribe(session),
-            Command::Cancel { run } => self.cancel(&run).await,
-            Command::Interrupt => self.interrupt().await,
+            Command::Cancel { run } => Box::pin(self.cancel(&run)).await,
+            Command::Interrupt => Box::pin(self.interrupt()).await,
         }
     }
 
@@ -236,7 +247,7 @@ impl Thread {
             && let Some(queued) = self.queue.pop_front()
         {
             let run = Run::new(Arc::clone(&self.shared), self.key.clone(), queued, self.outputs.0.clone());
-            self.run.insert(run).begin().await;
+            self.run.insert(Box::new(run)).begin().await;
             self.write_run().await;
         }
         if self.run.is_none() {
@@ -312,8 +323,16 @@ fn unrecovered(after: Seq, last: Seq, same_epoch: bool) -> Option<&'static str> 
     }
 }
 
+/// Waits until then; for ever, where there is no such time. Boxed, as it hardly ever is one. Cancel safe.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => Box::pin(sleep_until(time)).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Cancel safe.
-async fn next_input(run: &mut Option<Run>, outputs: &mut mpsc::Receiver<(CallId, CallOutput)>) -> Input {
+async fn next_input(run: &mut Option<Box<Run>>, outputs: &mut mpsc::Receiver<(CallId, CallOutput)>) -> Input {
     match run {
         Some(run) => run.next(outputs).await,
         None => std::future::pending().await,

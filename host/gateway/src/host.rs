@@ -70,3 +70,25 @@ impl Conversation for Session {
         Session::positions(self)
     }
 }
+
+impl<C: Conversation> Conversation for Box<C> {
+    fn status(&self) -> Arc<Status> {
+        (**self).status()
+    }
+
+    fn handle(&mut self, incoming: Incoming) -> impl Future<Output = ()> + Send {
+        (**self).handle(incoming)
+    }
+
+    fn next(&mut self) -> impl Future<Output = Option<Outgoing>> + Send {
+        (**self).next()
+    }
+
+    fn try_next(&mut self) -> Option<Outgoing> {
+        (**self).try_next()
+    }
+
+    fn positions(&self) -> Vec<(ThreadId, Seq)> {
+        (**self).positions()
+    }
+}

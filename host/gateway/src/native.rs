@@ -13,4 +13,4 @@ mod socket;
 mod task;
 
 pub(crate) use encode::welcome;
-pub(crate) use task::{Counters, Shared, Upgraded, serve};
+pub(crate) use task::{Shared, Upgraded, serve};

@@ -7,15 +7,8 @@ use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    accept::Listener,
-    auth::Verifier,
-    health::Health,
-    host::Host,
-    limits::UserConnections,
-    native::{Counters, Shared},
-    routes,
-    settings::Settings,
-    upgrade::Door,
+    accept::Listener, auth::Verifier, health::Health, host::Host, limits::UserConnections, native::Shared,
+    routes, settings::Settings, upgrade::Door,
 };
 
 /// Renders `/metrics`.
@@ -104,7 +97,7 @@ fn door<H: Host>(
     let shared = Arc::new(Shared {
         verifier: Verifier::new(&settings.auth, Arc::clone(&clock)),
         clock,
-        counters: Counters::new(),
+        delivered: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::Native.name()),
         closers: Semaphore::new(CLOSING_AT_ONCE),
         settings: settings.clone(),
     });

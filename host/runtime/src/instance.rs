@@ -16,7 +16,7 @@ use agent_host_core::{
     ports::instance::{InstanceCommand, KillReason},
     sanitise,
 };
-use agent_host_telemetry::metric;
+use agent_host_telemetry::series;
 use agent_plugin_protocol::{
     Generation, PluginId,
     call::{InvokeStatus, LogLine},
@@ -108,7 +108,7 @@ impl Instance {
             let killed_at = self.killed_at;
             let step = tokio::select! {
                 order = orders.recv() => match order {
-                    Some(order) => self.obey(order).and_then(|()| self.obey_waiting(orders)),
+                    Some(order) => self.obey_all(order, orders).await,
                     None => Err(Gone::Kill(Exit::Stopped)),
                 },
                 exchanged = self.link.exchange() => exchanged.and_then(|()| self.take_frames()),
@@ -122,8 +122,15 @@ impl Instance {
         }
     }
 
-    /// Obeys what else has come, so that it goes out in one write.
-    fn obey_waiting(&mut self, orders: &mut mpsc::Receiver<InstanceCommand>) -> Result<(), Gone> {
+    /// Obeys an order and whatever else comes until all tasks that are ready had their turn, so that the orders of
+    /// many runs go out in one write.
+    async fn obey_all(
+        &mut self,
+        order: InstanceCommand,
+        orders: &mut mpsc::Receiver<InstanceCommand>,
+    ) -> Result<(), Gone> {
+        self.obey(order)?;
+        tokio::task::yield_now().await;
         while let Ok(order) = orders.try_recv() {
             self.obey(order)?;
         }
@@ -226,7 +233,7 @@ impl Instance {
 pub(crate) fn count_late(calls: &mut OpenCalls) {
     match calls.take_dropped() {
         0 => {}
-        late => metrics::counter!(metric::EVENTS_DROPPED, "reason" => "late").increment(late),
+        late => series::dropped("late", late),
     }
 }
 
@@ -237,7 +244,7 @@ pub(crate) fn log_line(plugin: &PluginId, generation: Generation, rate: &mut Rat
         tracing::warn!(target: "plugin", %plugin, %generation, lines = unsaid, "the plugin logs too much: lines left out");
     }
     let Ok(line) = serde_json::from_slice::<LogLine>(line) else {
-        metrics::counter!(metric::EVENTS_DROPPED, "reason" => "log_malformed").increment(1);
+        series::dropped("log_malformed", 1);
         return;
     };
     let message = sanitise::line(&line.message, 2000);

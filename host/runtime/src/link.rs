@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use agent_host_core::outcome::{Exit, ExitReport};
+use agent_host_core::{
+    failpoint,
+    failpoint::Action,
+    outcome::{Exit, ExitReport},
+};
 use agent_plugin_protocol::{Generation, PluginId};
 use bytes::{Buf, BytesMut};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -27,6 +31,8 @@ use crate::{
 const BACKLOG: usize = 32 * 1024 * 1024;
 /// Read at a time.
 const CHUNK: usize = 64 * 1024;
+/// Room below which another chunk is made.
+const LEAST: usize = 4 * 1024;
 /// Bytes of a dead worker that are still read: its socket's buffers hold less.
 const LAST_BYTES: usize = 4 * 1024 * 1024;
 /// From a closed socket to the end of its process: the kernel closes it while it ends it.
@@ -125,7 +131,10 @@ impl Link {
 
     /// Reads what is there; `false` if that was nothing.
     fn read(&mut self) -> Result<bool, Gone> {
-        self.inbox.reserve(CHUNK);
+        // A buffer is filled to its end before the next is made: what was cut from it may still be held by others.
+        if self.inbox.capacity() - self.inbox.len() < LEAST {
+            self.inbox.reserve(CHUNK);
+        }
         match self.socket.try_read_buf(&mut self.inbox) {
             Ok(0) => Err(Gone::Ended),
             Ok(_) => Ok(true),
@@ -180,6 +189,10 @@ impl Link {
                 ready.clear_ready();
             }
         };
+        // For a broken twin: a host that a plugin's crash takes along, as if it ran inside.
+        if matches!(ended, Ended::Signal(_)) && failpoint!("runtime.isolation") == Some(Action::Off) {
+            std::process::abort();
+        }
         drop(socket);
         let stderr_tail = words.last().await;
         let exit = given.unwrap_or_else(|| exit_of(ended, &stderr_tail));

@@ -33,6 +33,8 @@ use crate::{
     sandbox::Layer,
 };
 
+/// Read at a time.
+const CHUNK: usize = 16 * 1024;
 /// EX_USAGE and EX_PROTOCOL of sysexits.h.
 const USAGE: u8 = 64;
 const PROTOCOL_ERROR: u8 = 76;
@@ -65,7 +67,7 @@ pub(crate) fn end() -> ! {
 }
 
 fn serve(socket: OwnedFd, descriptors: Layer) -> io::Result<()> {
-    let mut inbox = Inbox { socket, bytes: BytesMut::new() };
+    let mut inbox = Inbox { socket, bytes: BytesMut::new(), chunk: vec![0; CHUNK].into() };
     let (hello, library) = inbox.hello()?;
     if !(hello.protocol[0]..=hello.protocol[1]).contains(&PROTOCOL) {
         return Err(io::Error::other("the host speaks another protocol"));
@@ -139,6 +141,8 @@ fn carry(inbox: &mut Inbox, instance: Instance, voice: &Voice, outbox: &Outbox) 
 struct Inbox {
     socket: OwnedFd,
     bytes: BytesMut,
+    /// Where the kernel writes: cleared once, not for every read.
+    chunk: Box<[u8]>,
 }
 
 impl Inbox {
@@ -175,15 +179,12 @@ impl Inbox {
             if let Some(frame) = ToWorker::decode(&mut self.bytes).map_err(io::Error::other)? {
                 return Ok(frame);
             }
-            let start = self.bytes.len();
-            self.bytes.resize(start + 16 * 1024, 0);
-            let got = match recv(&self.socket, &mut self.bytes[start..], RecvFlags::empty()) {
+            match recv(&self.socket, &mut *self.chunk, RecvFlags::empty()) {
                 Ok((0, _)) => end(),
-                Ok((got, _)) => got,
-                Err(rustix::io::Errno::INTR) => 0,
+                Ok((got, _)) => self.bytes.extend_from_slice(self.chunk.get(..got).unwrap_or_default()),
+                Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
-            };
-            self.bytes.truncate(start + got);
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use agent_host_gateway::MetricsPage;
 use agent_host_telemetry::{
     happening::HostListening,
     log::{self, Format},
-    metric,
+    page,
 };
 use tokio::{
     runtime::Builder,
@@ -35,7 +35,9 @@ pub(crate) fn serve(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Fa
 }
 
 async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> io::Result<()> {
-    let page = metric::install().map_err(io::Error::other)?;
+    let page = page::install().map_err(io::Error::other)?;
+    // Ends with the runtime.
+    tokio::spawn(page.clone().upkeep());
     let metrics: MetricsPage = Arc::new(move || page.render());
     let mut stop = Stop::new()?;
     let host = Host::start(&loaded.config, metrics).await.map_err(|error| describe(loaded, error))?;

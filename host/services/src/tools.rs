@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use agent_host_core::{
+    failpoint,
+    failpoint::Action,
     ports::{
         BoxFuture,
         clock::Clock,
@@ -45,7 +47,13 @@ impl ToolHost for BuiltinTools {
     }
 
     fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Value, ToolError>> {
-        Box::pin(async move { self.call_now(&call.tool, &call.arguments) })
+        Box::pin(async move {
+            // A test's fault: a tool that takes its time.
+            if let Some(pause) = failpoint!("services.tool_call").and_then(Action::pause) {
+                tokio::time::sleep(pause).await;
+            }
+            self.call_now(&call.tool, &call.arguments)
+        })
     }
 }
 

@@ -8,6 +8,16 @@ pub(crate) async fn begin() -> Result<(), StoreError> {
     act(failpoint!("store.begin")).await
 }
 
+/// `store.begin=off`, for a broken twin: a store that says "durable" of what it never kept.
+pub(crate) fn forgets() -> bool {
+    failpoint!("store.begin") == Some(Action::Off)
+}
+
+/// `store.scope=off`, for a broken twin: a store that does not ask whose thread it is.
+pub(crate) fn is_open_to_all() -> bool {
+    failpoint!("store.scope") == Some(Action::Off)
+}
+
 /// `store.append`: everything else that writes.
 pub(crate) async fn append() -> Result<(), StoreError> {
     act(failpoint!("store.append")).await

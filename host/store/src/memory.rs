@@ -107,6 +107,9 @@ impl MemoryStore {
 impl Store for MemoryStore {
     fn begin(&self, message: NewMessage) -> BoxFuture<'_, Result<Begun, StoreError>> {
         Box::pin(async move {
+            if fault::forgets() {
+                return Ok(Begun::New { seq: Seq::START.next() });
+            }
             fault::begin().await?;
             Ok(self.begin_now(message))
         })

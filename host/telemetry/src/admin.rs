@@ -36,9 +36,12 @@ pub(crate) fn publish(
     declared: &Declared,
     fields: impl FnOnce() -> serde_json::Map<String, serde_json::Value>,
 ) {
+    // TRACE and DEBUG are for one request: too many to stream, and too many to take the channel's lock for.
+    if matches!(declared.level, "TRACE" | "DEBUG") {
+        return;
+    }
     let sender = channel();
-    // TRACE and DEBUG are for one request: too many to stream.
-    if sender.receiver_count() > 0 && !matches!(declared.level, "TRACE" | "DEBUG") {
+    if sender.receiver_count() > 0 {
         // An error only says that the last watcher has just left.
         let _ = sender.send(AdminEvent { event: declared.name, level: declared.level, fields: fields() });
     }

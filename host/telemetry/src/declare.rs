@@ -33,11 +33,12 @@ pub struct Declared {
     pub mark: Mark,
 }
 
-/// Declares happenings. Each gets a struct with `emit`, and a row in `ALL`.
+/// Declares happenings. Each gets a struct with `emit`, and a row in `ALL`. One that happens for every message has a
+/// lifetime and borrows its fields: naming them costs nothing then.
 macro_rules! happenings {
     ($(
         $(#[doc = $meaning:literal])+
-        $name:ident $level:ident $mark:ident $message:literal action $action:literal
+        $name:ident $(<$life:lifetime>)? $level:ident $mark:ident $message:literal action $action:literal
         { $($(#[$fdoc:meta])* $field:ident : $type:ty),* $(,)? }
         $(=> |$this:ident| $metrics:block)?
     )*) => {
@@ -45,10 +46,12 @@ macro_rules! happenings {
             $(#[doc = $meaning])+
             #[derive(Debug, Clone)]
             #[allow(missing_docs, reason = "fields are named by their word; the table documents the whole")]
-            pub struct $name { $($(#[$fdoc])* pub $field: $type,)* }
+            pub struct $name $(<$life>)? { $($(#[$fdoc])* pub $field: $type,)* }
 
-            impl $name {
+            impl $(<$life>)? $name $(<$life>)? {
                 /// Writes the log event, counts the metrics and tells whoever watches.
+                ///
+                /// No field is formatted unless its level is logged or somebody watches.
                 pub fn emit(self) {
                     ::tracing::event!(
                         target: "agent_host",

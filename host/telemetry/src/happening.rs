@@ -1,8 +1,9 @@
 //! What can happen, each declared once. `docs/log-events.md` is made from this list.
 
-use metrics::{counter, gauge, histogram};
+use agent_plugin_protocol::{RunId, ThreadId};
+use metrics::{counter, gauge};
 
-use crate::{declare::happenings, metric};
+use crate::{declare::happenings, metric, series};
 
 happenings! {
     /// The host answers on its listeners.
@@ -27,8 +28,8 @@ happenings! {
 
     /// A running generation of a plugin ended by itself.
     PluginExited WARN Warning "plugin's process ended" action "The next generation is started by itself; report the crash to the plugin's authors."
-    { plugin: String, generation: u32, code: String, how: String, uptime_ms: u128, stderr: String }
-    => |it| { counter!(metric::PLUGIN_CRASHES, "plugin" => it.plugin.clone(), "signal" => it.how.clone()).increment(1); }
+    { plugin: String, generation: u32, code: String, signal: &'static str, how: String, uptime_ms: u128, stderr: String }
+    => |it| { counter!(metric::PLUGIN_CRASHES, "plugin" => it.plugin.clone(), "signal" => it.signal).increment(1); }
 
     /// A failed plugin is given another try.
     PluginRestarted INFO Warning "plugin is being started again" action "None, unless it keeps happening."
@@ -56,6 +57,11 @@ happenings! {
     GenerationsPiledUp WARN Warning "many in-process generations are mapped" action "Restart the host at a quiet moment, or use `isolation = \"process\"` for what is reloaded often."
     { generations: u32, threads_left_behind: u64 }
 
+    /// The plugin's breaker let calls through again, or stopped them.
+    BreakerMoved INFO Warning "breaker moved" action "None, unless it stays open: then see the plugin's failed runs."
+    { plugin: String, from: &'static str, to: &'static str }
+    => |it| { gauge!(metric::BREAKER_STATE, "plugin" => it.plugin.clone()).set(series::breaker(it.to)); }
+
     /// The service level changed, after it had held for the settling time.
     ServiceLevelChanged WARN Warning "service level changed" action "See what is missing; each plugin's own event says why."
     { from: String, to: String, missing: String }
@@ -65,22 +71,24 @@ happenings! {
     }
 
     /// A run ended, in whatever way.
-    RunCompleted DEBUG Success "run completed" action "None."
-    { plugin: String, generation: u32, run: String, thread: String, outcome: String, code: String, by: &'static str, seconds: f64 }
-    => |it| {
-        counter!(metric::RUNS, "plugin" => it.plugin.clone(), "outcome" => it.outcome.clone()).increment(1);
-        counter!(metric::ANSWERS, "by" => it.by).increment(1);
-        histogram!(metric::RUN_SECONDS, "plugin" => it.plugin.clone()).record(it.seconds);
-    }
+    RunCompleted<'a> DEBUG Success "run completed" action "None."
+    { plugin: &'a str, generation: u32, run: &'a RunId, thread: &'a ThreadId, outcome: &'static str, code: &'a str, by: &'static str, seconds: f64 }
+    => |it| { series::run_completed(it.plugin, it.outcome, it.by, it.seconds); }
 
     /// A run moved to another responder, or ended without an answer, because its plugin failed.
     RunFailed WARN Warning "a plugin failed a run" action "See the plugin's state; the person got an honest answer."
     { plugin: String, generation: u32, run: String, code: String, reason: String, next: String }
 
+    /// A run was dropped before its last event: its task died, or the host ended at a second signal. A store that lasts
+    /// completes it as `interrupted` at the next start.
+    RunAbandoned<'a> ERROR Critical "a run was abandoned" action "Report it with the log, unless the host was told to end at once."
+    { run: &'a RunId, thread: &'a ThreadId }
+    => |_it| { series::run_abandoned(); }
+
     /// What a plugin said was not passed on.
-    EventDropped DEBUG Warning "dropped what a plugin said" action "Report it to the plugin's authors if it persists."
-    { plugin: String, run: String, reason: String }
-    => |it| { counter!(metric::EVENTS_DROPPED, "reason" => it.reason.clone()).increment(1); }
+    EventDropped<'a> DEBUG Warning "dropped what a plugin said" action "Report it to the plugin's authors if it persists."
+    { plugin: &'a str, run: &'a RunId, reason: &'static str }
+    => |it| { series::dropped(it.reason, 1); }
 
     /// The built-in fallback itself failed; the person got an error frame.
     FallbackFailed ERROR Critical "the built-in fallback failed" action "Report it: this is a bug in the host."
@@ -93,20 +101,20 @@ happenings! {
     /// A client's connection is open.
     ConnectionOpened DEBUG Success "connection opened" action "None."
     { connection: String, surface: &'static str }
-    => |_it| { gauge!(metric::CONNECTIONS).increment(1.0); }
+    => |_it| { series::connections(1.0); }
 
     /// A client's connection is closed.
     ConnectionClosed DEBUG Success "connection closed" action "None."
     { connection: String, code: u16, reason: String }
     => |it| {
-        gauge!(metric::CONNECTIONS).decrement(1.0);
-        counter!(metric::CONNECTIONS_CLOSED, "code" => it.code.to_string()).increment(1);
+        series::connections(-1.0);
+        series::closed(it.code);
     }
 
     /// An upgrade was answered, by HTTP status.
     UpgradeAnswered DEBUG Success "upgrade answered" action "None for 101; see the code otherwise."
     { status: u16, code: String }
-    => |it| { counter!(metric::UPGRADES, "status" => it.status.to_string()).increment(1); }
+    => |it| { series::upgrade(it.status); }
 
     /// A panic in the host's own code was caught at the door: 503 instead of 500.
     PanicCaught ERROR Critical "a panic in the host was caught" action "Report it with the log: this is a bug in the host."
@@ -124,4 +132,13 @@ happenings! {
     /// A listener cannot accept for the moment, mostly for want of file descriptors; it waits instead of spinning.
     AcceptPaused WARN Warning "accepting is paused" action "Raise the descriptor limit (`ulimit -n`), or lower `gateway.connections`."
     { listener: &'static str, reason: String, pause_ms: u128 }
+
+    /// A changed configuration was taken over.
+    ConfigApplied INFO Success "configuration applied" action "None; what cannot change while the host runs is named."
+    { changed: String, not_live: String }
+
+    /// A changed configuration was refused; the running one stays.
+    ConfigRefused WARN Warning "configuration refused" action "Correct the file at the place that the reason names."
+    { code: String, reason: String }
+    => |_it| { counter!(metric::CONFIG_RELOAD_FAILURES).increment(1); }
 }

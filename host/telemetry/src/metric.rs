@@ -1,29 +1,27 @@
-//! The metrics' names: public API, each with its type, labels and meaning.
-
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+//! The metrics' names: public API, each with its type, labels and meaning. `docs/metrics.md` is made from this list.
 
 macro_rules! metrics_table {
     ($($const:ident $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(#[doc = $help] pub const $const: &str = $name;)*
 
-        /// A row of `docs/metrics.md`.
-        #[derive(Debug, Clone, Copy)]
-        pub struct Metric {
-            /// As scraped.
-            pub name: &'static str,
-            /// `counter`, `gauge` or `histogram`.
-            pub kind: &'static str,
-            /// Bounded label names.
-            pub labels: &'static [&'static str],
-            /// What it says.
-            pub help: &'static str,
-        }
-
-        /// Every metric of the host.
+        /// Every metric of the host, those of its process apart.
         pub const ALL: &[Metric] = &[$(Metric {
             name: $name, kind: stringify!($kind), labels: &[$($label),*], help: $help,
         }),*];
     };
+}
+
+/// A row of `docs/metrics.md`.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// As scraped.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Bounded label names; see [`LABELS`].
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
 }
 
 metrics_table! {
@@ -34,15 +32,15 @@ metrics_table! {
     RUNS counter "agent_host_runs_total" ["plugin", "outcome"] "Runs that ended, by responder and status.";
     RUN_SECONDS histogram "agent_host_run_seconds" ["plugin"] "From the accepted message to agent_completed.";
     FIRST_EVENT_SECONDS histogram "agent_host_time_to_first_event_seconds" ["plugin"] "From the accepted message to the first event of a plugin.";
-    ANSWERS counter "agent_host_answers_total" ["by"] "Answered runs: by a plugin, or by the built-in fallback.";
+    ANSWERS counter "agent_host_answers_total" ["by"] "Answered runs: by a plugin, or by the built-in fallback. A run that failed is no answer.";
     RUNS_WITHOUT_TERMINAL counter "agent_host_runs_without_terminal_total" [] "Runs that ended without agent_completed: always 0.";
-    RUN_EVENTS counter "agent_host_run_events_total" ["type", "by"] "Events of runs, by type and by whether a plugin or the fallback answered.";
+    RUN_EVENTS counter "agent_host_run_events_total" ["type", "by"] "Events in the log, by type and by who speaks.";
     EVENTS_DELIVERED counter "agent_host_events_delivered_total" ["surface", "by"] "Events handed to a client's socket.";
     EVENTS_DROPPED counter "agent_host_events_dropped_total" ["reason"] "What a plugin said and the host did not pass on, by reason.";
     SLOW_CONSUMERS counter "agent_host_slow_consumers_total" [] "Connections closed because they read too slowly.";
     PLUGIN_STATE gauge "agent_host_plugin_state" ["plugin", "state"] "1 for the state that the plugin is in.";
     PLUGIN_RESTARTS counter "agent_host_plugin_restarts_total" ["plugin"] "Generations started after a failure.";
-    PLUGIN_CRASHES counter "agent_host_plugin_crashes_total" ["plugin", "signal"] "Generations that died, by signal or `exit`.";
+    PLUGIN_CRASHES counter "agent_host_plugin_crashes_total" ["plugin", "signal"] "Generations that died, by signal or by what else ended them.";
     BREAKER_STATE gauge "agent_host_breaker_state" ["plugin"] "0 closed, 1 half-open, 2 open.";
     SERVICE_LEVEL gauge "agent_host_service_level" ["level"] "1 for the level that the service is at.";
     STORE_COMMIT_SECONDS histogram "agent_host_store_commit_seconds" [] "One group commit of the store.";
@@ -50,25 +48,106 @@ metrics_table! {
     CONFIG_RELOAD_FAILURES counter "agent_host_config_reload_failures_total" [] "Configurations that were refused while running.";
 }
 
-/// Makes this process's metrics scrapeable; the handle renders the page.
-///
-/// # Errors
-/// If a recorder is installed already.
-pub fn install() -> Result<PrometheusHandle, String> {
-    let handle = PrometheusBuilder::new()
-        .set_buckets(&[
-            0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-            60.0,
-        ])
-        .map_err(|e| e.to_string())?
-        .install_recorder()
-        .map_err(|e| e.to_string())?;
-    for metric in ALL {
-        match metric.kind {
-            "counter" => metrics::describe_counter!(metric.name, metric.help),
-            "gauge" => metrics::describe_gauge!(metric.name, metric.help),
-            _ => metrics::describe_histogram!(metric.name, metric.help),
-        }
-    }
-    Ok(handle)
+/// Of the host's own process, read at each scrape. The names are those that every Prometheus client uses.
+pub const PROCESS: &[Metric] = &[
+    of_process("process_cpu_seconds_total", "counter", "CPU time used, user and system."),
+    of_process("process_resident_memory_bytes", "gauge", "Resident memory."),
+    of_process("process_virtual_memory_bytes", "gauge", "Virtual memory."),
+    of_process("process_open_fds", "gauge", "Open file descriptors."),
+    of_process("process_max_fds", "gauge", "Limit of open file descriptors."),
+    of_process("process_threads", "gauge", "Threads."),
+    of_process("process_start_time_seconds", "gauge", "When the process began, in seconds since 1970."),
+];
+
+const fn of_process(name: &'static str, kind: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind, labels: &[], help }
 }
+
+/// A label, and what bounds its values. No label names a person, a thread or a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Label {
+    /// As scraped.
+    pub name: &'static str,
+    /// Every value; empty where `meaning` says what bounds it.
+    pub values: &'static [&'static str],
+    /// What it says.
+    pub meaning: &'static str,
+}
+
+/// Every label.
+pub const LABELS: &[Label] = &[
+    Label {
+        name: "by",
+        values: &["plugin", "fallback", "host", "user"],
+        meaning: "who answers or speaks; `user` is the person's own message, `host` speaks for a run that nobody took",
+    },
+    Label {
+        name: "code",
+        values: &[],
+        meaning: "WebSocket close code: those of the protocol, 1005 and 1006 for none, 3000 for any other of a client",
+    },
+    Label { name: "direction", values: &["read", "written"], meaning: "from the model's side" },
+    Label { name: "level", values: LEVELS, meaning: "service level" },
+    Label { name: "outcome", values: OUTCOMES, meaning: "the `status` of `agent_completed`" },
+    Label {
+        name: "plugin",
+        values: &[],
+        meaning: "a configured plugin, `fallback`, or `host` for a run that nobody took",
+    },
+    Label { name: "reason", values: REASONS, meaning: "why it was not passed on" },
+    Label { name: "signal", values: SIGNALS, meaning: "what ended the process" },
+    Label { name: "state", values: &[], meaning: "a state of a plugin's life" },
+    Label { name: "status", values: &[], meaning: "HTTP status" },
+    Label { name: "surface", values: &[], meaning: "the client protocol" },
+    Label { name: "type", values: &[], meaning: "an event's type, as on the wire" },
+];
+
+/// Least first.
+pub(crate) const LEVELS: &[&str] = &["basic", "fallback", "partial", "full"];
+pub(crate) const OUTCOMES: &[&str] =
+    &["ok", "degraded", "failed", "cancelled", "interrupted", "input_required"];
+/// Those of the run's grammar, of its calls, and of what workers say outside of calls.
+pub(crate) const REASONS: &[&str] = &[
+    "unknown_kind",
+    "too_large",
+    "malformed",
+    "out_of_range",
+    "wrong_message",
+    "before_start",
+    "started_twice",
+    "duplicate_id",
+    "unknown_id",
+    "after_completion",
+    "late",
+    "stray",
+    "out_of_turn",
+    "log_malformed",
+];
+pub(crate) const SIGNALS: &[&str] = &[
+    "SIGABRT",
+    "SIGBUS",
+    "SIGFPE",
+    "SIGILL",
+    "SIGINT",
+    "SIGKILL",
+    "SIGSEGV",
+    "SIGSYS",
+    "SIGTERM",
+    "SIGTRAP",
+    "SIGXCPU",
+    "other_signal",
+    "exit",
+    "hung",
+    "stopped",
+    "memory",
+    "flood",
+    "protocol",
+    "unknown",
+];
+/// What an upgrade is answered with. There is no 500: one that came would be counted, and seen at once.
+pub(crate) const STATUSES: &[u16] = &[101, 400, 401, 403, 404, 405, 408, 429, 431, 503];
+/// What connections are closed with.
+pub(crate) const CLOSE_CODES: &[u16] = &[
+    1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 4401, 4403, 4404,
+    4405,
+];

@@ -106,36 +106,41 @@ text_id!(
 impl ThreadId {
     /// A new, unguessable thread id that sorts by time (UUIDv7).
     pub fn random() -> Self {
-        Self(uuid::Uuid::now_v7().simple().to_string().into())
+        Self(written(uuid::Uuid::now_v7()))
     }
 }
 
 impl RunId {
     /// A new, unguessable run id that sorts by time (UUIDv7).
     pub fn random() -> Self {
-        Self(uuid::Uuid::now_v7().simple().to_string().into())
+        Self(written(uuid::Uuid::now_v7()))
     }
 }
 
 impl MessageId {
     /// A host-made id, for a message that came without one.
     pub fn random() -> Self {
-        Self(uuid::Uuid::now_v7().simple().to_string().into())
+        Self(written(uuid::Uuid::now_v7()))
     }
 }
 
 impl ToolCallId {
     /// A new tool call id.
     pub fn random() -> Self {
-        Self(uuid::Uuid::now_v7().simple().to_string().into())
+        Self(written(uuid::Uuid::now_v7()))
     }
 }
 
 impl Epoch {
     /// A new epoch, different from every earlier one.
     pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4().simple().to_string().into())
+        Self(written(uuid::Uuid::new_v4()))
     }
+}
+
+fn written(id: uuid::Uuid) -> Arc<str> {
+    let mut digits = [0; uuid::fmt::Simple::LENGTH];
+    Arc::from(&*id.simple().encode_lower(&mut digits))
 }
 
 /// The position of an event in its thread: dense, from 1.

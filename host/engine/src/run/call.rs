@@ -62,7 +62,7 @@ impl Call {
     }
 }
 
-/// The plugin gets its credit back in pieces of this size, or when nothing more is there.
+/// The plugin gets its credit back in pieces of this size. What is kept back leaves it three quarters of its window.
 const CREDIT_STEP: u32 = CREDIT_WINDOW / 4;
 
 impl Run {
@@ -104,19 +104,15 @@ impl Run {
                 self.dropped("out_of_turn");
             }
         }
-        if self.call().is_some_and(|call| call.consumed >= CREDIT_STEP) {
-            // Within one long batch: the events are bounded by the batch, so that this may go ahead of the append.
-            self.give_credit().await;
-        }
+        // Within one long batch: the events are bounded by the batch, so that this may go ahead of the append.
+        self.give_credit().await;
     }
 
-    /// Lets the plugin emit as many events as were consumed.
+    /// Lets the plugin emit as many events as were consumed, once they are worth an order.
     pub(crate) async fn give_credit(&mut self) {
-        let Some(call) = self.call_mut() else { return };
+        let Some(call) = self.call_mut().filter(|call| call.consumed >= CREDIT_STEP) else { return };
         let events = std::mem::take(&mut call.consumed);
-        if events > 0 {
-            call.order(InstanceCommand::Credit { call: call.id, events }).await;
-        }
+        call.order(InstanceCommand::Credit { call: call.id, events }).await;
     }
 
     async fn last_word(&mut self, word: LastWord) {

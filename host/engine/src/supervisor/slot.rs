@@ -14,8 +14,12 @@ use agent_host_core::{
     routing::{RouteEntry, RouteHealth},
     service::{ServiceName, ServiceTable},
 };
-use agent_host_telemetry::happening::{
-    PluginExited, PluginFailed, PluginHealthy, PluginQuarantined, PluginRestarted, PluginStateChanged,
+use agent_host_telemetry::{
+    happening::{
+        BreakerMoved, PluginExited, PluginFailed, PluginHealthy, PluginQuarantined, PluginRestarted,
+        PluginStateChanged,
+    },
+    series,
 };
 use agent_plugin_protocol::{Code, Generation};
 use tokio::time::Instant;
@@ -79,6 +83,8 @@ impl Slot {
             ..RestartPolicy::default()
         };
         let state = if settings.enabled { PluginState::Discovered } else { PluginState::Disabled };
+        let states = PluginState::ALL.iter().map(|state| state.as_str());
+        series::plugin_listed(settings.spec.id.as_str(), state.as_str(), states);
         Self {
             state,
             since: now,
@@ -134,7 +140,9 @@ impl Slot {
         self.digest = Some(started.digest);
         self.fault = None;
         self.lacks = None;
+        let breaker = self.breaker.state();
         self.breaker.close();
+        self.breaker_moved(breaker);
         self.instance = Some(Arc::new(Instance::new(started.handle, Arc::clone(&self.settings.spec))));
         true
     }
@@ -174,6 +182,7 @@ impl Slot {
             plugin: self.id(),
             generation: self.generation.0,
             code: code.to_string(),
+            signal: report.map_or("unknown", |r| r.exit.label()),
             how: how.clone(),
             uptime_ms: report.map_or(0, |r| r.uptime.as_millis()),
             stderr: report.map(|r| r.stderr_tail.join(" | ")).unwrap_or_default(),
@@ -226,6 +235,7 @@ impl Slot {
         }
         if let Ok(permit) = self.breaker.admit(instant) {
             self.breaker.settle(permit, result, instant);
+            self.breaker_moved(BreakerState::Closed);
         }
         if self.breaker.state() == BreakerState::Open {
             self.apply(PluginEvent::BreakerOpened, now.wall);
@@ -237,11 +247,13 @@ impl Slot {
     /// How a health probe went. An open breaker takes it as its trial call, once its cool-down is over.
     pub(super) fn probed(&mut self, result: Result<(), String>, now: Times) {
         let instant = now.monotonic.into_std();
-        let was_open = self.breaker.state() != BreakerState::Closed;
+        let before = self.breaker.state();
+        let was_open = before != BreakerState::Closed;
         if was_open {
             let Ok(permit) = self.breaker.admit(instant) else { return };
             let trial = if result.is_ok() { CallResult::Success } else { CallResult::Failure };
             self.breaker.settle(permit, trial, instant);
+            self.breaker_moved(before);
         }
         match result {
             // It is well, and still lacks what it requires.
@@ -339,6 +351,14 @@ impl Slot {
                 .emit();
                 Verdict::Leave
             }
+        }
+    }
+
+    /// Says so, if the breaker is not in this state any more.
+    fn breaker_moved(&self, before: BreakerState) {
+        let now = self.breaker.state();
+        if now != before {
+            BreakerMoved { plugin: self.id(), from: before.as_str(), to: now.as_str() }.emit();
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use agent_host_core::ports::store::{LogEntry, NewEvent};
+use agent_host_telemetry::series;
 use agent_plugin_protocol::{Code, Seq};
 use tokio::time::Instant;
 
@@ -75,6 +76,7 @@ impl Log {
     /// Tells the subscribers of events that are in the log, from `first` on.
     pub(super) fn deliver(&mut self, first: Seq, events: Vec<NewEvent>) {
         for (seq, event) in (first.0..).map(Seq).zip(events) {
+            series::run_event(event.kind, &event.agent);
             let entry = LogEntry { seq, thread: self.key.thread.clone(), event };
             let delivery = Arc::new(Delivery::new(entry));
             // One that is gone or lagged is dropped: its client comes back and reads the log.

@@ -132,7 +132,7 @@ impl Thread {
 
     /// What the plugin that answers now wants of a second message. Nobody answers: it waits for its turn.
     fn double_texting(&self) -> DoubleTexting {
-        let responder = self.run.as_ref().and_then(crate::run::Run::responder);
+        let responder = self.run.as_deref().and_then(crate::run::Run::responder);
         let slots = &self.shared.settings.plugins;
         let slot = responder.and_then(|plugin| slots.iter().find(|slot| slot.spec.id == *plugin));
         slot.map_or(DoubleTexting::Enqueue, |slot| slot.double_texting)

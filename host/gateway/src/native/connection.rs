@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use agent_host_core::{failpoint, identity::Principal};
+use agent_host_core::{failpoint, failpoint::Action, identity::Principal};
 use agent_host_engine::{Incoming, Outgoing, session::Problem};
+use agent_host_telemetry::series;
 use agent_plugin_protocol::{Code, MessageId};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
@@ -21,7 +22,7 @@ use super::{
     frames::ClientFrame,
     liveness::{Beat, Liveness},
     socket::{Broken, Inbound, Socket, Unwritten},
-    task::{self, Shared},
+    task::Shared,
 };
 use crate::{host::Conversation, jitter, limits::TokenBucket};
 
@@ -94,7 +95,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
     }
 
     /// Welcomes the client, then serves it until either side ends it.
-    pub(crate) async fn run(mut self, welcome: Utf8Bytes, accepted: Instant) -> Ending {
+    pub(crate) async fn run(&mut self, welcome: Utf8Bytes, accepted: Instant) -> Ending {
         self.out.push(Message::Text(welcome));
         match self.converse(accepted).await {
             Ok(never) => match never {},
@@ -104,8 +105,13 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
 
     /// Turns until one of them is the last.
     async fn converse(&mut self, accepted: Instant) -> Result<std::convert::Infallible, Ending> {
+        // For a broken twin: a host that says nothing before its plugins have started.
+        while failpoint!("gateway.welcome_first") == Some(Action::Off) && self.conversation.status().starting
+        {
+            self.conversation.next().await;
+        }
         self.flush().await?;
-        task::welcomed(accepted.elapsed());
+        series::welcomed(accepted.elapsed());
         let timer = sleep_until(Instant::now());
         tokio::pin!(timer);
         loop {
@@ -178,7 +184,8 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             return self.refuse(Code::LimitRate, id, Some(wait));
         }
         let within = self.shared.settings.timing.handle;
-        if timeout(within, self.conversation.handle(incoming)).await.is_err() {
+        // Boxed: an idle connection does not keep the room for a message on its way.
+        if timeout(within, Box::pin(self.conversation.handle(incoming))).await.is_err() {
             // It may have taken effect; the same id again finds out.
             self.refuse(Code::HostInternal, id, Some(Duration::from_secs(1)));
         }
@@ -209,6 +216,8 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
     async fn deliver(&mut self, first: Option<Outgoing>) -> Result<(), Ending> {
         let first = first.ok_or(Ending::ByHost(Close::Slow))?;
         self.tell(&first);
+        // The tasks that are ready get their turn first: what they are about to say joins the burst.
+        tokio::task::yield_now().await;
         while self.out.len() < BURST {
             let Some(more) = self.conversation.try_next() else { break };
             self.tell(&more);
@@ -218,7 +227,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
 
     fn tell(&mut self, told: &Outgoing) {
         if let Outgoing::Event(delivery) = told {
-            self.shared.counters.delivered(&delivery.entry.event.agent);
+            self.shared.delivered.count(&delivery.entry.event.agent);
         }
         self.push(encode::outgoing(told));
     }

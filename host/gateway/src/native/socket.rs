@@ -63,8 +63,9 @@ pub(crate) enum Unwritten {
     Gone,
 }
 
-/// Reads of this size: axum's default of 128 KiB for each connection is memory without use for small frames.
-const READ_BUFFER: usize = 4096;
+/// Reads of this size: axum's default of 128 KiB for each connection is memory without use for small frames. What is
+/// longer gets the room it needs when it comes.
+const READ_BUFFER: usize = 1024;
 /// Writes are gathered up to this size; a burst is flushed at its end anyway.
 const WRITE_BUFFER: usize = 4096;
 /// What is read and dropped of a client that is still sending after its close: about the largest thing that anyone

@@ -1,15 +1,14 @@
 //! The task of one connection: from the 101 to the last byte. Whatever happens inside, the socket is closed with a
 //! code that says so, and the connection is counted once in and once out.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use agent_host_core::{identity::Principal, ports::clock::Clock};
 use agent_host_telemetry::{
     happening::{ConnectionClosed, ConnectionOpened, PanicCaught, SlowConsumer},
-    metric,
+    series::Delivered,
 };
 use futures_util::FutureExt;
-use metrics::{Counter, counter, histogram};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::Semaphore,
@@ -32,36 +31,10 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) verifier: Verifier,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) counters: Counters,
+    pub(crate) delivered: Delivered,
     /// How many sockets are closed at once when the host goes: in batches, so that the clients of all of them do not
     /// come back in the same instant. The others wait.
     pub(crate) closers: Semaphore,
-}
-
-/// The metrics of the hot path, looked up once.
-pub(crate) struct Counters {
-    by_plugin: Counter,
-    by_fallback: Counter,
-    by_others: Counter,
-}
-
-impl Counters {
-    pub(crate) fn new() -> Self {
-        let delivered = |by: &'static str| counter!(metric::EVENTS_DELIVERED, "surface" => Surface::Native.name(), "by" => by);
-        Self {
-            by_plugin: delivered("plugin"),
-            by_fallback: delivered("fallback"),
-            by_others: delivered("host"),
-        }
-    }
-
-    pub(crate) fn delivered(&self, agent: &str) {
-        match agent {
-            "fallback" => self.by_fallback.increment(1),
-            "user" | "host" => self.by_others.increment(1),
-            _ => self.by_plugin.increment(1),
-        }
-    }
 }
 
 /// A connection, just upgraded.
@@ -87,11 +60,14 @@ where
         Socket::new(stream, shared.settings.limits.frame_bytes, timing.write, timing.close).await;
     ConnectionOpened { connection: connection.clone(), surface: Surface::Native.name() }.emit();
 
-    let run = Connection::new(&mut socket, conversation, &shared, &principal, &stop).run(welcome, accepted);
+    let mut open = Connection::new(&mut socket, conversation, &shared, &principal, &stop);
+    let run = open.run(welcome, accepted);
     let ending = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| {
         PanicCaught { place: "connection", message: panic_message(panic.as_ref()) }.emit();
         Ending::ByHost(Close::Bug)
     });
+    // With it the conversation ends: nothing more is told.
+    drop(open);
 
     let (code, reason) = match ending {
         Ending::ByClient(code) => (code.map_or(NO_STATUS, known), "closed by the client"),
@@ -101,7 +77,8 @@ where
     if ending == Ending::ByHost(Close::Slow) {
         SlowConsumer { connection: connection.clone() }.emit();
     }
-    end(socket, ending, &shared).await;
+    // Boxed: an open connection does not keep the room for its end.
+    Box::pin(end(socket, ending, &shared)).await;
     ConnectionClosed { connection, code, reason: reason.to_owned() }.emit();
 }
 
@@ -132,8 +109,3 @@ fn known(code: u16) -> u16 {
 
 /// Any other code of a client's, as a label.
 const OTHER: u16 = 3000;
-
-/// Records how long a client waited for its first frame.
-pub(crate) fn welcomed(after: Duration) {
-    histogram!(metric::WELCOME_SECONDS).record(after.as_secs_f64());
-}

@@ -19,7 +19,7 @@ use crate::{
     Settings,
     auth::Verifier,
     host::Host,
-    native::{Counters, Shared, Upgraded, serve},
+    native::{Shared, Upgraded, serve},
     tests::support::{Script, Shifted, event, settings, token},
 };
 
@@ -38,7 +38,7 @@ async fn wire(buffer: usize, change: impl FnOnce(&mut Settings)) -> Wire {
     let shared = Arc::new(Shared {
         verifier: Verifier::new(&settings.auth, clock.clone()),
         clock,
-        counters: Counters::new(),
+        delivered: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::Native.name()),
         closers: Semaphore::new(1),
         settings,
     });
