@@ -11,6 +11,7 @@ mod scenario;
 mod harness;
 
 mod bad_plugins;
+mod chat;
 mod check;
 mod config;
 mod crashes;

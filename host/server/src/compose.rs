@@ -17,7 +17,7 @@ use agent_host_runtime::{InProcessRuntime, ProcessRuntime, Tuning, WorkerCommand
 use agent_host_services::{BuiltinTools, ServiceBoard};
 use agent_host_store::MemoryStore;
 
-use crate::settings;
+use crate::{settings, withheld::Withheld};
 
 /// The host, serving.
 pub(crate) struct Host {
@@ -43,8 +43,8 @@ impl Host {
             tokio::spawn(recheck(Arc::clone(&board)));
         }
         let parts = Parts {
-            process: Arc::new(process),
-            in_process: Some(Arc::new(in_process)),
+            process: Arc::new(Withheld::of(config, process)),
+            in_process: Some(Arc::new(Withheld::of(config, in_process))),
             store: Arc::new(MemoryStore::new()),
             tools: Arc::new(BuiltinTools::new(Arc::clone(&clock))),
             clock: Arc::clone(&clock),

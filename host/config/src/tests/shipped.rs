@@ -10,7 +10,7 @@ fn shipped() -> PathBuf {
 }
 
 /// `host.toml` with some of its switched-off lines switched on.
-fn switched_on(marks: &[&str]) -> String {
+pub(super) fn switched_on(marks: &[&str]) -> String {
     let text = fs::read_to_string(shipped().join("host.toml")).unwrap();
     let switched = |line: &str| {
         let on = marks.iter().find_map(|mark| line.strip_prefix(mark));
