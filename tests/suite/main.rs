@@ -27,5 +27,6 @@ mod isolation_users;
 mod laws;
 mod observed;
 mod refusals;
+mod supervisors;
 mod telemetry;
 mod tokens;
