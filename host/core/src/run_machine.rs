@@ -16,6 +16,8 @@ mod completion;
 pub mod grammar;
 mod open;
 mod payload;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod text;
 mod types;
 

@@ -17,6 +17,8 @@ use tokio::{
 };
 
 use self::log::Log;
+#[cfg(feature = "schema")]
+pub(crate) use self::submit::UserMessage;
 use crate::{
     directory::{BusyPermit, ThreadKey},
     outbox,

@@ -23,6 +23,8 @@ pub trait Host: Send + Sync + 'static {
 pub trait Conversation: Send + 'static {
     /// The service, as it is now.
     fn status(&self) -> Arc<Status>;
+    /// Goes on with a newer token of the same user.
+    fn refresh(&mut self, principal: Arc<Principal>);
     /// Acts on what the client asked. Cancel safe up to its first await.
     fn handle(&mut self, incoming: Incoming) -> impl Future<Output = ()> + Send;
     /// What the client is told next; `None`: it fell too far behind. Cancel safe.
@@ -52,6 +54,10 @@ impl Host for Engine {
 impl Conversation for Session {
     fn status(&self) -> Arc<Status> {
         Session::status(self)
+    }
+
+    fn refresh(&mut self, principal: Arc<Principal>) {
+        Session::refresh(self, principal);
     }
 
     fn handle(&mut self, incoming: Incoming) -> impl Future<Output = ()> + Send {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 macro_rules! codes {
     ($($variant:ident $name:literal $retry:ident: $what:literal, $remedy:literal;)*) => {
         /// A stable error code.
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum Code {
             $(#[doc = $what] #[serde(rename = $name)] $variant,)*

@@ -18,8 +18,9 @@ use super::{
 };
 use crate::outcome::{Clock, Exit, ExitReport, Outcome};
 
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Serialize)]
-struct Completed<'a> {
+pub(super) struct Completed<'a> {
     status: RunStatus,
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,6 +34,7 @@ struct Completed<'a> {
 }
 
 /// A question that ended the run.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Serialize)]
 struct Interrupt {
     /// Named after its run: unique, and as hard to guess.
