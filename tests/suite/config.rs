@@ -215,6 +215,7 @@ async fn a_plugin_whose_secret_is_missing_fails_alone_and_is_warned_of() {
     assert_eq!((missing.len(), &missing[0]["name"]), (1, &"lacking".into()), "{}", client.welcome);
     assert_eq!(missing[0]["code"], "plugin.config_invalid", "{}", client.welcome);
     assert_eq!(client.welcome["agents"].as_array().map(Vec::len), Some(2), "the other serves on");
+}
 
 #[test]
 fn what_is_no_regular_file_is_refused_and_not_waited_for() {
