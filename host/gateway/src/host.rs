@@ -101,4 +101,8 @@ impl<C: Conversation> Conversation for Box<C> {
     fn positions(&self) -> Vec<(ThreadId, Seq)> {
         (**self).positions()
     }
+
+    fn refresh(&mut self, principal: Arc<Principal>) {
+        (**self).refresh(principal);
+    }
 }

@@ -33,6 +33,7 @@
 //! | `link` | the host's end of one worker: process, socket, printed words |
 //! | `instance` | the task that owns a worker while it serves, and sees to its end |
 //! | `words` | what a plugin prints and logs, made harmless and bounded |
+//! | [`memory`] | gives freed memory back to the system |
 //! | `worker`, `worker/outbox`, `worker/voice` | the worker's own side |
 //!
 //! The life of a worker: spawned by one thread that lives as long as the host (the parent-death signal fires when
@@ -51,6 +52,7 @@ mod in_process;
 mod inspect;
 mod instance;
 mod link;
+pub mod memory;
 mod module;
 mod prepare;
 mod probe;
