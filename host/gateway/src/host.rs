@@ -101,8 +101,4 @@ impl<C: Conversation> Conversation for Box<C> {
     fn positions(&self) -> Vec<(ThreadId, Seq)> {
         (**self).positions()
     }
-
-    fn refresh(&mut self, principal: Arc<Principal>) {
-        (**self).refresh(principal);
-    }
 }
