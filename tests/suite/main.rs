@@ -22,6 +22,7 @@ mod failpoints;
 mod fallback;
 mod first_message;
 mod frames;
+mod hostile;
 mod incident;
 mod isolation_users;
 mod laws;

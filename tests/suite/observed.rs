@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
     client::Client,
     harness::{
-        Host, Plugin, Setup, eventually,
+        Host, PATIENCE, Plugin, Setup, eventually,
         http::{self, Answer},
         tokens::{self, SECRET},
     },
@@ -79,4 +80,15 @@ async fn verbose_readiness_without_a_token_has_verdicts_but_no_paths() {
     let down = body["plugins"].as_array().unwrap().iter().find(|plugin| plugin["id"] == "down").unwrap();
     assert_eq!((&down["verdict"], &down["code"]), (&"failed".into(), &"plugin.not_found".into()), "{down}");
     assert!(!answer.body.contains("/nonexistent"), "{body}");
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_any_more_ends_nothing() {
+    let mut host = Setup::echo().plugin(Plugin::misbehaving("bad")).unheard().start();
+    ready(&host).await.unwrap();
+    let mut client = Client::connect(&host, "alice").await.unwrap();
+    client.run_with("!segv", json!({ "agent": "bad" })).await.unwrap();
+    client.run_with("hello", json!({ "agent": "echo" })).await.unwrap().answered_by("echo").unwrap();
+    host.signal(Signal::TERM);
+    assert_eq!(host.ended(PATIENCE).await.unwrap().code(), Some(0));
 }

@@ -1,7 +1,7 @@
 //! Reads the files of a configuration folder, in their order.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -106,7 +106,7 @@ impl Files {
 
     /// The file's tree, or `None` if it cannot be trusted to say what was meant.
     fn parse(&mut self, path: PathBuf) -> Option<Table> {
-        let bytes = match fs::read(&path) {
+        let bytes = match read(&path) {
             Ok(bytes) => bytes,
             Err(error) => {
                 let reason = format!("{} cannot be read: {error}", path.display());
@@ -166,6 +166,18 @@ impl Files {
     }
 }
 
+/// A regular file of a size that a person may have written: a pipe would never end, nor would a device.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if metadata.len() > LARGEST {
+        return Err(io::Error::other("it is above 16 MiB"));
+    }
+    fs::read(path)
+}
+
 fn first_line(message: &str) -> String {
     message.lines().next().unwrap_or("this is not TOML").to_owned()
 }
@@ -184,5 +196,7 @@ fn toml_files(dir: &Path) -> Vec<PathBuf> {
 
 const MAIN: &str = "host.toml";
 const PLUGINS: &str = "plugins.d";
+/// Bytes of one file: a thousand plugins take a hundredth of it.
+const LARGEST: u64 = 16 * 1024 * 1024;
 /// What the `toml` crate says of a key or table that is there twice.
 const DUPLICATE: &str = "duplicate key";

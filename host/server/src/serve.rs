@@ -1,6 +1,9 @@
 //! `serve`: runs the host until it is told to stop.
 
-use std::{io, sync::Arc};
+use std::{
+    io::{self, Write as _},
+    sync::Arc,
+};
 
 use agent_host_config::{Loaded, LogFormat};
 use agent_host_gateway::MetricsPage;
@@ -17,6 +20,7 @@ use tokio::{
 use crate::{
     compose::Host,
     exit::{Exit, Failure},
+    tidy::tidy,
 };
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
@@ -42,14 +46,20 @@ async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> io::Result<()> {
     let mut stop = Stop::new()?;
     let host = Host::start(&loaded.config, metrics).await.map_err(|error| describe(loaded, error))?;
     let (address, admin) = (host.gateway.public_addr(), host.gateway.admin_addr());
-    println!("agent-host listening on http://{address} (admin http://{admin})");
+    // Whoever started it may have stopped listening: that is no reason not to serve.
+    let _ = writeln!(io::stdout(), "agent-host listening on http://{address} (admin http://{admin})");
     HostListening { address: address.to_string(), admin: admin.to_string() }.emit();
     ready(&host);
 
-    stop.requested().await;
+    tokio::select! {
+        () = stop.requested() => (),
+        never = tidy(&host.gateway) => match never {},
+    }
     tokio::select! {
         () = host.drain() => (),
-        () = stop.requested() => eprintln!("agent-host: second signal, ending at once"),
+        () = stop.requested() => {
+            let _ = writeln!(io::stderr(), "agent-host: second signal, ending at once");
+        }
     }
     Ok(())
 }

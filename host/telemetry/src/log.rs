@@ -17,7 +17,8 @@ pub enum Format {
 /// A second call changes nothing: the first log of a process stays.
 pub fn install(format: Format, level: &str) {
     let filter = EnvFilter::try_new(ours(level)).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost: to say so on the same stderr would be a panic, and the host's end.
+    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     let installed = match format {
         Format::Json => lines.json().flatten_event(true).try_init(),
         Format::Pretty => lines.try_init(),

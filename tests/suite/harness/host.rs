@@ -37,6 +37,11 @@ impl Host {
         let dir = config_dir(setup);
         let mut command = command(setup, dir.path());
         command.arg("serve").arg("--config").arg(dir.path());
+        if setup.unheard {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            command.stderr(writer);
+        }
         Self::spawn(command, dir, setup.failpoints.clone().unwrap_or_default(), PATIENCE)
     }
 
@@ -53,7 +58,9 @@ impl Host {
         let mut child =
             command.stdout(Stdio::piped()).process_group(0).spawn().expect("the host's binary runs");
         let said = Arc::new(Mutex::new(Vec::new()));
-        collect(child.stderr.take().expect("piped by the caller"), Arc::clone(&said), |_| {});
+        if let Some(pipe) = child.stderr.take() {
+            collect(pipe, Arc::clone(&said), |_| {});
+        }
         let (tell, told) = mpsc::channel();
         collect(child.stdout.take().expect("piped above"), Arc::clone(&said), move |line| {
             // Nobody listens any more after the first.

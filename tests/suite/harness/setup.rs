@@ -16,6 +16,7 @@ pub(crate) struct Setup {
     pub(super) plugins: Vec<Plugin>,
     pub(super) env: Vec<(String, String)>,
     pub(super) failpoints: Option<String>,
+    pub(super) unheard: bool,
 }
 
 impl Setup {
@@ -27,6 +28,7 @@ impl Setup {
             plugins: Vec::new(),
             env: Vec::new(),
             failpoints: None,
+            unheard: false,
         };
         setup
             .set("version", "1")
@@ -71,6 +73,12 @@ impl Setup {
     /// be set while it runs: [`Host::inject`].
     pub(crate) fn failpoints(mut self, faults: &str) -> Self {
         self.failpoints = Some(faults.to_owned());
+        self
+    }
+
+    /// Its stderr is a pipe that nobody reads any more.
+    pub(crate) fn unheard(mut self) -> Self {
+        self.unheard = true;
         self
     }
 
