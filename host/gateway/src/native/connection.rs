@@ -217,8 +217,6 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
     async fn deliver(&mut self, first: Option<Outgoing>) -> Result<(), Ending> {
         let first = first.ok_or(Ending::ByHost(Close::Slow))?;
         self.tell(&first);
-        // The tasks that are ready get their turn first: what they are about to say joins the burst.
-        tokio::task::yield_now().await;
         while self.out.len() < BURST {
             let Some(more) = self.conversation.try_next() else { break };
             self.tell(&more);
