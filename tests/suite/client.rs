@@ -1,7 +1,9 @@
-//! A client that trusts nothing: every frame it gets is held against the laws of the protocol.
+//! A client that trusts nothing: every frame it gets is held against the laws of the protocol and its schema, every
+//! frame it sends against its schema.
 
 mod laws;
 mod run;
+mod schema;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -17,7 +19,10 @@ use tokio_tungstenite::{
 };
 
 use self::laws::Laws;
-pub(crate) use self::run::Run;
+pub(crate) use self::{
+    run::Run,
+    schema::{Side, judge},
+};
 use crate::harness::{Host, PATIENCE, tokens};
 
 /// Law 2: the welcome comes within this.
@@ -92,8 +97,9 @@ impl Client {
         }
     }
 
-    /// Sends a frame.
+    /// Sends a frame; it must be a lawful one.
     pub(crate) async fn send(&mut self, frame: &Value) -> Result<(), String> {
+        judge(Side::Client, frame)?;
         self.send_text(&frame.to_string()).await
     }
 
@@ -131,6 +137,7 @@ impl Client {
             match message {
                 Message::Text(text) => {
                     let frame = self.laws.judge(text.as_str()).map_err(End::Unlawful)?;
+                    judge(Side::Server, &frame).map_err(End::Unlawful)?;
                     match frame["type"].as_str() {
                         Some("ping") => {
                             self.send(&json!({ "type": "pong" })).await.map_err(End::Broke)?;

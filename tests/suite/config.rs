@@ -175,3 +175,67 @@ fn what_is_no_regular_file_is_refused_and_not_waited_for() {
 fn pipe(path: &Path) {
     rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::from_bits_truncate(0o644), 0).unwrap();
 }
+
+/// Keys in which the shipped profiles may differ. Anything else would be a difference that only one of them tests.
+const MAY_DIFFER: [&str; 4] = ["auth.audience", "gateway.default_protocol", "store.durability", "store.path"];
+
+/// What a command prints about the shipped configuration, as JSON.
+fn shipped(arguments: &[&str]) -> serde_json::Value {
+    let folder = artifacts::root().join("config");
+    let arguments = [arguments, &["--config", folder.to_str().unwrap(), "--output", "json"]].concat();
+    let output = host::plain_cli(&arguments, &[("AGENT_HOST_SECRET", SECRET)]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!said.contains(SECRET), "the key was printed: {said}");
+    serde_json::from_str(&said).unwrap()
+}
+
+#[test]
+fn the_shipped_profiles_differ_only_where_they_may() {
+    let found = shipped(&["config", "diff", "--profile", "staging", "--profile", "production"]);
+    let keys: Vec<&str> = found.as_object().unwrap().keys().map(String::as_str).collect();
+    assert!(keys.iter().all(|key| MAY_DIFFER.contains(key)), "{found:#}");
+    assert!(keys.contains(&"store.durability"), "{found:#}");
+}
+
+#[test]
+fn print_shows_each_value_with_its_origin_and_no_secret() {
+    let arguments = ["config", "print", "--effective", "--show-origin", "--profile", "staging"];
+    let found = shipped(&[&arguments[..], &["--set", "drain.grace=5s"]].concat());
+    let origin =
+        |key: &str| found[key]["origin"].as_str().unwrap_or_else(|| panic!("{key}: {found:#}")).to_owned();
+    assert!(origin("gateway.listen").contains("staging.toml:4:"), "{}", origin("gateway.listen"));
+    assert!(origin("plugins.echo.path").contains("plugins.d/echo.toml:"));
+    assert_eq!(
+        (&found["drain.grace"]["value"], origin("drain.grace")),
+        (&"5s".into(), "command line (drain.grace)".into())
+    );
+    assert_eq!(origin("limits.connections"), "default");
+    assert_eq!(found["auth.hs256_secret"]["value"], serde_json::json!({ "env": "AGENT_HOST_SECRET" }));
+}
+
+#[test]
+fn the_schema_is_json_and_knows_the_plugins() {
+    let output = host::plain_cli(&["config", "schema"], &[]);
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let plugins = schema["properties"]["plugins"]["patternProperties"].as_object().unwrap();
+    assert_eq!(plugins.values().next().unwrap()["properties"]["enabled"]["type"], "boolean");
+}
+
+#[tokio::test]
+async fn a_plugin_whose_secret_is_missing_fails_alone_and_is_warned_of() {
+    let lacking =
+        Plugin::at("lacking", artifacts::echo()).key("secrets", "{ key = { env = \"NOT_SET_ANYWHERE\" } }");
+    let setup = Setup::echo().plugin(lacking);
+    let validated = host::cli(&["config", "validate"], &setup);
+    let warned = String::from_utf8_lossy(&validated.stderr);
+    assert!(validated.status.success() && warned.contains("`lacking` will fail"), "{warned}");
+
+    let host = setup.start();
+    crate::scenario::ready(&host).await.unwrap();
+    let client = crate::client::Client::connect(&host, "alice").await.unwrap();
+    let missing = client.welcome["service"]["missing"].as_array().unwrap();
+    assert_eq!((missing.len(), &missing[0]["name"]), (1, &"lacking".into()), "{}", client.welcome);
+    assert_eq!(missing[0]["code"], "plugin.config_invalid", "{}", client.welcome);
+    assert_eq!(client.welcome["agents"].as_array().map(Vec::len), Some(2), "the other serves on");
+}

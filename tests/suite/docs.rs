@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use agent_plugin_protocol::Code;
 
-use crate::harness::{artifacts, host};
+use crate::harness::{PATIENCE, Setup, artifacts, host, http};
 
 /// Pages that a newcomer reads, and whose links must lead somewhere.
 const PAGES: &[&str] = &[
@@ -65,6 +65,24 @@ fn the_page_of_codes_is_the_table_of_codes() {
         page == codes(),
         "docs/codes.md is not current; run UPDATE_DOCS=1 cargo test -p agent-host-tests docs"
     );
+}
+
+#[tokio::test]
+async fn the_published_protocol_is_what_the_host_serves() {
+    let host = Setup::new().start();
+    let answer = http::get(host.address, "/asyncapi.json", &[], PATIENCE).await.unwrap();
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    let path = artifacts::root().join("docs/asyncapi.json");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &answer.body).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&path).unwrap_or_default() == answer.body,
+        "docs/asyncapi.json is not current; run UPDATE_DOCS=1 cargo test -p agent-host-tests docs"
+    );
+    let etag = answer.header("etag").expect("it has a name for caches").to_owned();
+    let again = http::get(host.address, "/asyncapi.json", &[("If-None-Match", &etag)], PATIENCE).await;
+    assert_eq!(again.map(|answer| answer.status), Ok(304));
 }
 
 #[test]

@@ -21,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("echo", &["agent-plugin-api"]),
     ("supervisor", &["agent-plugin-api"]),
     ("misbehaving", &["agent-plugin-api"]),
+    ("misbehaving-supervisor", &["agent-plugin-api"]),
     ("agent-host-core", &["agent-plugin-protocol"]),
     ("agent-host-telemetry", &["agent-plugin-protocol"]),
     ("agent-host-config", &["agent-host-telemetry", "agent-plugin-protocol"]),

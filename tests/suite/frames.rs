@@ -1,10 +1,10 @@
 //! Frames that are wrong: each gets an error frame with a code, and the socket stays.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    client::{Client, End},
+    client::{Client, End, Side, judge},
     harness::{Host, Setup},
     scenario::ready,
 };
@@ -54,6 +54,15 @@ async fn wrong_frames_are_answered(host: &Host) -> Result<(), String> {
 async fn each_wrong_frame_gets_its_code_and_the_socket_stays() {
     let host = Setup::echo().set("limits.messages_per_minute", "0").start();
     wrong_frames_are_answered(&host).await.unwrap();
+}
+
+#[test]
+fn the_schema_refuses_what_the_host_refuses_for_its_form() {
+    for (text, codes) in WRONG {
+        let Ok(frame) = serde_json::from_str::<Value>(text) else { continue };
+        let of_form = codes.iter().any(|code| code.starts_with("frame."));
+        assert_eq!(judge(Side::Client, &frame).is_err(), of_form, "{text}");
+    }
 }
 
 #[tokio::test]

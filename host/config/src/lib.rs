@@ -6,7 +6,7 @@
 //! with its place, a caret and what to do.
 //!
 //! A section's `read` function is the one description of its keys: it yields the values, their origins and, run
-//! over nothing, the list of [`known_keys`].
+//! over nothing, the list of [`known_keys`], of which the JSON [`schema`] is made.
 #![forbid(unsafe_code)]
 
 mod error;
@@ -15,7 +15,9 @@ mod load;
 mod merge;
 mod node;
 mod origin;
+mod print;
 mod reader;
+mod schema;
 mod secret;
 mod section;
 mod value;
@@ -24,7 +26,9 @@ mod variable;
 pub use error::{ConfigError, ConfigErrors};
 pub use load::{Loaded, PROFILE_VARIABLE, Sources, load};
 pub use origin::{Origin, Origins};
+pub use print::{Setting, Values, toml_of};
 pub use reader::Key;
+pub use schema::schema;
 pub use secret::{HS256_SECRET_BYTES, Secret};
 pub use section::{
     AdminConfig, AuthConfig, ChaosConfig, Config, DefaultProtocol, DoubleTexting, DrainConfig, Durability,

@@ -9,8 +9,10 @@ use crate::{
     layer::Files,
     merge::{check_layer, merge},
     origin::{Origin, Origins},
+    print::Values,
     reader::Context,
     section::{self, Config},
+    value::Value as _,
     variable,
 };
 
@@ -39,6 +41,8 @@ pub struct Loaded {
     pub config: Config,
     /// Where each came from.
     pub origins: Origins,
+    /// Each as it would be written; `null` where nothing holds. A secret is a reference or a mark, never its text.
+    pub values: Values,
     /// The files read, in order.
     pub files: Vec<PathBuf>,
     /// The profile's name: a label, which no code compares.
@@ -73,11 +77,13 @@ pub fn load(sources: Sources) -> Result<Loaded, ConfigErrors> {
     cx.incomplete = incomplete;
     let mut config = section::read(&cx, &merged);
     let mut origins = cx.origins.into_inner();
+    let mut values = cx.values.into_inner();
     apply_port(&sources.env, &mut config, &mut origins, &mut errors);
+    values.insert(LISTEN.to_owned(), config.gateway.listen.written());
     errors.extend(cx.errors.into_inner());
     match ConfigErrors::new(errors) {
         Some(errors) => Err(errors),
-        None => Ok(Loaded { config, origins, files: read, profile: profile.map(|(name, _)| name) }),
+        None => Ok(Loaded { config, origins, values, files: read, profile: profile.map(|(name, _)| name) }),
     }
 }
 

@@ -7,11 +7,13 @@ use std::{
 };
 
 use agent_plugin_protocol::Code;
+use serde_json::Value as Json;
 
 use crate::{
     error::{ConfigError, did_you_mean},
     node::{Entry, Kind, Table},
     origin::{Origin, Origins},
+    print::Values,
     value::{Bounded, Style, Value, Wrong},
 };
 
@@ -24,6 +26,16 @@ pub struct Key {
     pub expects: String,
     /// How a variable's text becomes such a value.
     pub(crate) style: Style,
+    /// What it holds, as a JSON schema.
+    pub(crate) schema: Json,
+}
+
+/// A value inside a table of the operator's own keys.
+pub(crate) struct Leaf {
+    /// Below that table, dotted.
+    pub(crate) key: String,
+    pub(crate) origin: Origin,
+    pub(crate) value: Json,
 }
 
 /// What the readers of all sections share.
@@ -37,6 +49,8 @@ pub(crate) struct Context<'a> {
     pub(crate) incomplete: bool,
     pub(crate) errors: RefCell<Vec<ConfigError>>,
     pub(crate) origins: RefCell<Origins>,
+    /// What holds, as it would be written; `null` where nothing does.
+    pub(crate) values: RefCell<Values>,
     pub(crate) keys: RefCell<Vec<Key>>,
 }
 
@@ -49,6 +63,7 @@ impl<'a> Context<'a> {
             incomplete: false,
             errors: RefCell::default(),
             origins: RefCell::default(),
+            values: RefCell::default(),
             keys: RefCell::default(),
         }
     }
@@ -123,21 +138,25 @@ impl<'a> Reader<'a> {
 
     /// The value at `key`, if it is written and right.
     pub(crate) fn value<T: Value>(&self, key: &'static str) -> Option<T> {
-        self.value_in(key, "")
+        self.value_in(key, "", T::schema())
     }
 
     /// The same; `range` follows the reason where the value is out of its type's range already.
-    fn value_in<T: Value>(&self, key: &'static str, range: &str) -> Option<T> {
+    fn value_in<T: Value>(&self, key: &'static str, range: &str, schema: Json) -> Option<T> {
         self.known.borrow_mut().push(key);
         let path = self.path_of(key);
-        self.declare(path.clone(), T::expects(), T::STYLE);
+        self.declare(Key { path: path.clone(), expects: T::expects(), style: T::STYLE, schema });
         let Some(entry) = self.entry(key) else {
-            self.cx.origins.borrow_mut().insert(path, Origin::Default);
+            self.hold(key, Origin::Default, Json::Null);
             return None;
         };
-        self.cx.origins.borrow_mut().insert(path.clone(), entry.node.origin.clone());
+        let origin = entry.node.origin.clone();
+        self.hold(key, origin, Json::Null);
         match T::parse(&entry.node, self.cx) {
-            Ok(value) => Some(value),
+            Ok(value) => {
+                self.show(key, &value);
+                Some(value)
+            }
             Err(mut wrong) => {
                 if wrong.code == Code::ConfigRange {
                     wrong.reason.push_str(range);
@@ -150,13 +169,20 @@ impl<'a> Reader<'a> {
 
     /// The value at `key`, or the built-in default.
     pub(crate) fn or<T: Value>(&self, key: &'static str, default: T) -> T {
-        self.value(key).unwrap_or(default)
+        self.value(key).unwrap_or_else(|| {
+            self.show(key, &default);
+            default
+        })
     }
 
     /// The value at `key`, which must lie in the range, or the built-in default.
     pub(crate) fn within<T: Bounded>(&self, key: &'static str, default: T, range: RangeInclusive<T>) -> T {
         let shown = format!("; it may be {} to {}", range.start().show(), range.end().show());
-        let Some(value) = self.value_in::<T>(key, &shown) else { return default };
+        let schema = bounded(T::schema(), range.start(), range.end());
+        let Some(value) = self.value_in::<T>(key, &shown, schema) else {
+            self.show(key, &default);
+            return default;
+        };
         if range.contains(&value) {
             return value;
         }
@@ -173,8 +199,11 @@ impl<'a> Reader<'a> {
     ) -> Option<T> {
         let shown =
             format!("; it may be {} to {}, or 0 for no limit", range.start().show(), range.end().show());
-        match self.value_in::<T>(key, &shown) {
-            None => Some(default),
+        match self.value_in::<T>(key, &shown, bounded(T::schema(), &T::ZERO, range.end())) {
+            None => {
+                self.show(key, &default);
+                Some(default)
+            }
             Some(value) if value == T::ZERO => None,
             Some(value) if range.contains(&value) => Some(value),
             Some(value) => {
@@ -210,12 +239,34 @@ impl<'a> Reader<'a> {
     }
 
     /// Makes a key known that is not read by name.
-    pub(crate) fn declare(&self, path: String, expects: String, style: Style) {
-        self.cx.keys.borrow_mut().push(Key { path, expects, style });
+    pub(crate) fn declare(&self, key: Key) {
+        self.cx.keys.borrow_mut().push(key);
+    }
+
+    /// Notes what holds at `key`, where it is not what is written: a default, a path made whole.
+    pub(crate) fn show<T: Value>(&self, key: &str, value: &T) {
+        self.cx.values.borrow_mut().insert(self.path_of(key), value.written());
+    }
+
+    /// Notes what holds at `key` and where it came from, for what is not read by name.
+    pub(crate) fn hold(&self, key: &str, origin: Origin, value: Json) {
+        let path = self.path_of(key);
+        self.cx.origins.borrow_mut().insert(path.clone(), origin);
+        self.cx.values.borrow_mut().insert(path, value);
     }
 
     pub(crate) fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Notes the values of a table one by one, in place of the table.
+    pub(crate) fn spread(&self, key: &str, leaves: Vec<Leaf>) {
+        if !leaves.is_empty() {
+            self.cx.values.borrow_mut().remove(&self.path_of(key));
+        }
+        for leaf in leaves {
+            self.hold(&format!("{key}.{}", leaf.key), leaf.origin, leaf.value);
+        }
     }
 
     fn entry(&self, key: &str) -> Option<&'a Entry> {
@@ -252,6 +303,15 @@ impl<'a> Reader<'a> {
             });
         }
     }
+}
+
+/// The schema of a whole number with its range. Durations and sizes are text, whose order a schema cannot tell.
+fn bounded<T: Bounded>(mut schema: Json, least: &T, most: &T) -> Json {
+    if schema["type"] == "integer" {
+        schema["minimum"] = least.written();
+        schema["maximum"] = most.written();
+    }
+    schema
 }
 
 /// Whatever of the table was not asked for is unknown.

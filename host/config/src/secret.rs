@@ -4,6 +4,7 @@ use std::{fmt, fs, path::PathBuf};
 
 use agent_plugin_protocol::Code;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value as Json, json};
 
 use crate::{
     error::did_you_mean,
@@ -29,6 +30,20 @@ enum Source {
     Variable(String),
     File(PathBuf),
 }
+
+impl Source {
+    /// The reference as it would be written, or that there is a text.
+    fn written(&self) -> Json {
+        match self {
+            Self::Inline => REDACTED.into(),
+            Self::Variable(name) => json!({ "env": name }),
+            Self::File(path) => json!({ "file": path.display().to_string() }),
+        }
+    }
+}
+
+/// Stands for a secret's text.
+const REDACTED: &str = "<redacted>";
 
 impl Secret {
     /// A secret that was made, not written.
@@ -65,6 +80,18 @@ impl Value for Secret {
 
     fn expects() -> String {
         r#"a secret: { env = "NAME" }, { file = "path" } or the text itself"#.to_owned()
+    }
+
+    fn schema() -> Json {
+        let reference = |key: &str| {
+            let text = json!({ "type": "string" });
+            json!({ "type": "object", "properties": { key: text }, "required": [key], "additionalProperties": false })
+        };
+        json!({ "anyOf": [reference("env"), reference("file"), { "type": "string" }] })
+    }
+
+    fn written(&self) -> Json {
+        self.source.written()
     }
 
     fn parse(node: &Node, cx: &Context<'_>) -> Result<Self, Wrong> {
@@ -130,6 +157,14 @@ impl Value for SecretReference {
 
     fn expects() -> String {
         Secret::expects()
+    }
+
+    fn schema() -> Json {
+        Secret::schema()
+    }
+
+    fn written(&self) -> Json {
+        self.source.written()
     }
 
     fn parse(node: &Node, cx: &Context<'_>) -> Result<Self, Wrong> {

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 use agent_plugin_protocol::{Code, PluginId};
 
+#[cfg(test)]
+pub(crate) use self::security::UID_RANGE_PATTERN;
 pub use self::{
     auth::{AdminConfig, AuthConfig},
     gateway::{DefaultProtocol, GatewayConfig, NetraConfig},

@@ -2,6 +2,7 @@
 
 mod layers;
 mod shipped;
+mod shown;
 mod wrong;
 
 use std::fs;

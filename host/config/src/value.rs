@@ -3,6 +3,7 @@
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use agent_plugin_protocol::{Code, PluginId, PluginKind};
+use serde_json::{Value as Json, json};
 
 use crate::{
     error::did_you_mean,
@@ -19,14 +20,20 @@ pub(crate) trait Value: Sized {
     /// What to write, for people: `a duration such as "5s"`.
     fn expects() -> String;
 
+    /// What to write, as a JSON schema.
+    fn schema() -> Json;
+
     fn parse(node: &Node, cx: &Context<'_>) -> Result<Self, Wrong>;
+
+    /// As it would be written. Never a secret's text.
+    fn written(&self) -> Json;
 }
 
 /// A value that has an order, for ranges.
 pub(crate) trait Bounded: Value + PartialOrd {
     const ZERO: Self;
 
-    /// As it would be written.
+    /// As it would be written, for people.
     fn show(&self) -> String;
 }
 
@@ -84,8 +91,16 @@ impl Value for String {
         "text".to_owned()
     }
 
+    fn schema() -> Json {
+        json!({ "type": "string" })
+    }
+
     fn parse(node: &Node, _: &Context<'_>) -> Result<Self, Wrong> {
         text(node, "text").map(str::to_owned)
+    }
+
+    fn written(&self) -> Json {
+        self.as_str().into()
     }
 }
 
@@ -94,6 +109,14 @@ impl Value for bool {
 
     fn expects() -> String {
         "true or false".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "boolean" })
+    }
+
+    fn written(&self) -> Json {
+        (*self).into()
     }
 
     fn parse(node: &Node, _: &Context<'_>) -> Result<Self, Wrong> {
@@ -109,6 +132,14 @@ macro_rules! whole_numbers {
 
             fn expects() -> String {
                 "a whole number".to_owned()
+            }
+
+            fn schema() -> Json {
+                json!({ "type": "integer", "minimum": 0 })
+            }
+
+            fn written(&self) -> Json {
+                (*self).into()
             }
 
             fn parse(node: &Node, _: &Context<'_>) -> Result<Self, Wrong> {
@@ -135,6 +166,14 @@ impl Value for Duration {
 
     fn expects() -> String {
         r#"a duration such as "250ms", "5s" or "10m""#.to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": DURATION_PATTERN })
+    }
+
+    fn written(&self) -> Json {
+        self.show().into()
     }
 
     fn parse(node: &Node, _: &Context<'_>) -> Result<Self, Wrong> {
@@ -195,6 +234,14 @@ impl Value for ByteSize {
         r#"a size such as "64KiB" or "512MiB", or a number of bytes"#.to_owned()
     }
 
+    fn schema() -> Json {
+        json!({ "anyOf": [{ "type": "string", "pattern": SIZE_PATTERN }, { "type": "integer", "minimum": 0 }] })
+    }
+
+    fn written(&self) -> Json {
+        self.show().into()
+    }
+
     fn parse(node: &Node, _: &Context<'_>) -> Result<Self, Wrong> {
         if let Kind::Integer(bytes) = node.kind {
             let negative = |_| Wrong::new(Code::ConfigRange, format!("is {bytes}"));
@@ -224,6 +271,14 @@ impl Value for SocketAddr {
         r#"an address and port such as "127.0.0.1:8080""#.to_owned()
     }
 
+    fn schema() -> Json {
+        json!({ "type": "string" })
+    }
+
+    fn written(&self) -> Json {
+        self.to_string().into()
+    }
+
     fn parse(node: &Node, _: &Context<'_>) -> Result<Self, Wrong> {
         let written = text(node, &Self::expects())?;
         written.parse().map_err(|_| {
@@ -240,6 +295,14 @@ impl Value for PluginId {
         "a plugin's id".to_owned()
     }
 
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": ID_PATTERN })
+    }
+
+    fn written(&self) -> Json {
+        self.as_str().into()
+    }
+
     fn parse(node: &Node, _: &Context<'_>) -> Result<Self, Wrong> {
         let written = text(node, "a plugin's id")?;
         Self::new(written).map_err(|invalid| Wrong::new(Code::ConfigRange, format!("is wrong: {invalid}")))
@@ -254,6 +317,14 @@ impl<T: Value> Value for Vec<T> {
 
     fn expects() -> String {
         format!("a list; each entry is {}", T::expects())
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "array", "items": T::schema() })
+    }
+
+    fn written(&self) -> Json {
+        self.iter().map(T::written).collect()
     }
 
     fn parse(node: &Node, cx: &Context<'_>) -> Result<Self, Wrong> {
@@ -280,13 +351,21 @@ impl<T: Value> Value for Located<T> {
         T::expects()
     }
 
+    fn schema() -> Json {
+        T::schema()
+    }
+
+    fn written(&self) -> Json {
+        self.value.written()
+    }
+
     fn parse(node: &Node, cx: &Context<'_>) -> Result<Self, Wrong> {
         Ok(Self { value: T::parse(node, cx)?, origin: node.origin.clone() })
     }
 }
 
 /// A type whose values are a few words.
-pub(crate) trait Word: Sized + Copy + 'static {
+pub(crate) trait Word: Sized + Copy + PartialEq + 'static {
     const WORDS: &'static [(&'static str, Self)];
 }
 
@@ -296,6 +375,15 @@ impl<T: Word> Value for T {
     fn expects() -> String {
         let words: Vec<String> = T::WORDS.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         format!("one of {}", words.join(", "))
+    }
+
+    fn schema() -> Json {
+        let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
+        json!({ "enum": words })
+    }
+
+    fn written(&self) -> Json {
+        T::WORDS.iter().find(|(_, value)| value == self).map_or(Json::Null, |(word, _)| (*word).into())
     }
 
     fn parse(node: &Node, _: &Context<'_>) -> Result<Self, Wrong> {
@@ -335,6 +423,15 @@ fn show_quantity(amount: u64, units: &[(&str, u64)], zero: &str) -> String {
     let whole = units.iter().find(|(_, factor)| amount.is_multiple_of(*factor));
     whole.map_or_else(|| amount.to_string(), |(unit, factor)| format!("{}{unit}", amount / factor))
 }
+
+/// A duration, as a regular expression.
+pub(crate) const DURATION_PATTERN: &str = "^[0-9]+\\s*(ms|s|m|h|d)$";
+
+/// A size with its unit, as a regular expression.
+pub(crate) const SIZE_PATTERN: &str = "^[0-9]+\\s*(GiB|MiB|KiB|GB|MB|kB|B)$";
+
+/// A plugin's id, as a regular expression.
+pub(crate) const ID_PATTERN: &str = "^[a-z][a-z0-9-]*$";
 
 /// Largest first, in milliseconds.
 const DURATIONS: [(&str, u64); 5] =

@@ -6,6 +6,7 @@ use agent_plugin_protocol::Code;
 use serde::{Serialize, Serializer};
 
 /// What a user can expect now. The same word in the welcome frame, `/ready`, metrics and the console.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceLevel {
@@ -70,6 +71,7 @@ pub struct LevelFacts {
 }
 
 /// What a missing thing is.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MissingKind {

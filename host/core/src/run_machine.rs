@@ -6,12 +6,18 @@
 //!   thinking | delta | tool pair | delegation | run_degraded …   each tool and delegation closed exactly once
 //! agent_completed exactly one, last
 //! ```
+//! Within an open delegation its agent may say the same: thinking, deltas of its own message, tool pairs, and further
+//! delegations; all of it is closed before `agent_returned`. What it answers is no part of the run's own answer.
+//!
 //! Pure: inputs and the time since the run began in, events and a counted fault out. [`grammar`] is the same law
 //! told a second time, as a checker that shares no code with this.
 
 mod completion;
 pub mod grammar;
+mod open;
 mod payload;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod text;
 mod types;
 
@@ -19,14 +25,14 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use agent_plugin_protocol::{
     Code, EventKind, PluginId, RunId, ToolCallId,
-    call::DelegateResult,
-    event::{Emitted, EventError, Responder},
+    event::{Emitted, Responder},
 };
 use bytes::Bytes;
 use serde_json::Value;
 
-use self::text::Answer;
+pub use self::completion::failure_of;
 pub use self::types::{NewRunEvent, RunFault, RunHead, RunInput, RunOutput};
+use self::{open::Open, text::Answer};
 use crate::{failpoint, failpoint::Action, level::ServiceLevel, outcome::Outcome};
 
 /// Turns whatever happens to a run into its well-formed events.
@@ -40,10 +46,7 @@ pub struct RunMachine {
     phase: Phase,
     /// Deltas of the present responder, joined.
     answer: Answer,
-    /// Open tool calls, in order: (id, tool, since).
-    tools: Vec<(ToolCallId, String, Duration)>,
-    /// Open delegations, in order.
-    delegated: Vec<(RunId, PluginId)>,
+    open: Open,
     /// Ids used so far: none is used twice in a run.
     used: HashSet<Arc<str>>,
     /// Whether a plugin event, a tool call or a delegation came out.
@@ -73,8 +76,7 @@ impl RunMachine {
             head,
             phase: Phase::Waiting,
             answer: Answer::default(),
-            tools: Vec::new(),
-            delegated: Vec::new(),
+            open: Open::default(),
             used: HashSet::new(),
             touched: false,
         }
@@ -98,6 +100,13 @@ impl RunMachine {
     /// Whether `agent_completed` came out.
     pub fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over)
+    }
+
+    /// The text of an answer to delegated work: what the agent says at its end, else what it streamed; cut as the
+    /// run's own answer is.
+    pub fn answer_to(&mut self, sub_run: &RunId, said: Option<&str>) -> String {
+        let streamed = self.open.answer(sub_run).map(std::mem::take).unwrap_or_default();
+        said.map_or_else(|| streamed.finish(), text::bounded)
     }
 
     /// Takes one input. `now` is the time since the run began; it only dates durations.
@@ -126,25 +135,21 @@ impl RunMachine {
                 | RunInput::Delegated { .. }
                 | RunInput::Returned { .. },
             ) => fault(RunFault::BeforeStart),
-            (Phase::Running(s), RunInput::Emitted { kind, payload }) => {
-                let name = s.name.clone();
-                self.emitted(name, kind, payload)
+            (Phase::Running(_), RunInput::Emitted { within, kind, payload }) => {
+                self.emitted(within.as_ref(), kind, payload)
             }
-            (Phase::Running(s), RunInput::ToolStarted { tool_call_id, tool, arguments }) => {
-                let name = s.name.clone();
-                self.tool_started(name, tool_call_id, &tool, &arguments, now)
+            (Phase::Running(_), RunInput::ToolStarted { within, tool_call_id, tool, arguments }) => {
+                self.tool_started(within, tool_call_id, &tool, &arguments, now)
             }
-            (Phase::Running(s), RunInput::ToolFinished { tool_call_id, result, duration }) => {
-                let name = s.name.clone();
-                self.tool_finished(name, &tool_call_id, result, duration)
+            (Phase::Running(_), RunInput::ToolFinished { tool_call_id, result, duration }) => {
+                let result = result.as_ref().map_err(payload::safe_error);
+                self.ended(|open| Some(vec![open.end_tool(&tool_call_id, result, duration)?]))
             }
-            (Phase::Running(s), RunInput::Delegated { agent, sub_run }) => {
-                let name = s.name.clone();
-                self.delegated(name, agent, sub_run)
+            (Phase::Running(_), RunInput::Delegated { within, agent, sub_run }) => {
+                self.delegated(within, agent, sub_run)
             }
-            (Phase::Running(s), RunInput::Returned { sub_run, result }) => {
-                let name = s.name.clone();
-                self.returned(name, &sub_run, &result)
+            (Phase::Running(_), RunInput::Returned { sub_run, result }) => {
+                self.ended(|open| open.end_work(&sub_run, &result, &payload::not_waited_for(), now))
             }
         }
     }
@@ -176,7 +181,7 @@ impl RunMachine {
         reason: &str,
         now: Duration,
     ) -> RunOutput {
-        let mut out = self.close_open(&from.name, &payload::error_of(code), now);
+        let mut out = self.open.end_all(&payload::error_of(code), now);
         let to = Speaker::new(to, Some((code, text::reason(reason))));
         out.push(event(
             EventKind::RunDegraded,
@@ -188,13 +193,25 @@ impl RunMachine {
         events(out)
     }
 
-    fn emitted(&mut self, name: Arc<str>, kind: u32, payload: Bytes) -> RunOutput {
+    /// Who speaks: the responder, or the agent of delegated work; `None` if that is not open.
+    fn voice(&self, within: Option<&RunId>) -> Option<Arc<str>> {
+        match (within, &self.phase) {
+            (Some(sub_run), Phase::Running(_)) => self.open.speaker(sub_run),
+            (None, Phase::Running(speaker)) => Some(speaker.name.clone()),
+            (_, Phase::Waiting | Phase::Over) => None,
+        }
+    }
+
+    fn emitted(&mut self, within: Option<&RunId>, kind: u32, payload: Bytes) -> RunOutput {
+        let Some(name) = self.voice(within) else { return fault(RunFault::UnknownId) };
+        let message_id = within.map_or(self.head.message_id.as_str(), RunId::as_str);
         let out = match Emitted::decode(kind, &payload) {
-            Ok(Emitted::Delta(delta)) if delta.message_id != self.head.message_id => {
+            Ok(Emitted::Delta(delta)) if delta.message_id != message_id => {
                 return fault(RunFault::WrongMessage);
             }
             Ok(Emitted::Delta(delta)) => {
-                self.answer.push(&delta.text);
+                let answer = within.and_then(|sub_run| self.open.answer(sub_run));
+                answer.unwrap_or(&mut self.answer).push(&delta.text);
                 EventKind::AgentMessageDelta
             }
             Ok(Emitted::Thinking(_)) => EventKind::AgentThinking,
@@ -208,54 +225,37 @@ impl RunMachine {
 
     fn tool_started(
         &mut self,
-        name: Arc<str>,
+        within: Option<RunId>,
         id: ToolCallId,
         tool: &str,
         arguments: &Value,
         now: Duration,
     ) -> RunOutput {
+        let Some(name) = self.voice(within.as_ref()) else { return fault(RunFault::UnknownId) };
         if !self.used.insert(id.as_str().into()) {
             return fault(RunFault::DuplicateId);
         }
         let tool = text::name(tool);
         let payload = payload::tool_executing(&id, &tool, arguments);
-        self.tools.push((id, tool, now));
+        let begun = event(EventKind::ToolExecuting, &name, payload);
+        self.open.begin_tool(name, within, id, tool, now);
         self.touched = true;
-        events(vec![event(EventKind::ToolExecuting, &name, payload)])
+        events(vec![begun])
     }
 
-    fn tool_finished(
-        &mut self,
-        name: Arc<str>,
-        id: &ToolCallId,
-        result: Result<Value, EventError>,
-        duration: Duration,
-    ) -> RunOutput {
-        let Some(at) = self.tools.iter().position(|(open, ..)| open == id) else {
-            return fault(RunFault::UnknownId);
-        };
-        let (id, tool, _) = self.tools.remove(at);
-        let result = result.as_ref().map_err(payload::safe_error);
-        let payload = payload::tool_completed(&id, &tool, result, duration);
-        events(vec![event(EventKind::ToolCompleted, &name, payload)])
-    }
-
-    fn delegated(&mut self, name: Arc<str>, agent: PluginId, sub_run: RunId) -> RunOutput {
+    fn delegated(&mut self, within: Option<RunId>, agent: PluginId, sub_run: RunId) -> RunOutput {
+        let Some(name) = self.voice(within.as_ref()) else { return fault(RunFault::UnknownId) };
         if !self.used.insert(sub_run.as_str().into()) {
             return fault(RunFault::DuplicateId);
         }
-        let payload = payload::delegated(&agent, &sub_run);
-        self.delegated.push((sub_run, agent));
+        let begun = event(EventKind::AgentDelegated, &name, payload::delegated(&agent, &sub_run));
+        self.open.begin_work(name, within, agent, sub_run);
         self.touched = true;
-        events(vec![event(EventKind::AgentDelegated, &name, payload)])
+        events(vec![begun])
     }
 
-    fn returned(&mut self, name: Arc<str>, sub_run: &RunId, result: &DelegateResult) -> RunOutput {
-        let Some(at) = self.delegated.iter().position(|(open, _)| open == sub_run) else {
-            return fault(RunFault::UnknownId);
-        };
-        let (sub_run, agent) = self.delegated.remove(at);
-        events(vec![event(EventKind::AgentReturned, &name, payload::returned(&agent, &sub_run, result))])
+    fn ended(&mut self, end: impl FnOnce(&mut Open) -> Option<Vec<NewRunEvent>>) -> RunOutput {
+        end(&mut self.open).map_or_else(|| fault(RunFault::UnknownId), events)
     }
 
     fn finish(&mut self, outcome: &Outcome, now: Duration) -> RunOutput {
@@ -272,7 +272,7 @@ impl RunMachine {
         // For a broken twin: a host that leaves tools open.
         if failpoint!("run_machine.close") != Some(Action::Off) {
             let why = outcome.code().map_or_else(payload::not_waited_for, payload::error_of);
-            out.extend(self.close_open(&speaker.name, &why, now));
+            out.extend(self.open.end_all(&why, now));
         }
         let answer = std::mem::take(&mut self.answer);
         let payload = completion::completed(&self.head, &speaker, outcome, answer, now);
@@ -282,18 +282,6 @@ impl RunMachine {
             self.phase = Phase::Over;
         }
         events(out)
-    }
-
-    fn close_open(&mut self, name: &Arc<str>, error: &EventError, now: Duration) -> Vec<NewRunEvent> {
-        let tools = self.tools.drain(..).map(|(id, tool, since)| {
-            let payload = payload::tool_completed(&id, &tool, Err(error.clone()), now.saturating_sub(since));
-            event(EventKind::ToolCompleted, name, payload)
-        });
-        let failed = DelegateResult::Failed { code: error.code.clone(), message: error.message.clone() };
-        let delegated = self.delegated.drain(..).map(|(sub_run, agent)| {
-            event(EventKind::AgentReturned, name, payload::returned(&agent, &sub_run, &failed))
-        });
-        tools.chain(delegated).collect()
     }
 }
 

@@ -17,6 +17,11 @@ pub fn line(text: &str, most: usize) -> String {
     out
 }
 
+/// The same for text of several lines: its line breaks stay, and each line has at most `most` characters.
+pub fn text(text: &str, most: usize) -> String {
+    text.split('\n').map(|part| line(part, most)).collect::<Vec<_>>().join("\n")
+}
+
 /// The characters that are left; a line break or tab becomes a space.
 struct Visible<'a> {
     rest: &'a str,

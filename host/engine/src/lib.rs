@@ -23,6 +23,8 @@ mod outbox;
 mod random;
 mod routes;
 mod run;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod session;
 pub mod settings;
 mod shared;

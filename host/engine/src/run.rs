@@ -10,6 +10,7 @@
 //! event goes through `core`'s `RunMachine`, so that whatever a plugin does, the run is well-formed (law 3).
 
 mod call;
+mod delegation;
 mod ending;
 mod requests;
 mod routing;
@@ -38,7 +39,8 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use self::{call::Call, requests::JobDone, routing::Left};
+pub(crate) use self::delegation::AT_ONCE as DELEGATED_AT_ONCE;
+use self::{call::Call, delegation::Work, requests::JobDone, routing::Left};
 use crate::{
     directory::{OpenQuestion, RunTicket, ThreadKey},
     session::Problem,
@@ -64,7 +66,7 @@ pub(crate) enum Input {
     /// A call said something.
     Output(CallId, CallOutput),
     /// What a plugin requested is done.
-    Job(JobDone),
+    Job(Option<JobDone>),
     /// The service changed while the run waited for its agent.
     Status,
     /// A clock may have run out.
@@ -105,8 +107,10 @@ pub(crate) struct Run {
     tried: Vec<Target>,
     tries: u32,
     crashes: u32,
-    /// Requests of the plugin under way, and how to stop waiting for them: they end with the call.
-    jobs: FuturesUnordered<BoxFuture<'static, JobDone>>,
+    /// Work that was handed to other agents and is under way, in the order in which it was handed on.
+    work: Vec<Work>,
+    /// Requests of the plugins under way. Each ends with its call; `None`: it ended so.
+    jobs: FuturesUnordered<BoxFuture<'static, Option<JobDone>>>,
     /// Armed for a deadline at or before the phase's own: events move the idle clock, not the timer.
     timer: std::pin::Pin<Box<Sleep>>,
     status: watch::Receiver<Arc<Status>>,
@@ -149,6 +153,7 @@ impl Run {
             tried: Vec::new(),
             tries: 0,
             crashes: 0,
+            work: Vec::new(),
             jobs: FuturesUnordered::new(),
             timer: Box::pin(tokio::time::sleep_until(now)),
             events: Vec::new(),
@@ -210,7 +215,8 @@ impl Run {
     pub(crate) async fn on(&mut self, input: Input) {
         match input {
             Input::Output(call, output) => self.output(call, output).await,
-            Input::Job(done) => self.job_done(done).await,
+            Input::Job(Some(done)) => self.job_done(done).await,
+            Input::Job(None) => {}
             Input::Status => self.begin().await,
             Input::Clock => self.check_clock().await,
         }
@@ -222,9 +228,10 @@ impl Run {
             Phase::Waiting { until } | Phase::Choosing { until, .. } | Phase::Stopping { until, .. } => {
                 *until
             }
-            // While the host works for the plugin, the plugin is not idle.
-            Phase::Calling { ends, idle, .. } if self.jobs.is_empty() => *ends.min(idle),
-            Phase::Calling { ends, .. } => *ends,
+            Phase::Calling { call, ends, idle } => {
+                let work = self.work.iter().map(Work::deadline);
+                work.fold(call.clock(*ends, *idle).0, Instant::min)
+            }
             Phase::Over => Instant::now() + Duration::from_secs(3600),
         }
     }
@@ -234,7 +241,7 @@ impl Run {
         let untouched = self.machine.is_before_first_event();
         let out = self.machine.push(input, self.began.elapsed());
         if let Some(fault) = out.fault {
-            self.dropped(fault.as_str());
+            self.dropped(None, fault.as_str());
         }
         if out.events.is_empty() {
             return;
@@ -254,8 +261,10 @@ impl Run {
         }));
     }
 
-    fn dropped(&self, reason: &'static str) {
-        let plugin = self.call().map_or("", |call| call.instance.handle.plugin.as_str());
+    /// Counts what was not passed on; without a call, it is put down to the responder.
+    fn dropped(&self, of: Option<CallId>, reason: &'static str) {
+        let work = self.work.iter().map(|work| &work.call).find(|call| Some(call.id) == of);
+        let plugin = work.or(self.call()).map_or("", |call| call.instance.handle.plugin.as_str());
         EventDropped { plugin, run: &self.queued.run, reason }.emit();
     }
 

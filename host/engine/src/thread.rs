@@ -17,10 +17,12 @@ use tokio::{
 };
 
 use self::log::Log;
+#[cfg(feature = "schema")]
+pub(crate) use self::submit::UserMessage;
 use crate::{
     directory::{BusyPermit, ThreadKey},
     outbox,
-    run::{Input, Queued, Run},
+    run::{DELEGATED_AT_ONCE, Input, Queued, Run},
     session::{Message, Outgoing, Problem, Subscribed},
     shared::Shared,
     task,
@@ -151,8 +153,9 @@ impl Thread {
             queue: VecDeque::new(),
             run: None,
             permit: None,
-            // One call at a time, and what is left of abandoned ones: a retry, and the supervisor's choice.
-            outputs: mpsc::channel(4 * CALL_OUTPUTS),
+            // The run's call, what it delegates, and what is left of abandoned ones: a retry, the supervisor's choice,
+            // and work that was given up. Room is taken as it is used.
+            outputs: mpsc::channel((4 + 2 * DELEGATED_AT_ONCE) * CALL_OUTPUTS),
             idle_at: Instant::now(),
         }
     }

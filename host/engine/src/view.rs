@@ -47,11 +47,13 @@ impl Status {
 }
 
 /// Something that is wanted and not there; as in the welcome frame.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Missing {
     /// The plugin's or the service's name.
     pub name: String,
     /// `agent`, `supervisor`, `service`, `store`, `bus` or `fallback`.
+    #[cfg_attr(feature = "schema", schemars(with = "agent_host_core::level::MissingKind"))]
     pub kind: &'static str,
     /// The stable code.
     pub code: agent_plugin_protocol::Code,

@@ -23,6 +23,8 @@ pub trait Host: Send + Sync + 'static {
 pub trait Conversation: Send + 'static {
     /// The service, as it is now.
     fn status(&self) -> Arc<Status>;
+    /// Goes on with a newer token of the same user.
+    fn refresh(&mut self, principal: Arc<Principal>);
     /// Acts on what the client asked. Cancel safe up to its first await.
     fn handle(&mut self, incoming: Incoming) -> impl Future<Output = ()> + Send;
     /// What the client is told next; `None`: it fell too far behind. Cancel safe.
@@ -54,6 +56,10 @@ impl Conversation for Session {
         Session::status(self)
     }
 
+    fn refresh(&mut self, principal: Arc<Principal>) {
+        Session::refresh(self, principal);
+    }
+
     fn handle(&mut self, incoming: Incoming) -> impl Future<Output = ()> + Send {
         Session::handle(self, incoming)
     }
@@ -74,6 +80,10 @@ impl Conversation for Session {
 impl<C: Conversation> Conversation for Box<C> {
     fn status(&self) -> Arc<Status> {
         (**self).status()
+    }
+
+    fn refresh(&mut self, principal: Arc<Principal>) {
+        (**self).refresh(principal);
     }
 
     fn handle(&mut self, incoming: Incoming) -> impl Future<Output = ()> + Send {

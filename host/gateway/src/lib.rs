@@ -2,6 +2,7 @@
 //!
 //! * [`Gateway`] owns the two listeners and every connection; [`Settings`] is all it is told.
 //! * `upgrade` answers `GET /ws` in ordered steps, none of which can end in a 500 (law 1); `refusal` is why.
+//! * `asyncapi` publishes the protocol as it is written in the types.
 //! * `native` speaks `agent-host.v1`: one task for each connection, between its socket and its [`host::Conversation`].
 //! * [`auth`] turns a token into a principal; nothing else of the host sees a token.
 //! * [`host`] is the narrow seam to the engine.
@@ -16,6 +17,7 @@
 )]
 
 mod accept;
+mod asyncapi;
 pub mod auth;
 mod health;
 pub mod host;

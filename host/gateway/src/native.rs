@@ -1,6 +1,6 @@
 //! The native protocol, `agent-host.v1`: one JSON object for each text frame.
 //!
-//! `frames` decodes what clients say, `encode` writes what they are told, `socket` is the transport, `connection` the
+//! `frames` decodes what clients say, `schema` describes both, `encode` writes what they are told, `socket` is the transport, `connection` the
 //! loop between it and the engine, `liveness` and `expiry` its two clocks.
 
 mod close;
@@ -9,8 +9,10 @@ mod encode;
 mod expiry;
 mod frames;
 mod liveness;
+mod schema;
 mod socket;
 mod task;
 
 pub(crate) use encode::welcome;
+pub(crate) use schema::{Frame, Frames};
 pub(crate) use task::{Shared, Upgraded, serve};

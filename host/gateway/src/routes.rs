@@ -10,6 +10,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, Uri, header};
 
 use crate::{
+    asyncapi,
     health::{Health, live, ready},
     host::Host,
     problem::Problem,
@@ -17,7 +18,7 @@ use crate::{
     upgrade::{self, Door},
 };
 
-const PUBLIC: &[&str] = &["GET /ws (WebSocket)", "GET /live", "GET /ready[?verbose]"];
+const PUBLIC: &[&str] = &["GET /ws (WebSocket)", "GET /asyncapi.json", "GET /live", "GET /ready[?verbose]"];
 const ADMIN: &[&str] = &["GET /live", "GET /ready[?verbose]", "GET /metrics"];
 
 /// The routes for clients. `/ws` takes any method, so that it can answer 405 in our words and HTTP/2 can come later.
@@ -25,6 +26,7 @@ pub(crate) fn public<H: Host>(door: Arc<Door<H>>, health: Arc<Health<H>>) -> Rou
     Router::new()
         .route("/ws", any(upgrade::answer::<H>))
         .with_state(door)
+        .route("/asyncapi.json", get(asyncapi::answer))
         .merge(health_routes(health))
         .fallback(|uri: Uri| async move { not_found(&uri, PUBLIC) })
         .method_not_allowed_fallback(|uri: Uri| async move { method_not_allowed(&uri) })

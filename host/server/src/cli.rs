@@ -21,9 +21,11 @@ pub(crate) enum Command {
     Serve(ConfigArgs),
     /// Serves the plugins of this workspace, with a key of its own and a token for you
     Dev(DevArgs),
-    /// Checks the configuration
+    /// Checks and shows the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Talks to a host from the terminal: lines in, events out; connects again by itself
+    Chat(ChatArgs),
     /// Makes tokens
     #[command(subcommand)]
     Token(TokenCommand),
@@ -69,6 +71,71 @@ pub(crate) struct DevArgs {
 pub(crate) enum ConfigCommand {
     /// Checks it as a whole, and names everything that is wrong
     Validate(ConfigArgs),
+    /// Shows what is set, by all layers together; secrets are shown as references, never as text
+    Print(PrintArgs),
+    /// Prints the JSON schema of a configuration file, for editors and other tools
+    Schema,
+    /// Shows the keys in which two profiles differ
+    Diff(DiffArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PrintArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Shows the built-in defaults too
+    #[arg(long)]
+    pub(crate) effective: bool,
+    /// Says where each value came from: file:line:column, variable, command line or default
+    #[arg(long)]
+    pub(crate) show_origin: bool,
+    /// For people or for programs
+    #[arg(long, value_enum, value_name = "FORM", default_value = "table")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DiffArgs {
+    /// The folder that holds host.toml
+    #[arg(long, value_name = "DIR", default_value = "config")]
+    pub(crate) config: PathBuf,
+    /// Twice: the profiles to compare
+    #[arg(long = "profile", value_name = "NAME", required = true)]
+    pub(crate) profiles: Vec<String>,
+    /// For people or for programs
+    #[arg(long, value_enum, value_name = "FORM", default_value = "table")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ChatArgs {
+    /// The host, as ws://HOST:PORT/ws; left out, the one of --config, else the `dev` of this workspace, else this machine's 8080
+    #[arg(value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The token; who can list processes can read it, so better in a file or in AGENT_HOST_TOKEN
+    #[arg(long, value_name = "TOKEN", conflicts_with_all = ["token_file", "config"])]
+    pub(crate) token: Option<String>,
+    /// A file with the token, read for each connection
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The host's configuration: its key makes a token for --user
+    #[arg(long, value_name = "DIR")]
+    pub(crate) config: Option<PathBuf>,
+    /// Whose token to make, with --config or beside `dev`
+    #[arg(long, value_name = "USER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) user: Option<String>,
+    /// Who should answer; left out, the host chooses
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) agent: Option<String>,
+    /// Goes on in this conversation, which is shown from its beginning
+    #[arg(long, value_name = "THREAD")]
+    pub(crate) thread: Option<agent_plugin_protocol::ThreadId>,
+    /// How long to try to connect again after a connection was lost
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = lifetime)]
+    pub(crate) retry_for: Duration,
+    /// For people, or for programs: each frame of the host as a line of JSON
+    #[arg(long, value_enum, value_name = "FORM", default_value = "table")]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Subcommand)]
@@ -96,6 +163,21 @@ pub(crate) struct MintArgs {
     /// Makes an operator's token with this scope (admin:read, admin:toggle, admin:config, admin:debug); may be repeated
     #[arg(long = "scope", value_name = "SCOPE", value_parser = SCOPES, conflicts_with = "permissions")]
     pub(crate) scopes: Vec<String>,
+}
+
+impl MintArgs {
+    /// A plain token of that user, as `chat` and `dev` have it.
+    pub(crate) fn for_user(user: &str) -> Self {
+        Self {
+            config: ConfigArgs { config: PathBuf::new(), profile: None, overrides: Vec::new() },
+            user: user.to_owned(),
+            tenant: None,
+            // A day's work.
+            ttl: Duration::from_secs(12 * 3600),
+            permissions: Vec::new(),
+            scopes: Vec::new(),
+        }
+    }
 }
 
 /// For whom a command prints.

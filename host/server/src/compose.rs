@@ -17,7 +17,7 @@ use agent_host_runtime::{ProcessRuntime, Tuning, WorkerCommand};
 use agent_host_services::{BuiltinTools, ServiceBoard};
 use agent_host_store::MemoryStore;
 
-use crate::settings;
+use crate::{settings, withheld::Withheld};
 
 /// The host, serving.
 pub(crate) struct Host {
@@ -35,12 +35,13 @@ impl Host {
     /// If an address cannot be bound. A plugin that cannot be loaded is none: it is a fault in the registry.
     pub(crate) async fn start(config: &Config, metrics: MetricsPage) -> io::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let process = ProcessRuntime::new(WorkerCommand::this_program("worker"), Tuning::default());
         let board = Arc::new(services());
         if cfg!(feature = "failpoints") {
             tokio::spawn(recheck(Arc::clone(&board)));
         }
         let parts = Parts {
-            process: Arc::new(ProcessRuntime::new(WorkerCommand::this_program("worker"), Tuning::default())),
+            process: Arc::new(Withheld::of(config, process)),
             in_process: None,
             store: Arc::new(MemoryStore::new()),
             tools: Arc::new(BuiltinTools::new(Arc::clone(&clock))),

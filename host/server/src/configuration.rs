@@ -1,5 +1,7 @@
 //! Loads the configuration that the command line names, and checks one without serving it.
 
+pub(crate) mod print;
+
 use std::path::PathBuf;
 
 use agent_host_config::{Config, Loaded, PluginConfig, PluginIsolation, Sources};

@@ -7,13 +7,12 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use agent_host_config::{Loaded, Sources};
 
 use crate::{
-    cli::{ConfigArgs, DevArgs, MintArgs},
+    cli::{DevArgs, MintArgs},
     configuration,
     exit::{Exit, Failure},
     serve, token,
@@ -26,11 +25,49 @@ pub(crate) fn dev(args: &DevArgs) -> Result<(), Failure> {
         build_plugins(root)?;
     }
     let dir = args.config.clone().or_else(|| workspace.as_ref().map(|root| root.join("config")));
-    let state = workspace.clone().unwrap_or_else(|| PathBuf::from(".")).join(".agent-host");
+    let state = state_of(workspace.as_deref());
     let loaded = load(args, dir, &state)?;
     let token = dev_token(&loaded)?;
-    serve::serve(&loaded, |host| greet(host.gateway.public_addr(), &token))
+    serve::serve(&loaded, |host| {
+        let address = host.gateway.public_addr();
+        // Only so that `chat` finds a port that was chosen; without it, it tries the usual one.
+        let _ = fs::write(state.join(ADDRESS), address.to_string());
+        greet(address, &token);
+    })
 }
+
+/// What a `dev` of this workspace left for its clients.
+#[derive(Debug)]
+pub(crate) struct Dev {
+    /// With its key.
+    pub(crate) loaded: Loaded,
+    /// Where it listened last.
+    pub(crate) address: Option<SocketAddr>,
+}
+
+/// The `dev` of this workspace, if there was one; nothing is made here.
+pub(crate) fn existing() -> Result<Option<Dev>, Failure> {
+    let workspace = workspace();
+    let state = state_of(workspace.as_deref());
+    let Ok(secret) = fs::read_to_string(state.join(SECRET)) else { return Ok(None) };
+    let loaded = agent_host_config::load(Sources {
+        dir: workspace.map(|root| root.join("config")),
+        profile: None,
+        env: configuration::environment(),
+        overrides: vec![("auth.hs256_secret".to_owned(), secret)],
+        beside: configuration::beside(),
+    })?;
+    let address = fs::read_to_string(state.join(ADDRESS)).ok().and_then(|text| text.trim().parse().ok());
+    Ok(Some(Dev { loaded, address }))
+}
+
+/// The folder of what `dev` keeps.
+fn state_of(workspace: Option<&Path>) -> PathBuf {
+    workspace.unwrap_or(Path::new(".")).join(".agent-host")
+}
+
+const SECRET: &str = "dev-secret";
+const ADDRESS: &str = "dev-address";
 
 /// The folder above this one that holds the host's own workspace.
 fn workspace() -> Option<PathBuf> {
@@ -96,7 +133,7 @@ fn load(args: &DevArgs, dir: Option<PathBuf>, state: &Path) -> Result<Loaded, Fa
 
 /// The key of this workspace's `dev`, made once, so that a token survives a restart.
 fn dev_secret(state: &Path) -> std::io::Result<String> {
-    let file = state.join("dev-secret");
+    let file = state.join(SECRET);
     match fs::read_to_string(&file) {
         Ok(secret) if secret.len() >= agent_host_config::HS256_SECRET_BYTES => return Ok(secret),
         Ok(_) => fs::remove_file(&file)?,
@@ -112,21 +149,13 @@ fn dev_secret(state: &Path) -> std::io::Result<String> {
 }
 
 fn dev_token(loaded: &Loaded) -> Result<String, Failure> {
-    let args = MintArgs {
-        config: ConfigArgs { config: PathBuf::new(), profile: None, overrides: Vec::new() },
-        user: "dev".to_owned(),
-        tenant: None,
-        ttl: Duration::from_secs(12 * 3600),
-        permissions: Vec::new(),
-        scopes: Vec::new(),
-    };
-    token::sign(&token::order(&args, &loaded.config)?)
+    token::sign(&token::order(&MintArgs::for_user("dev"), &loaded.config)?)
 }
 
 fn greet(address: SocketAddr, token: &str) {
     println!("websocket: ws://{address}/ws  (subprotocol agent-host.v1)");
     println!("token: {token}");
     println!(
-        "The token is good for 12 hours, as user `dev`. README.md shows a first conversation. Ctrl-C ends."
+        "The token is good for 12 hours, as user `dev`. Talk to it with `agent-host chat` in another terminal. Ctrl-C ends."
     );
 }

@@ -1,6 +1,10 @@
 //! How a command fails: the words for stderr and the exit status.
 
-use std::{fmt, process::ExitCode};
+use std::{
+    fmt,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use agent_host_config::ConfigErrors;
 
@@ -9,6 +13,8 @@ use agent_host_config::ConfigErrors;
 pub(crate) enum Exit {
     /// It failed.
     Failed,
+    /// The host cannot be reached (`EX_UNAVAILABLE`).
+    Unreachable,
     /// The configuration is wrong (`EX_CONFIG`).
     Config,
 }
@@ -18,6 +24,7 @@ impl Exit {
     pub(crate) const fn status(self) -> u8 {
         match self {
             Self::Failed => 1,
+            Self::Unreachable => 69,
             Self::Config => 78,
         }
     }
@@ -39,6 +46,16 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         eprintln!("{self}");
         ExitCode::from(self.exit.status())
+    }
+}
+
+/// Prints a long text. A reader that has seen enough of it (`| head`) is no failure.
+pub(crate) fn say(text: &str) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Failed, format!("the output is gone: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The binary: reads the command line and hands it to the module of the command.
 #![forbid(unsafe_code)]
 
+mod chat;
 mod check;
 mod cli;
 mod completions;
@@ -13,6 +14,7 @@ mod serve;
 mod settings;
 mod specs;
 mod token;
+mod withheld;
 
 use std::process::ExitCode;
 
@@ -33,6 +35,10 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Config(ConfigCommand::Validate(args)) => configuration::validate(&args)?,
+        Command::Config(ConfigCommand::Print(args)) => configuration::print::print(&args)?,
+        Command::Config(ConfigCommand::Schema) => configuration::print::schema()?,
+        Command::Config(ConfigCommand::Diff(args)) => configuration::print::diff(&args)?,
+        Command::Chat(args) => return chat::chat(&args),
         Command::Check(args) => return check::run(&args),
         Command::Explain(args) => explain::run(&args)?,
         Command::Completions { shell } => completions::run(shell)?,

@@ -19,7 +19,7 @@ use crate::specs;
 /// The engine's.
 pub(crate) fn engine(config: &Config) -> Engine {
     Engine {
-        plugins: config.plugins.iter().map(|(id, plugin)| slot(config, id, plugin)).collect(),
+        plugins: slots(config),
         order: config.routing.order.clone(),
         wait: config.routing.wait,
         settle: config.service.settle,
@@ -27,6 +27,13 @@ pub(crate) fn engine(config: &Config) -> Engine {
         runs_at_once: config.limits.runs_at_once.unwrap_or(0),
         ..Engine::default()
     }
+}
+
+/// The supervisor that is named goes first: the engine asks the first enabled one.
+fn slots(config: &Config) -> Vec<PluginSettings> {
+    let named = |id: &PluginId| config.routing.supervisor.as_ref() == Some(id);
+    let (first, others): (Vec<_>, Vec<_>) = config.plugins.iter().partition(|(id, _)| named(id));
+    first.into_iter().chain(others).map(|(id, plugin)| slot(config, id, plugin)).collect()
 }
 
 fn slot(config: &Config, id: &PluginId, plugin: &PluginConfig) -> PluginSettings {
@@ -93,4 +100,76 @@ fn limit(configured: Option<u32>) -> usize {
 
 fn secrets(configured: &[Secret]) -> Vec<SecretSlice<u8>> {
     configured.iter().map(|secret| SecretSlice::from(secret.expose().as_bytes().to_vec())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use agent_host_config::{Sources, load};
+
+    use super::*;
+
+    fn config(overrides: &[(&str, &str)]) -> Config {
+        let dir = std::env::temp_dir().join(format!("agent-host-settings-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let plugin = |id: &str, kind: &str| format!("[plugins.{id}]\nkind = \"{kind}\"\npath = \"l.so\"\n");
+        let plugins =
+            [plugin("able", "supervisor"), plugin("agent", "agent"), plugin("best", "supervisor")].concat();
+        std::fs::write(dir.join("host.toml"), plugins).unwrap();
+        let key = ("auth.hs256_secret".to_owned(), "k".repeat(32));
+        let set = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let sources =
+            Sources { dir: Some(dir.clone()), overrides: set.chain([key]).collect(), ..Sources::default() };
+        let loaded = load(sources);
+        std::fs::remove_dir_all(dir).unwrap();
+        loaded.unwrap_or_else(|errors| panic!("{errors}")).config
+    }
+
+    #[test]
+    fn the_named_supervisor_is_the_one_that_is_asked() {
+        let first = |config: &Config| engine(config).plugins[0].spec.id.to_string();
+        assert_eq!(first(&config(&[])), "able");
+        assert_eq!(first(&config(&[("routing.supervisor", "best")])), "best");
+    }
+
+    #[test]
+    fn what_is_written_0_is_off() {
+        let names =
+            ["connections", "connections_per_user", "messages_per_minute", "runs_at_once", "frame_bytes"];
+        let keys: Vec<String> = names.iter().map(|name| format!("limits.{name}")).collect();
+        let off: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "0")).collect();
+        let config = config(&off);
+        let limits = gateway(&config).limits;
+        assert_eq!((limits.connections, limits.connections_per_user, limits.messages_per_minute), (0, 0, 0));
+        assert_eq!((limits.runs_at_once, engine(&config).runs_at_once), (0, 0));
+        assert_eq!(limits.frame_bytes, UNBOUNDED_FRAME, "a frame still has to fit into memory");
+    }
+
+    #[test]
+    fn what_is_configured_arrives() {
+        let set = [
+            ("routing.wait", "3s"),
+            ("routing.order", "agent"),
+            ("drain.grace", "7s"),
+            ("service.settle", "4s"),
+            ("plugins.agent.double_texting", "reject"),
+            ("plugins.agent.restart.max", "9"),
+            ("auth.leeway", "5s"),
+            ("readiness.require", "agent"),
+            ("gateway.origins", "https://a.example"),
+        ];
+        let config = config(&set);
+        let engine = engine(&config);
+        assert_eq!((engine.wait, engine.settle), (Duration::from_secs(3), Duration::from_secs(4)));
+        assert_eq!((engine.drain_grace, engine.order[0].as_str()), (Duration::from_secs(7), "agent"));
+        let agent = engine.plugins.iter().find(|plugin| plugin.spec.id.as_str() == "agent").unwrap();
+        assert_eq!((agent.double_texting, agent.restarts), (DoubleTexting::Reject, 9));
+        let gateway = gateway(&config);
+        assert_eq!(
+            (gateway.auth.leeway, gateway.require),
+            (Duration::from_secs(5), vec!["agent".to_owned()])
+        );
+        assert_eq!(gateway.origins, ["https://a.example"]);
+    }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 macro_rules! codes {
     ($($variant:ident $name:literal $retry:ident: $what:literal, $remedy:literal;)*) => {
         /// A stable error code.
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum Code {
             $(#[doc = $what] #[serde(rename = $name)] $variant,)*
@@ -274,6 +275,9 @@ codes! {
     AgentFallback "agent.fallback" retry:
         "no agent could answer; the built-in fallback did",
         "see what is missing in the answer";
+    DelegateDenied "delegate.denied" fatal:
+        "the plugin may not hand on this work",
+        "only a supervisor hands work on, three deep at most, and never in a circle";
     ThreadNotFound "thread.not_found" fatal:
         "there is no such thread for this user",
         "start a new thread by leaving out `thread_id`";

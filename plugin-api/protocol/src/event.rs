@@ -24,6 +24,11 @@ macro_rules! event_kinds {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
+
+            /// What happened, in a sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $doc,)* }
+            }
         }
     };
 }
@@ -56,6 +61,7 @@ pub mod emit_kind {
 }
 
 /// Payload of `agent_thinking`.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Thinking<'a> {
@@ -66,11 +72,13 @@ pub struct Thinking<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<u32>,
     /// How far it is: 0.0 to 1.0.
+    #[cfg_attr(feature = "schema", schemars(range(min = 0.0, max = 1.0)))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,
 }
 
 /// Payload of `agent_message_delta`.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MessageDelta<'a> {
@@ -153,6 +161,7 @@ impl<'a> Emitted<'a> {
 }
 
 /// How a run ended: `agent_completed.status`.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
@@ -185,6 +194,7 @@ impl RunStatus {
 }
 
 /// How a tool call ended: `tool_completed.status`.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolStatus {
@@ -195,6 +205,7 @@ pub enum ToolStatus {
 }
 
 /// Who answers: in `agent_started` and `agent_completed`.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Responder {
     /// The plugin's id, or `fallback`.
@@ -208,9 +219,10 @@ pub struct Responder {
 }
 
 /// An error inside an event: stable code, text for people.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventError {
-    /// A code of [`crate::Code`], or the plugin's own, prefixed `agent.`… by the host's rule `agent.failed`.
+    /// A code of the table, or of the plugin's own words.
     pub code: String,
     /// What happened, for people.
     pub message: String,

@@ -21,7 +21,7 @@ impl InvalidId {
 }
 
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $rule:literal, $valid:expr) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $rule:literal, $most:literal $pattern:expr, $valid:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         #[serde(transparent)]
@@ -68,8 +68,26 @@ macro_rules! text_id {
                 Self::new(&text).map_err(de::Error::custom)
             }
         }
+
+        #[cfg(feature = "schema")]
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({
+                    "type": "string", "minLength": 1, "maxLength": $most, "pattern": $pattern,
+                    "description": concat!("Valid if ", $rule, "."),
+                })
+            }
+        }
     };
 }
+
+/// The pattern of [`printable`], for schemas.
+#[cfg(feature = "schema")]
+const PRINTABLE: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$";
 
 fn printable(text: &str, most: usize) -> bool {
     !text.is_empty() && text.len() <= most && !text.chars().any(char::is_control)
@@ -77,30 +95,30 @@ fn printable(text: &str, most: usize) -> bool {
 
 text_id!(
     /// Names a plugin in configuration, frames, logs and metrics.
-    PluginId, "plugin id", "it is 1 to 64 characters of [a-z0-9-] that begin with a letter",
+    PluginId, "plugin id", "it is 1 to 64 characters of [a-z0-9-] that begin with a letter", 64 "^[a-z][a-z0-9-]*$",
     |t| t.len() <= 64
         && t.starts_with(|c: char| c.is_ascii_lowercase())
         && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 );
 text_id!(
     /// Names a durable conversation.
-    ThreadId, "thread id", "it is 1 to 128 printable characters", |t| printable(t, 128)
+    ThreadId, "thread id", "it is 1 to 128 printable characters", 128 PRINTABLE, |t| printable(t, 128)
 );
 text_id!(
     /// Names one message handled to completion.
-    RunId, "run id", "it is 1 to 128 printable characters", |t| printable(t, 128)
+    RunId, "run id", "it is 1 to 128 printable characters", 128 PRINTABLE, |t| printable(t, 128)
 );
 text_id!(
     /// The client's own name for its message: the idempotency key, scoped to (tenant, user).
-    MessageId, "message id", "it is 1 to 128 printable characters", |t| printable(t, 128)
+    MessageId, "message id", "it is 1 to 128 printable characters", 128 PRINTABLE, |t| printable(t, 128)
 );
 text_id!(
     /// Joins `tool_executing` to its `tool_completed`.
-    ToolCallId, "tool call id", "it is 1 to 128 printable characters", |t| printable(t, 128)
+    ToolCallId, "tool call id", "it is 1 to 128 printable characters", 128 PRINTABLE, |t| printable(t, 128)
 );
 text_id!(
     /// One life of the log. A new one means that positions taken before may no longer hold.
-    Epoch, "epoch", "it is 1 to 64 printable characters", |t| printable(t, 64)
+    Epoch, "epoch", "it is 1 to 64 printable characters", 64 PRINTABLE, |t| printable(t, 64)
 );
 
 impl ThreadId {
@@ -144,6 +162,7 @@ fn written(id: uuid::Uuid) -> Arc<str> {
 }
 
 /// The position of an event in its thread: dense, from 1.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seq(pub u64);

@@ -25,6 +25,21 @@ pub(crate) fn misbehaving() -> PathBuf {
     find("libmisbehaving.so", "cargo build --workspace")
 }
 
+/// The supervisor with a switch for each misbehaviour.
+pub(crate) fn misbehaving_supervisor() -> PathBuf {
+    find("libmisbehaving_supervisor.so", "cargo build --workspace")
+}
+
+/// The agent with tools.
+pub(crate) fn assistant() -> PathBuf {
+    find("libassistant.so", "cargo build --workspace")
+}
+
+/// The supervisor that goes by descriptions.
+pub(crate) fn supervisor() -> PathBuf {
+    find("libsupervisor.so", "cargo build --workspace")
+}
+
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));

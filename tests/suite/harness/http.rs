@@ -110,7 +110,8 @@ async fn read(socket: &mut TcpStream) -> Result<Answer, String> {
         .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
     let mut answer = Answer { status, headers, body: String::new() };
-    if status != 101 {
+    // Neither has a body.
+    if status != 101 && status != 304 {
         let mut body = bytes.split_off(head_end + 4);
         match answer.header("content-length").and_then(|l| l.parse::<usize>().ok()) {
             Some(length) => {

@@ -56,7 +56,7 @@ impl GatewayConfig {
 }
 
 fn origins(r: &Reader<'_>) -> Vec<String> {
-    let written: Vec<Located<String>> = r.value("origins").unwrap_or_default();
+    let written: Vec<Located<String>> = r.or("origins", Vec::new());
     for Located { value, origin } in &written {
         if !is_origin(value) {
             let hint = Some(

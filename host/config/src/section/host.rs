@@ -124,7 +124,9 @@ impl StoreConfig {
         if path.is_empty() {
             r.error(Code::ConfigRange, "path", "is empty", Some("name a folder".to_owned()));
         }
-        Self { path: r.cx.relative(path.into()), durability: r.or("durability", Durability::Durable) }
+        let path = r.cx.relative(path.into());
+        r.show("path", &path.display().to_string());
+        Self { path, durability: r.or("durability", Durability::Durable) }
     }
 }
 
@@ -143,7 +145,7 @@ impl ServiceConfig {
 
 impl ReadinessConfig {
     pub(crate) fn read(r: &Reader<'_>, roster: &Roster) -> Self {
-        let written: Vec<Located<String>> = r.value("require").unwrap_or_default();
+        let written: Vec<Located<String>> = r.or("require", Vec::new());
         for Located { value, origin } in &written {
             let known = || SERVICES.into_iter().chain(roster.ids.iter().map(String::as_str));
             if !known().any(|name| name == value) {

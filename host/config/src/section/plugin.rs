@@ -7,12 +7,13 @@ use std::{
 };
 
 use agent_plugin_protocol::{Code, PluginId, PluginKind};
+use serde_json::{Value as Json, json};
 
 use super::Roster;
 use crate::{
     error::did_you_mean,
     node::{Kind, Node},
-    reader::{Context, Reader},
+    reader::{Context, Key, Leaf, Reader},
     secret::{Secret, SecretReference},
     value::{ByteSize, Located, Style, Value, Word, Wrong},
 };
@@ -171,7 +172,12 @@ pub(crate) fn read_all(r: &Reader<'_>, roster: &Roster) -> BTreeMap<PluginId, Pl
 
 /// Reads `[plugins.<id>]`.
 pub(crate) fn read_one(r: &Reader<'_>, roster: &Roster, id: Option<&str>) -> PluginConfig {
-    r.declare(r.path_of("config.**"), "whatever the plugin understands".to_owned(), Style::Free);
+    r.declare(Key {
+        path: r.path_of("config.**"),
+        expects: "whatever the plugin understands".to_owned(),
+        style: Style::Free,
+        schema: json!({}),
+    });
     PluginConfig {
         enabled: r.or("enabled", true),
         kind: r.or("kind", PluginKind::Agent),
@@ -186,7 +192,7 @@ pub(crate) fn read_one(r: &Reader<'_>, roster: &Roster, id: Option<&str>) -> Plu
         restart: restart(&r.section("restart")),
         secrets: secrets(&r.section("secrets")),
         network: network(r),
-        config: r.value::<FreeTable>("config").unwrap_or_default().0,
+        config: free_table(r),
         substitutes: roster.agents(r, "substitutes"),
         double_texting: r.or("double_texting", DoubleTexting::Enqueue),
         on_disconnect: r.or("on_disconnect", OnDisconnect::Continue),
@@ -228,7 +234,11 @@ fn restart(r: &Reader<'_>) -> RestartConfig {
 fn path(r: &Reader<'_>, roster: &Roster, id: Option<&str>) -> PathBuf {
     let written: Option<String> = r.value("path");
     match written {
-        Some(path) if !path.is_empty() => resolve(r.cx, &path),
+        Some(path) if !path.is_empty() => {
+            let path = resolve(r.cx, &path);
+            r.show("path", &path.display().to_string());
+            path
+        }
         Some(_) => {
             r.error(Code::ConfigRange, "path", "is empty", Some("name the plugin's library".to_owned()));
             PathBuf::new()
@@ -270,11 +280,17 @@ fn sha256(r: &Reader<'_>) -> Option<String> {
 }
 
 fn secrets(r: &Reader<'_>) -> BTreeMap<String, Option<Secret>> {
-    r.declare(r.path_of("*"), SecretReference::expects(), Style::Secret);
+    r.declare(Key {
+        path: r.path_of("*"),
+        expects: SecretReference::expects(),
+        style: Style::Secret,
+        schema: SecretReference::schema(),
+    });
     let mut secrets = BTreeMap::new();
     for (name, entry) in r.entries() {
         match SecretReference::parse(&entry.node, r.cx) {
             Ok(reference) => {
+                r.hold(name, entry.node.origin.clone(), reference.written());
                 secrets.insert(name.clone(), reference.secret);
             }
             Err(wrong) => {
@@ -287,7 +303,7 @@ fn secrets(r: &Reader<'_>) -> BTreeMap<String, Option<Secret>> {
 }
 
 fn network(r: &Reader<'_>) -> Vec<String> {
-    let written: Vec<Located<String>> = r.value("network").unwrap_or_default();
+    let written: Vec<Located<String>> = r.or("network", Vec::new());
     for Located { value, origin } in &written {
         let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
         let peer = value.rsplit_once(':');
@@ -315,13 +331,17 @@ fn proposed_id(name: &str) -> String {
     if id.is_empty() { "my-agent".to_owned() } else { id.to_owned() }
 }
 
-/// A table of whatever the plugin understands.
-struct FreeTable(serde_json::Value);
+/// `config`: what the plugin is handed. Its values are shown one by one, as each may come from another layer.
+fn free_table(r: &Reader<'_>) -> Json {
+    let table: FreeTable = r.or("config", FreeTable { json: json!({}), leaves: Vec::new() });
+    r.spread("config", table.leaves);
+    table.json
+}
 
-impl Default for FreeTable {
-    fn default() -> Self {
-        Self(serde_json::Value::Object(serde_json::Map::new()))
-    }
+/// A table of whatever the plugin understands.
+struct FreeTable {
+    json: Json,
+    leaves: Vec<Leaf>,
 }
 
 impl Value for FreeTable {
@@ -331,9 +351,17 @@ impl Value for FreeTable {
         "a table that the plugin understands".to_owned()
     }
 
+    fn schema() -> Json {
+        json!({ "type": "object" })
+    }
+
+    fn written(&self) -> Json {
+        self.json.clone()
+    }
+
     fn parse(node: &Node, _: &Context<'_>) -> Result<Self, Wrong> {
         match node.kind {
-            Kind::Table(_) => Ok(Self(node.to_json())),
+            Kind::Table(_) => Ok(Self { json: node.to_json(), leaves: leaves(node) }),
             Kind::Text(_)
             | Kind::Integer(_)
             | Kind::Float(_)
@@ -342,4 +370,22 @@ impl Value for FreeTable {
             | Kind::List(_) => Err(Wrong::kind("a table", node)),
         }
     }
+}
+
+/// Everything below a table that is no table itself, and the empty tables.
+fn leaves(node: &Node) -> Vec<Leaf> {
+    let Kind::Table(table) = &node.kind else { return Vec::new() };
+    let mut found = Vec::new();
+    for (key, entry) in &table.0 {
+        match leaves(&entry.node) {
+            below if below.is_empty() => found.push(Leaf {
+                key: key.clone(),
+                origin: entry.node.origin.clone(),
+                value: entry.node.to_json(),
+            }),
+            below => found
+                .extend(below.into_iter().map(|leaf| Leaf { key: format!("{key}.{}", leaf.key), ..leaf })),
+        }
+    }
+    found
 }

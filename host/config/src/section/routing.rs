@@ -40,7 +40,7 @@ impl RoutingConfig {
 impl Roster {
     /// A list of configured agents.
     pub(crate) fn agents(&self, r: &Reader<'_>, key: &'static str) -> Vec<PluginId> {
-        let written: Vec<Located<PluginId>> = r.value(key).unwrap_or_default();
+        let written: Vec<Located<PluginId>> = r.or(key, Vec::new());
         for (index, named) in written.iter().enumerate() {
             if !self.check(r, key, named) {
                 continue;

@@ -1,6 +1,7 @@
 //! `[trust]` and `[isolation]`: which libraries are loaded, and what of the sandbox must be in force.
 
 use agent_plugin_protocol::Code;
+use serde_json::{Value as Json, json};
 
 use crate::{
     node::Node,
@@ -39,7 +40,7 @@ pub struct UidRange {
 
 impl TrustConfig {
     pub(crate) fn read(r: &Reader<'_>) -> Self {
-        let keys: Vec<Located<String>> = r.value("keys").unwrap_or_default();
+        let keys: Vec<Located<String>> = r.or("keys", Vec::new());
         for Located { value, origin } in &keys {
             if !is_minisign_key(value) {
                 let hint = Some("the second line of the .pub file, which begins with RW".to_owned());
@@ -62,7 +63,7 @@ impl TrustConfig {
 
 impl IsolationConfig {
     pub(crate) fn read(r: &Reader<'_>) -> Self {
-        let layers: Vec<Located<String>> = r.value("require").unwrap_or_default();
+        let layers: Vec<Located<String>> = r.or("require", Vec::new());
         for Located { value, origin } in &layers {
             let plain =
                 value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c));
@@ -85,6 +86,14 @@ impl Value for UidRange {
         r#"user ids such as "20000-20063""#.to_owned()
     }
 
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": UID_RANGE_PATTERN })
+    }
+
+    fn written(&self) -> Json {
+        format!("{}-{}", self.first, self.last).into()
+    }
+
     fn parse(node: &Node, _: &Context<'_>) -> Result<Self, Wrong> {
         let written = text(node, &Self::expects())?;
         let ends = written.split_once('-').and_then(|(first, last)| {
@@ -100,6 +109,9 @@ impl Value for UidRange {
         Ok(range)
     }
 }
+
+/// A range of user ids, as a regular expression.
+pub(crate) const UID_RANGE_PATTERN: &str = "^[0-9]+\\s*-\\s*[0-9]+$";
 
 /// 42 bytes (algorithm `Ed`, key id, key) make 56 characters of base64 that begin with `RW`.
 fn is_minisign_key(text: &str) -> bool {

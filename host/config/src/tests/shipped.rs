@@ -10,7 +10,7 @@ fn shipped() -> PathBuf {
 }
 
 /// `host.toml` with some of its switched-off lines switched on.
-fn switched_on(marks: &[&str]) -> String {
+pub(super) fn switched_on(marks: &[&str]) -> String {
     let text = fs::read_to_string(shipped().join("host.toml")).unwrap();
     let switched = |line: &str| {
         let on = marks.iter().find_map(|mark| line.strip_prefix(mark));
@@ -80,8 +80,12 @@ fn the_example_plugin_shows_the_built_in_defaults() {
 fn each_profile_loads_and_is_what_it_says() {
     let host = with_profile(None);
     assert_eq!(host.auth.audience.as_deref(), Some("agent-host"));
-    let echo = host.plugins.values().next().unwrap();
-    assert!(echo.enabled && echo.tools == ["clock"]);
+    let shipped = host.plugins.iter().map(|(id, plugin)| (id.as_str(), plugin.enabled, plugin.tools.len()));
+    assert_eq!(
+        shipped.collect::<Vec<_>>(),
+        [("assistant", true, 2), ("echo", true, 1), ("supervisor", false, 2)]
+    );
+    assert_eq!(host.routing.order.iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["echo"]);
 
     let staging = with_profile(Some("staging"));
     assert_eq!(staging.auth.audience, None);
@@ -95,7 +99,8 @@ fn each_profile_loads_and_is_what_it_says() {
 
 #[test]
 fn no_shipped_file_holds_a_secret() {
-    for name in ["host.toml", "staging.toml", "production.toml", "plugins.d/echo.toml"] {
+    let plugins = ["plugins.d/assistant.toml", "plugins.d/echo.toml", "plugins.d/supervisor.toml"];
+    for name in ["host.toml", "staging.toml", "production.toml"].into_iter().chain(plugins) {
         let text = fs::read_to_string(shipped().join(name)).unwrap();
         for line in text.lines() {
             let Some((key, value)) = line.trim_start_matches("#~ ").split_once(" = ") else { continue };

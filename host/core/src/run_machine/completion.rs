@@ -18,8 +18,9 @@ use super::{
 };
 use crate::outcome::{Clock, Exit, ExitReport, Outcome};
 
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Serialize)]
-struct Completed<'a> {
+pub(super) struct Completed<'a> {
     status: RunStatus,
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,6 +34,7 @@ struct Completed<'a> {
 }
 
 /// A question that ended the run.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Serialize)]
 struct Interrupt {
     /// Named after its run: unique, and as hard to guess.
@@ -102,15 +104,20 @@ fn status(outcome: &Outcome, speaker: &Speaker) -> RunStatus {
 
 /// A degraded run says why as a failed one does: the move's code, or `agent.fallback`.
 fn error(outcome: &Outcome, speaker: &Speaker) -> Option<EventError> {
+    match (outcome, &speaker.moved) {
+        (Outcome::Ok(_), _) if !speaker.responder.built_in => None,
+        (Outcome::Ok(_), Some((code, reason))) => {
+            Some(EventError { code: code.to_string(), message: reason.clone(), retryable: code.retryable() })
+        }
+        (Outcome::Ok(_), None) => Some(error_of(Code::AgentFallback)),
+        (failed, _) => failure_of(failed),
+    }
+}
+
+/// What is said of a failed outcome, in an event or to a supervisor; `None` if it is none.
+pub fn failure_of(outcome: &Outcome) -> Option<EventError> {
     match outcome {
-        Outcome::Ok(_) if !speaker.responder.built_in => None,
-        Outcome::Ok(_) => Some(match &speaker.moved {
-            Some((code, reason)) => {
-                EventError { code: code.to_string(), message: reason.clone(), retryable: code.retryable() }
-            }
-            None => error_of(Code::AgentFallback),
-        }),
-        Outcome::Cancelled => None,
+        Outcome::Ok(_) | Outcome::Cancelled => None,
         Outcome::PluginError { code, message, retryable } => Some(EventError {
             code: Code::PluginError.to_string(),
             message: text::reason(&format!("{message} [{}]", text::name(code))),

@@ -57,10 +57,19 @@ type Rule = Result<(), &'static str>;
 struct Run {
     speaker: Option<String>,
     completed: bool,
-    /// Open tool calls and delegations: id → tool or agent.
-    open: HashMap<String, String>,
+    /// Open tool calls and delegations, by id.
+    open: HashMap<String, Open>,
     used: HashSet<String>,
     message_id: Option<String>,
+}
+
+/// A tool call or a delegation.
+struct Open {
+    delegation: bool,
+    /// The tool, or the agent that has the work.
+    name: String,
+    /// Who began it.
+    by: String,
 }
 
 impl Run {
@@ -80,14 +89,15 @@ impl Run {
             | EventKind::AgentCompleted => {}
         }
         rule(self.speaker.is_some(), "an event before agent_started")?;
-        rule(self.speaker.as_deref() == Some(event.agent), "an event by one who has not the run")?;
+        let speaks = self.has_run(event.agent) || self.has_work(event.agent);
+        rule(speaks, "an event by one who has neither the run nor work of it")?;
         match event.kind {
             EventKind::AgentThinking => rule(payload["text"].is_string(), "thinking without a text"),
-            EventKind::AgentMessageDelta => self.delta(&payload),
-            EventKind::ToolExecuting => self.opened(&payload, "tool_call_id", "tool"),
-            EventKind::ToolCompleted => self.closed(&payload, "tool_call_id", "tool", "result"),
-            EventKind::AgentDelegated => self.opened(&payload, "sub_run_id", "agent"),
-            EventKind::AgentReturned => self.closed(&payload, "sub_run_id", "agent", "text"),
+            EventKind::AgentMessageDelta => self.delta(event.agent, &payload),
+            EventKind::ToolExecuting => self.opened(event.agent, &payload, false),
+            EventKind::ToolCompleted => self.closed(event.agent, &payload, false),
+            EventKind::AgentDelegated => self.opened(event.agent, &payload, true),
+            EventKind::AgentReturned => self.closed(event.agent, &payload, true),
             EventKind::AgentCompleted => self.completed(event.agent, &payload),
             EventKind::UserMessage | EventKind::AgentStarted | EventKind::RunDegraded => Ok(()),
         }
@@ -121,25 +131,48 @@ impl Run {
         Ok(())
     }
 
-    fn delta(&mut self, payload: &Value) -> Rule {
+    fn has_run(&self, agent: &str) -> bool {
+        self.speaker.as_deref() == Some(agent)
+    }
+
+    /// Whether delegated work is open that the agent has.
+    fn has_work(&self, agent: &str) -> bool {
+        self.open.values().any(|open| open.delegation && open.name == agent)
+    }
+
+    /// A delta is of delegated work, if it carries that work's id, or of the run's one answer.
+    fn delta(&mut self, agent: &str, payload: &Value) -> Rule {
         let id = payload["message_id"].as_str().ok_or("a delta without a message id")?;
         rule(payload["text"].is_string(), "a delta without a text")?;
+        if let Some(work) = self.open.get(id).filter(|open| open.delegation) {
+            return rule(work.name == agent, "a delta of work that another has");
+        }
+        rule(self.has_run(agent), "a delta of the answer by one who has not the run")?;
         let expected = self.message_id.get_or_insert_with(|| id.to_owned());
         rule(*expected == id, "a delta of another message")
     }
 
-    fn opened(&mut self, payload: &Value, id: &str, name: &str) -> Rule {
+    fn opened(&mut self, by: &str, payload: &Value, delegation: bool) -> Rule {
+        let (id, name, _) = fields(delegation);
         let id = payload[id].as_str().ok_or("something begun without an id")?;
         let name = payload[name].as_str().ok_or("something begun without a name")?;
         rule(self.used.insert(id.to_owned()), "an id used twice")?;
-        self.open.insert(id.to_owned(), name.to_owned());
+        let open = Open { delegation, name: name.to_owned(), by: by.to_owned() };
+        self.open.insert(id.to_owned(), open);
         Ok(())
     }
 
-    fn closed(&mut self, payload: &Value, id: &str, name: &str, result: &str) -> Rule {
+    fn closed(&mut self, by: &str, payload: &Value, delegation: bool) -> Rule {
+        let (id, name, result) = fields(delegation);
         let id = payload[id].as_str().ok_or("something ended without an id")?;
         let opened = self.open.remove(id).ok_or("something ended that was not open")?;
-        rule(payload[name].as_str() == Some(&opened), "something ended under another name")?;
+        rule(opened.delegation == delegation, "a tool call ended as a delegation, or the reverse")?;
+        rule(payload[name].as_str() == Some(&opened.name), "something ended under another name")?;
+        rule(opened.by == by, "something ended by another than who began it")?;
+        if delegation && !self.has_run(&opened.name) && !self.has_work(&opened.name) {
+            let left = self.open.values().any(|open| open.by == opened.name);
+            rule(!left, "work ended with something open within it")?;
+        }
         match payload["status"].as_str() {
             Some("ok") => rule(payload.get(result).is_some(), "an ok without its result"),
             Some("failed") => error(payload),
@@ -148,6 +181,7 @@ impl Run {
     }
 
     fn completed(&mut self, agent: &str, payload: &Value) -> Rule {
+        rule(self.has_run(agent), "agent_completed by one who has not the run")?;
         rule(self.open.is_empty(), "agent_completed with a tool call or delegation open")?;
         rule(payload["text"].is_string(), "agent_completed without a text")?;
         rule(payload["duration_ms"].is_u64(), "agent_completed without a duration")?;
@@ -169,6 +203,11 @@ impl Run {
         self.completed = true;
         Ok(())
     }
+}
+
+/// Where a payload names what began or ended: its id, its name, its result.
+fn fields(delegation: bool) -> (&'static str, &'static str, &'static str) {
+    if delegation { ("sub_run_id", "agent", "text") } else { ("tool_call_id", "tool", "result") }
 }
 
 /// One line of JSON in valid UTF-8, and an object.

@@ -20,8 +20,9 @@ pub(super) fn host_responder() -> Responder {
     Responder { plugin: "host".to_owned(), version, generation: 0, built_in: true }
 }
 
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Serialize)]
-struct Started<'a> {
+pub(super) struct Started<'a> {
     message: String,
     level: ServiceLevel,
     responder: &'a Responder,
@@ -31,8 +32,9 @@ pub(super) fn started(message: &str, level: ServiceLevel, responder: &Responder)
     bytes(&Started { message: text::reason(message), level, responder })
 }
 
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Serialize)]
-struct Degraded<'a> {
+pub(super) struct Degraded<'a> {
     from: String,
     to: &'a str,
     code: Code,
@@ -43,8 +45,9 @@ pub(super) fn degraded(from: &str, to: &str, code: Code, reason: &str) -> Bytes 
     bytes(&Degraded { from: text::name(from), to, code, reason: text::reason(reason) })
 }
 
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Serialize)]
-struct ToolExecuting<'a> {
+pub(super) struct ToolExecuting<'a> {
     tool_call_id: &'a ToolCallId,
     tool: &'a str,
     arguments: Value,
@@ -54,8 +57,9 @@ pub(super) fn tool_executing(id: &ToolCallId, tool: &str, arguments: &Value) -> 
     bytes(&ToolExecuting { tool_call_id: id, tool, arguments: bounded_value(arguments) })
 }
 
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Serialize)]
-struct ToolCompleted<'a> {
+pub(super) struct ToolCompleted<'a> {
     tool_call_id: &'a ToolCallId,
     tool: &'a str,
     status: ToolStatus,
@@ -79,8 +83,9 @@ pub(super) fn tool_completed(
     bytes(&ToolCompleted { tool_call_id: id, tool, status, result, error, duration_ms: millis(duration) })
 }
 
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Serialize)]
-struct Delegated<'a> {
+pub(super) struct Delegated<'a> {
     agent: &'a PluginId,
     sub_run_id: &'a RunId,
 }
@@ -89,8 +94,9 @@ pub(super) fn delegated(agent: &PluginId, sub_run_id: &RunId) -> Bytes {
     bytes(&Delegated { agent, sub_run_id })
 }
 
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Serialize)]
-struct Returned<'a> {
+pub(super) struct Returned<'a> {
     agent: &'a PluginId,
     sub_run_id: &'a RunId,
     status: ToolStatus,

@@ -4,8 +4,8 @@ mod any_input;
 
 use agent_plugin_protocol::{
     ThreadId,
-    call::{Question, Reply, Usage},
-    event::emit_kind,
+    call::{DelegateResult, Question, Reply, Usage},
+    event::{EventError, emit_kind},
 };
 use serde_json::json;
 
@@ -37,16 +37,25 @@ fn started(responder: Responder) -> RunInput {
 
 fn delta(text: &str) -> RunInput {
     let payload = json!({"message_id": MESSAGE, "text": text}).to_string().into();
-    RunInput::Emitted { kind: emit_kind::MESSAGE_DELTA, payload }
+    RunInput::Emitted { within: None, kind: emit_kind::MESSAGE_DELTA, payload }
 }
 
 fn thinking(text: &str) -> RunInput {
-    RunInput::Emitted { kind: emit_kind::THINKING, payload: json!({ "text": text }).to_string().into() }
+    RunInput::Emitted {
+        within: None,
+        kind: emit_kind::THINKING,
+        payload: json!({ "text": text }).to_string().into(),
+    }
 }
 
 fn tool(id: &str) -> RunInput {
     let tool_call_id = ToolCallId::new(id).unwrap();
-    RunInput::ToolStarted { tool_call_id, tool: "calculator".into(), arguments: json!({"expression": "1+1"}) }
+    RunInput::ToolStarted {
+        within: None,
+        tool_call_id,
+        tool: "calculator".into(),
+        arguments: json!({"expression": "1+1"}),
+    }
 }
 
 fn tool_done(id: &str) -> RunInput {
@@ -132,15 +141,18 @@ fn the_fallback_completes_what_an_agent_began() {
 #[test]
 fn a_plugin_s_bytes_go_out_as_they_came() {
     let payload = Bytes::from_static(br#"{ "text" : "a\u00e9\/", "step":1 }"#);
-    let input = RunInput::Emitted { kind: emit_kind::THINKING, payload: payload.clone() };
+    let input = RunInput::Emitted { within: None, kind: emit_kind::THINKING, payload: payload.clone() };
     let (events, _) = run([started(agent("echo")), input]);
     assert_eq!(events[1].payload.as_ptr(), payload.as_ptr(), "the same bytes, not even copied");
 }
 
 #[test]
 fn lies_are_counted_and_never_passed_on() {
-    let emit =
-        |kind, payload: &str| RunInput::Emitted { kind, payload: Bytes::copy_from_slice(payload.as_bytes()) };
+    let emit = |kind, payload: &str| RunInput::Emitted {
+        within: None,
+        kind,
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+    };
     let inputs = [
         delta("too early"),
         started(agent("echo")),
@@ -192,6 +204,7 @@ fn a_crash_during_a_tool_call_still_closes_it_and_completes_the_run() {
 #[test]
 fn delegated_work_that_does_not_come_back_is_closed() {
     let delegated = |n: &str| RunInput::Delegated {
+        within: None,
         agent: PluginId::new("worker").unwrap(),
         sub_run: RunId::new(n).unwrap(),
     };
@@ -203,6 +216,109 @@ fn delegated_work_that_does_not_come_back_is_closed() {
         run([started(agent("boss")), delegated("s1"), delegated("s2"), back, RunInput::Interrupted]);
     insta::assert_snapshot!("delegated_run", lines(&events));
     assert!(faults.is_empty());
+}
+
+fn run_id(id: &str) -> RunId {
+    RunId::new(id).unwrap()
+}
+
+fn handed(within: Option<&str>, agent: &str, sub_run: &str) -> RunInput {
+    RunInput::Delegated {
+        within: within.map(run_id),
+        agent: PluginId::new(agent).unwrap(),
+        sub_run: run_id(sub_run),
+    }
+}
+
+/// The same, said within delegated work.
+fn inside(sub_run: &str, input: RunInput) -> RunInput {
+    let within = Some(run_id(sub_run));
+    match input {
+        RunInput::Emitted { kind, payload, .. } => RunInput::Emitted { within, kind, payload },
+        RunInput::ToolStarted { tool_call_id, tool, arguments, .. } => {
+            RunInput::ToolStarted { within, tool_call_id, tool, arguments }
+        }
+        other => other,
+    }
+}
+
+fn piece(message: &str, text: &str) -> RunInput {
+    let payload = json!({"message_id": message, "text": text}).to_string().into();
+    RunInput::Emitted { within: None, kind: emit_kind::MESSAGE_DELTA, payload }
+}
+
+#[test]
+fn delegated_work_is_told_under_its_agent_s_name_and_is_no_part_of_the_answer() {
+    let back = RunInput::Returned {
+        sub_run: run_id("s1"),
+        result: DelegateResult::Ok { text: "half an answer".into() },
+    };
+    let inputs = [
+        started(agent("boss")),
+        handed(None, "worker", "s1"),
+        inside("s1", thinking("hm")),
+        inside("s1", tool("t1")),
+        inside("s1", piece("s1", "half an ")),
+        handed(Some("s1"), "helper", "s2"),
+        inside("s2", tool("t2")),
+        inside("s2", piece("s2", "mine")),
+        tool_done("t1"),
+        inside("s1", piece("s1", "answer")),
+        back,
+        delta("the worker says so"),
+        answered(None),
+    ];
+    let (events, faults) = run(inputs);
+    insta::assert_snapshot!("nested_run", lines(&events));
+    assert!(faults.is_empty());
+}
+
+#[test]
+fn who_has_work_may_not_speak_as_another_nor_after_it() {
+    let back =
+        RunInput::Returned { sub_run: run_id("s1"), result: DelegateResult::Ok { text: "done".into() } };
+    let inputs = [
+        started(agent("boss")),
+        inside("s1", thinking("before it is asked")),
+        handed(None, "worker", "s1"),
+        inside("s1", delta("as if it were the answer")),
+        piece("s1", "as if it were the work"),
+        handed(Some("s0"), "helper", "s2"),
+        handed(None, "worker", "s1"),
+        back,
+        inside("s1", tool("t1")),
+        inside("s1", piece("s1", "late")),
+        answered(None),
+    ];
+    let (events, faults) = run(inputs);
+    let expected = [
+        "unknown_id",
+        "wrong_message",
+        "wrong_message",
+        "unknown_id",
+        "duplicate_id",
+        "unknown_id",
+        "unknown_id",
+    ];
+    assert_eq!(faults, expected);
+    assert_eq!(events.len(), 4, "{}", lines(&events));
+}
+
+#[test]
+fn what_was_streamed_in_delegated_work_is_kept_until_it_is_asked_for() {
+    let mut machine = RunMachine::new(head());
+    let inputs = [
+        started(agent("boss")),
+        handed(None, "worker", "s1"),
+        inside("s1", piece("s1", "a")),
+        inside("s1", piece("s1", "b")),
+    ];
+    for input in inputs {
+        machine.push(input, Duration::ZERO);
+    }
+    assert_eq!(machine.answer_to(&run_id("s1"), None), "ab");
+    assert_eq!(machine.answer_to(&run_id("s1"), Some("at its end")), "at its end");
+    assert_eq!(machine.answer_to(&run_id("s2"), None), "");
 }
 
 #[test]
@@ -266,7 +382,7 @@ fn a_run_that_nobody_took_is_started_and_completed_by_the_host() {
 fn a_try_is_free_until_something_came_out() {
     let mut machine = RunMachine::new(head());
     machine.push(started(agent("echo")), Duration::ZERO);
-    machine.push(RunInput::Emitted { kind: 99, payload: Bytes::new() }, Duration::ZERO);
+    machine.push(RunInput::Emitted { within: None, kind: 99, payload: Bytes::new() }, Duration::ZERO);
     assert!(machine.is_started() && machine.is_before_first_event(), "a lie that nobody saw costs nothing");
     machine.push(tool("t1"), Duration::ZERO);
     assert!(!machine.is_before_first_event() && !machine.is_over());
@@ -304,8 +420,12 @@ fn what_a_plugin_says_in_an_error_is_one_safe_bounded_line() {
 fn too_large_arguments_and_results_are_left_out_and_said() {
     let huge = json!({"x": "y".repeat(300_000)});
     let id = ToolCallId::new("t1").unwrap();
-    let begin =
-        RunInput::ToolStarted { tool_call_id: id.clone(), tool: "big".into(), arguments: huge.clone() };
+    let begin = RunInput::ToolStarted {
+        within: None,
+        tool_call_id: id.clone(),
+        tool: "big".into(),
+        arguments: huge.clone(),
+    };
     let end = RunInput::ToolFinished { tool_call_id: id, result: Ok(huge), duration: Duration::ZERO };
     let (events, _) = run([started(agent("echo")), begin, end, answered(None)]);
     assert!(events.iter().all(|e| e.payload.len() < 1000));

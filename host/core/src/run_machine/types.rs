@@ -39,6 +39,8 @@ pub enum RunInput {
     },
     /// The plugin emitted something, not yet judged. What passes goes out as the same bytes.
     Emitted {
+        /// The delegated work that it belongs to; `None`: it is the responder's.
+        within: Option<RunId>,
         /// The kind's number.
         kind: u32,
         /// The payload.
@@ -46,6 +48,8 @@ pub enum RunInput {
     },
     /// The host began a tool call for the plugin.
     ToolStarted {
+        /// As in `Emitted`.
+        within: Option<RunId>,
         /// Host-made.
         tool_call_id: ToolCallId,
         /// The tool's name; may be whatever the plugin wrote.
@@ -73,14 +77,16 @@ pub enum RunInput {
         /// Why, for people.
         reason: String,
     },
-    /// The supervisor handed work to an agent.
+    /// A supervisor handed work to an agent, whose name the work's events carry from now on.
     Delegated {
+        /// The work in which it is handed on; `None`: by the responder.
+        within: Option<RunId>,
         /// Whom.
         agent: PluginId,
-        /// The work's own run.
+        /// The work's own run. The deltas of its answer carry it as their `message_id`.
         sub_run: RunId,
     },
-    /// Delegated work came back.
+    /// Delegated work came back. What is open within it is closed first.
     Returned {
         /// The work's own run.
         sub_run: RunId,
@@ -120,7 +126,7 @@ pub struct RunOutput {
 pub enum RunFault {
     /// The payload is not what its kind asks for.
     Emit(EmitFault),
-    /// A delta for another message.
+    /// A delta for another message than that of the run, or of the work that it belongs to.
     WrongMessage,
     /// Nobody had taken the run.
     BeforeStart,
@@ -128,7 +134,7 @@ pub enum RunFault {
     StartedTwice,
     /// The id of a tool call or a delegation was used before.
     DuplicateId,
-    /// No such open tool call or delegation: never begun, or closed already.
+    /// No such open tool call or delegated work: never begun, or closed already.
     UnknownId,
     /// The run is over.
     AfterCompletion,

@@ -3,6 +3,13 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
+fn text_keeps_its_line_breaks_and_nothing_else_that_acts() {
+    assert_eq!(text("one\n\u{1b}[31mtwo\r\n\nthree\u{9b}", 100), "one\ntwo \n\nthree");
+    assert_eq!(text("abc\nde", 2), "a…\nde");
+    assert_eq!(text("", 2), "");
+}
+
+#[test]
 fn what_would_act_on_a_terminal_or_hide_is_gone() {
     let cases = [
         ("plain text, ümläut, 漢字, 👩\u{200d}🚀", "plain text, ümläut, 漢字, 👩\u{200d}🚀"),

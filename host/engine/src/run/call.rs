@@ -15,6 +15,7 @@ use agent_plugin_protocol::{
 };
 use bytes::Bytes;
 use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Phase, Run, Stop, routing::Move};
 use crate::{
@@ -26,14 +27,47 @@ use crate::{
 pub(super) struct Call {
     pub(super) id: CallId,
     pub(super) instance: Arc<Instance>,
+    /// The tools of delegated work; `None`: all that its plugin was granted.
+    pub(super) lent: Option<Vec<String>>,
+    /// Its requests under way. While the host works for a plugin, the plugin is not idle.
+    pub(super) requests: usize,
     /// Events consumed and not yet given back as credit.
     consumed: u32,
+    /// Ends what the host does for it; made when there is something.
+    over: Option<(CancellationToken, DropGuard)>,
     _admitted: Admitted,
 }
 
 impl Call {
     pub(super) fn new(instance: Arc<Instance>, admitted: Admitted) -> Self {
-        Self { id: random::call_id(), instance, consumed: 0, _admitted: admitted }
+        Self {
+            id: random::call_id(),
+            instance,
+            lent: None,
+            requests: 0,
+            consumed: 0,
+            over: None,
+            _admitted: admitted,
+        }
+    }
+
+    /// The tools that it may use.
+    pub(super) fn granted(&self) -> &[String] {
+        self.lent.as_ref().unwrap_or(&self.instance.spec.tools)
+    }
+
+    /// Which of its clocks runs out next, and when.
+    pub(super) fn clock(&self, ends: Instant, idle: Instant) -> (Instant, Clock) {
+        if self.requests == 0 && idle < ends { (idle, Clock::Idle) } else { (ends, Clock::Run) }
+    }
+
+    /// Ends with the call.
+    pub(super) fn over(&mut self) -> CancellationToken {
+        let new = || {
+            let token = CancellationToken::new();
+            (token.clone(), token.drop_guard())
+        };
+        self.over.get_or_insert_with(new).0.clone()
     }
 
     pub(super) fn invocation(
@@ -55,6 +89,14 @@ impl Call {
         let _ = self.instance.order(order).await;
     }
 
+    /// Lets the plugin emit as many events as were consumed, once they are worth an order.
+    async fn give_credit(&mut self) {
+        if self.consumed >= CREDIT_STEP {
+            let events = std::mem::take(&mut self.consumed);
+            self.order(InstanceCommand::Credit { call: self.id, events }).await;
+        }
+    }
+
     /// Asks it to stop and forgets it.
     pub(super) async fn give_up(&self) {
         self.order(InstanceCommand::Cancel { call: self.id }).await;
@@ -67,52 +109,56 @@ const CREDIT_STEP: u32 = CREDIT_WINDOW / 4;
 
 impl Run {
     pub(super) async fn output(&mut self, call: CallId, output: CallOutput) {
-        if self.call().is_none_or(|open| open.id != call) {
+        let delegated = self.work.iter().any(|work| work.call.id == call);
+        if !delegated && self.call().is_none_or(|open| open.id != call) {
             // Of a call that is over: nobody waits for its answer.
-            self.dropped("late");
+            self.dropped(None, "late");
             return;
         }
-        match output {
-            CallOutput::Emitted { kind, payload } => self.emitted(kind, payload).await,
+        let word = match output {
+            CallOutput::Emitted { kind, payload } => return self.emitted(call, kind, payload).await,
             CallOutput::Request { request, method, payload } => {
-                self.request(request, &method, &payload).await
+                return self.request(call, request, &method, &payload).await;
             }
-            CallOutput::Completed(bytes) => self.last_word(LastWord::Completed(bytes)).await,
-            CallOutput::Rejected(status) => self.last_word(LastWord::Ended(rejected(status))).await,
-            CallOutput::Lost(report) => {
-                self.last_word(LastWord::Ended(Outcome::Lost((*report).clone()))).await;
-            }
+            CallOutput::Completed(bytes) => LastWord::Completed(bytes),
+            CallOutput::Rejected(status) => LastWord::Ended(rejected(status)),
+            CallOutput::Lost(report) => LastWord::Ended(Outcome::Lost((*report).clone())),
+        };
+        if delegated {
+            self.work_over(call, word.outcome()).await;
+        } else {
+            self.last_word(word).await;
         }
     }
 
-    async fn emitted(&mut self, kind: u32, payload: Bytes) {
-        if let Some(call) = self.call_mut() {
-            call.consumed += 1;
-        }
-        match &mut self.phase {
-            Phase::Calling { call, idle, .. } => {
-                *idle = Instant::now() + call.instance.spec.timeouts.idle;
-                self.push(RunInput::Emitted { kind, payload });
-                if !self.shared.parts.services.borrow().is_available(ServiceName::Events) {
-                    // The answer is complete all the same: the machine has joined it.
-                    self.events.retain(|event| !is_commentary(event.kind));
-                    self.dropped("events_unavailable");
-                }
+    async fn emitted(&mut self, call: CallId, kind: u32, payload: Bytes) {
+        // Somebody who chooses says nothing to the person; who was asked to stop has stopped.
+        if self.heard(call) {
+            let within = self.within(call);
+            self.push(RunInput::Emitted { within, kind, payload });
+            if !self.shared.parts.services.borrow().is_available(ServiceName::Events) {
+                // The answer is complete all the same: the machine has joined it.
+                self.events.retain(|event| !is_commentary(event.kind));
+                self.dropped(Some(call), "events_unavailable");
             }
-            // Somebody who chooses says nothing to the person; who was asked to stop has stopped.
-            Phase::Choosing { .. } | Phase::Stopping { .. } | Phase::Waiting { .. } | Phase::Over => {
-                self.dropped("out_of_turn");
-            }
+        } else {
+            self.dropped(Some(call), "out_of_turn");
         }
-        // Within one long batch: the events are bounded by the batch, so that this may go ahead of the append.
-        self.give_credit().await;
+        if let Some(open) = self.open_call(call) {
+            open.consumed += 1;
+            // Within one long batch: the events are bounded by the batch, so that this may go ahead of the append.
+            open.give_credit().await;
+        }
     }
 
-    /// Lets the plugin emit as many events as were consumed, once they are worth an order.
+    /// Lets the plugins emit as many events as were consumed, once they are worth an order.
     pub(crate) async fn give_credit(&mut self) {
-        let Some(call) = self.call_mut().filter(|call| call.consumed >= CREDIT_STEP) else { return };
-        let events = std::mem::take(&mut call.consumed);
-        call.order(InstanceCommand::Credit { call: call.id, events }).await;
+        for work in &mut self.work {
+            work.call.give_credit().await;
+        }
+        if let Some(call) = self.call_mut() {
+            call.give_credit().await;
+        }
     }
 
     async fn last_word(&mut self, word: LastWord) {
@@ -126,7 +172,10 @@ impl Run {
                     self.past_supervisor(call.target())
                 }
             },
-            Phase::Calling { call, .. } => self.judged(&call, word),
+            Phase::Calling { call, .. } => {
+                self.give_up_work().await;
+                self.judged(&call, word)
+            }
             Phase::Stopping { call, why, .. } => self.stopped(&call, why),
             phase @ (Phase::Waiting { .. } | Phase::Over) => {
                 self.phase = phase;
@@ -138,11 +187,7 @@ impl Run {
     }
 
     fn judged(&mut self, call: &Call, word: LastWord) -> Move {
-        let outcome = match word {
-            LastWord::Completed(bytes) => judge(&bytes),
-            LastWord::Ended(outcome) => outcome,
-        };
-        match outcome {
+        match word.outcome() {
             Outcome::Ok(reply) => {
                 self.shared.call_ended(call.target(), agent_host_core::breaker::CallResult::Success);
                 self.responder = Some(call.target());
@@ -180,10 +225,13 @@ impl Run {
                 self.jobs.clear();
                 self.go(next).await;
             }
-            Phase::Calling { call, ends, .. } => {
-                let clock = if Instant::now() >= ends { Clock::Run } else { Clock::Idle };
-                self.stop(call, Stop::TimedOut(clock)).await;
-            }
+            Phase::Calling { call, ends, idle } => match call.clock(ends, idle) {
+                (at, clock) if at <= Instant::now() => self.stop(call, Stop::TimedOut(clock)).await,
+                _ => {
+                    self.phase = Phase::Calling { call, ends, idle };
+                    self.check_work().await;
+                }
+            },
             Phase::Stopping { call, why, .. } => {
                 force(&call, why).await;
                 let next = self.stopped(&call, why);
@@ -197,6 +245,7 @@ impl Run {
     /// Asks a call to stop, and gives it its grace.
     pub(super) async fn stop(&mut self, call: Call, why: Stop) {
         self.jobs.clear();
+        self.give_up_work().await;
         call.order(InstanceCommand::Cancel { call: call.id }).await;
         let until = Instant::now() + call.instance.spec.timeouts.grace;
         self.phase = Phase::Stopping { call, until, why };
@@ -205,7 +254,7 @@ impl Run {
 
 /// It did not stop, so its generation is ended: at once for a hang. For a person's own cancel only when no other run is
 /// in it, or one person could end the runs of others; the next one that finds itself alone with it ends it.
-async fn force(call: &Call, why: Stop) {
+pub(super) async fn force(call: &Call, why: Stop) {
     call.order(InstanceCommand::Abandon { call: call.id }).await;
     match why {
         Stop::TimedOut(_) => call.order(InstanceCommand::Kill(KillReason::Hung)).await,
@@ -222,6 +271,15 @@ fn is_commentary(kind: EventKind) -> bool {
 enum LastWord {
     Completed(Bytes),
     Ended(Outcome),
+}
+
+impl LastWord {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Completed(bytes) => judge(&bytes),
+            Self::Ended(outcome) => outcome,
+        }
+    }
 }
 
 /// What an agent's last word is.

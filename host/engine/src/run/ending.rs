@@ -37,6 +37,7 @@ impl Run {
         if self.is_over() {
             return;
         }
+        self.give_up_work().await;
         if let Some(call) = self.call() {
             call.give_up().await;
         }
@@ -113,9 +114,10 @@ impl Run {
         self.fell_back = true;
         self.take_over(fallback::responder(), format!("the built-in fallback answers: {reason}"));
         let (kind, payload) = answer.thinking;
-        self.push(RunInput::Emitted { kind, payload });
+        self.push(RunInput::Emitted { within: None, kind, payload });
         let tool_call_id = ToolCallId::random();
         self.push(RunInput::ToolStarted {
+            within: None,
             tool_call_id: tool_call_id.clone(),
             tool: fallback::TOOL.to_owned(),
             arguments: json!({}),

@@ -12,7 +12,7 @@ use agent_host_core::{
     service::{ServiceName, ServiceState},
 };
 use agent_plugin_protocol::{
-    Code, EventKind, RunId, Seq, ToolCallId,
+    CallId, Code, EventKind, PluginId, RunId, Seq, ToolCallId,
     call::{Answer, HistoryEntry, HistoryParams, ToolCallParams, ToolInfo, request},
     event::EventError,
 };
@@ -22,7 +22,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Phase, Run};
+use super::Run;
 use crate::{directory::ThreadKey, shared::Shared};
 
 /// Requests of one call that may be under way; a plugin that asks for more at once is told to wait.
@@ -36,6 +36,7 @@ const STATE_BYTES: usize = 1024 * 1024;
 
 /// A request that was carried out.
 pub(crate) struct JobDone {
+    call: CallId,
     request: u64,
     answer: Answer,
     /// The tool call that it was.
@@ -49,44 +50,47 @@ struct ToolDone {
 }
 
 impl Run {
-    pub(super) async fn request(&mut self, request: u64, method: &str, payload: &[u8]) {
-        if !matches!(self.phase, Phase::Calling { .. }) {
-            return self
-                .respond(request, &refused("unimplemented", "not while choosing or stopping", false))
-                .await;
-        }
-        if self.jobs.len() >= AT_ONCE {
+    pub(super) async fn request(&mut self, call: CallId, request: u64, method: &str, payload: &[u8]) {
+        let Some(under_way) = self.asking(call).map(|call| call.requests) else {
+            let answer = refused("unimplemented", "not while choosing or stopping", false);
+            return self.respond(call, request, &answer).await;
+        };
+        if under_way >= AT_ONCE {
             let answer = refused(Code::PluginOverloaded.as_str(), "too many requests at once", true);
-            return self.respond(request, &answer).await;
+            return self.respond(call, request, &answer).await;
         }
         if let Some(absent) = self.absent_service(method) {
-            return self.respond(request, &of_code(absent)).await;
+            return self.respond(call, request, &of_code(absent)).await;
         }
         let answer = match method {
             request::TOOLS_CALL => match serde_json::from_slice(payload) {
-                Ok(params) => return self.tool(request, params).await,
+                Ok(params) => return self.tool(call, request, params).await,
                 Err(_) => malformed(),
             },
-            request::TOOLS_LIST => ok_of(&self.granted_tools()),
+            request::TOOLS_LIST => ok_of(&self.granted_tools(call)),
             request::THREAD_HISTORY => match serde_json::from_slice(payload) {
-                Ok(params) => return self.history(request, params),
+                Ok(params) => return self.history(call, request, params),
                 Err(_) => malformed(),
             },
-            request::THREAD_STATE_GET => return self.state(request),
+            request::THREAD_STATE_GET => return self.state(call, request),
             request::THREAD_STATE_SET => {
                 match serde_json::from_slice::<&serde_json::value::RawValue>(payload) {
                     Ok(state) if state.get().len() <= STATE_BYTES => {
-                        return self.set_state(request, Bytes::copy_from_slice(state.get().as_bytes()));
+                        return self.set_state(call, request, Bytes::copy_from_slice(state.get().as_bytes()));
                     }
                     Ok(_) => refused(Code::QuotaStorage.as_str(), "the state is above 1 MiB", false),
                     Err(_) => malformed(),
                 }
             }
             request::LLM_COMPLETE => of_code(Code::LlmUnavailable),
-            // `delegate`, and whatever a newer SDK may ask.
+            request::DELEGATE => match serde_json::from_slice(payload) {
+                Ok(params) => return self.delegate(call, request, params).await,
+                Err(_) => malformed(),
+            },
+            // Whatever a newer SDK may ask.
             _ => refused("unimplemented", "this host does not offer it", false),
         };
-        self.respond(request, &answer).await;
+        self.respond(call, request, &answer).await;
     }
 
     /// The code of the service that the method needs, if it is not there.
@@ -109,9 +113,7 @@ impl Run {
     }
 
     pub(super) async fn job_done(&mut self, done: JobDone) {
-        if let Phase::Calling { call, idle, .. } = &mut self.phase {
-            *idle = Instant::now() + call.instance.spec.timeouts.idle;
-        }
+        self.served(done.call);
         if let Some(tool) = done.tool {
             self.push(RunInput::ToolFinished {
                 tool_call_id: tool.id,
@@ -119,29 +121,59 @@ impl Run {
                 duration: tool.duration,
             });
         }
-        self.respond(done.request, &done.answer).await;
+        self.respond(done.call, done.request, &done.answer).await;
     }
 
-    async fn respond(&mut self, request: u64, answer: &Answer) {
-        let Some(call) = self.call() else { return };
+    /// One of its requests is done: it has something to go on with.
+    pub(super) fn served(&mut self, call: CallId) {
+        self.heard(call);
+        if let Some(call) = self.open_call(call) {
+            call.requests = call.requests.saturating_sub(1);
+        }
+    }
+
+    pub(super) async fn respond(&mut self, call: CallId, request: u64, answer: &Answer) {
+        let Some(call) = self.open_call(call) else { return };
         // An answer always serialises: texts and values.
         let answer = serde_json::to_vec(answer).unwrap_or_else(|_| b"null".to_vec()).into();
         call.order(InstanceCommand::Respond { call: call.id, request, answer }).await;
     }
 
-    fn granted_tools(&self) -> Vec<ToolInfo> {
-        let granted = self.call().map(|call| call.instance.spec.tools.clone()).unwrap_or_default();
+    /// Does something for a call, which ends with it.
+    fn work_for(
+        &mut self,
+        call: CallId,
+        request: u64,
+        job: impl Future<Output = (Answer, Option<ToolDone>)> + Send + 'static,
+    ) {
+        let Some(open) = self.open_call(call) else { return };
+        open.requests += 1;
+        let over = open.over();
+        self.jobs.push(
+            async move {
+                let (answer, tool) = over.run_until_cancelled(job).await?;
+                Some(JobDone { call, request, answer, tool })
+            }
+            .boxed(),
+        );
+    }
+
+    fn granted_tools(&mut self, call: CallId) -> Vec<ToolInfo> {
+        let granted = self.open_call(call).map(|call| call.granted().to_vec()).unwrap_or_default();
         self.shared.parts.tools.list().into_iter().filter(|tool| granted.contains(&tool.name)).collect()
     }
 
-    async fn tool(&mut self, request: u64, params: ToolCallParams) {
-        let Some(spec) = self.call().map(|call| call.instance.spec.clone()) else { return };
-        if !spec.tools.contains(&params.name) {
+    async fn tool(&mut self, of: CallId, request: u64, params: ToolCallParams) {
+        let Some(call) = self.open_call(of) else { return };
+        if !call.granted().contains(&params.name) {
             // Nothing was executed, so that no event says so.
-            return self.respond(request, &of_code(Code::ToolDenied)).await;
+            return self.respond(of, request, &of_code(Code::ToolDenied)).await;
         }
+        let spec = call.instance.spec.clone();
         let id = ToolCallId::random();
+        let within = self.within(of);
         self.push(RunInput::ToolStarted {
+            within,
             tool_call_id: id.clone(),
             tool: params.name.clone(),
             arguments: params.arguments.clone(),
@@ -155,81 +187,71 @@ impl Run {
         };
         let shared = self.shared.clone();
         let within = spec.timeouts.tool;
-        self.jobs.push(
-            async move {
-                let begun = Instant::now();
-                let result = match tokio::time::timeout(within, shared.parts.tools.call(call)).await {
-                    Ok(result) => result,
-                    Err(_) => Err(ToolError {
-                        code: Code::PluginTimeoutTool,
-                        message: format!("no result within {} s", within.as_secs_f64()),
-                    }),
-                };
-                let answer = match &result {
-                    Ok(value) => Answer::Ok { value: value.clone() },
-                    Err(error) => refused(error.code.as_str(), &error.message, error.code.retryable()),
-                };
-                let result = result.map_err(|error| EventError {
-                    code: error.code.to_string(),
-                    message: error.message,
-                    retryable: error.code.retryable(),
-                });
-                JobDone { request, answer, tool: Some(ToolDone { id, result, duration: begun.elapsed() }) }
-            }
-            .boxed(),
-        );
+        self.work_for(of, request, async move {
+            let begun = Instant::now();
+            let result = match tokio::time::timeout(within, shared.parts.tools.call(call)).await {
+                Ok(result) => result,
+                Err(_) => Err(ToolError {
+                    code: Code::PluginTimeoutTool,
+                    message: format!("no result within {} s", within.as_secs_f64()),
+                }),
+            };
+            let answer = match &result {
+                Ok(value) => Answer::Ok { value: value.clone() },
+                Err(error) => refused(error.code.as_str(), &error.message, error.code.retryable()),
+            };
+            let result = result.map_err(|error| EventError {
+                code: error.code.to_string(),
+                message: error.message,
+                retryable: error.code.retryable(),
+            });
+            (answer, Some(ToolDone { id, result, duration: begun.elapsed() }))
+        });
     }
 
-    fn history(&mut self, request: u64, params: HistoryParams) {
+    fn history(&mut self, call: CallId, request: u64, params: HistoryParams) {
         let (shared, key, run) = (self.shared.clone(), self.key.clone(), self.queued.run.clone());
         let turns = params.limit.min(HISTORY_TURNS) as usize;
-        self.jobs.push(
-            async move {
-                let answer = match turns_of(&shared, &key, &run, turns).await {
-                    Ok(turns) => ok_of(&turns),
-                    Err(error) => of_code(error.code),
-                };
-                JobDone { request, answer, tool: None }
-            }
-            .boxed(),
-        );
+        self.work_for(call, request, async move {
+            let answer = match turns_of(&shared, &key, &run, turns).await {
+                Ok(turns) => ok_of(&turns),
+                Err(error) => of_code(error.code),
+            };
+            (answer, None)
+        });
     }
 
-    fn state(&mut self, request: u64) {
-        let Some(plugin) = self.call().map(|call| call.instance.handle.plugin.clone()) else { return };
+    fn state(&mut self, call: CallId, request: u64) {
+        let Some(plugin) = self.plugin_of(call) else { return };
         let (shared, thread) = (self.shared.clone(), self.key.thread.clone());
-        self.jobs.push(
-            async move {
-                let answer = match shared.parts.store.state(&thread, plugin.as_str()).await {
-                    // It was checked when it was stored.
-                    Ok(state) => Answer::Ok {
-                        value: state
-                            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-                            .unwrap_or(Value::Null),
-                    },
-                    Err(error) => of_code(error.code),
-                };
-                JobDone { request, answer, tool: None }
-            }
-            .boxed(),
-        );
+        self.work_for(call, request, async move {
+            let answer = match shared.parts.store.state(&thread, plugin.as_str()).await {
+                // It was checked when it was stored.
+                Ok(state) => Answer::Ok {
+                    value: state.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(Value::Null),
+                },
+                Err(error) => of_code(error.code),
+            };
+            (answer, None)
+        });
     }
 
-    fn set_state(&mut self, request: u64, state: Bytes) {
-        let Some(plugin) = self.call().map(|call| call.instance.handle.plugin.clone()) else { return };
+    fn set_state(&mut self, call: CallId, request: u64, state: Bytes) {
+        let Some(plugin) = self.plugin_of(call) else { return };
         let (shared, thread) = (self.shared.clone(), self.key.thread.clone());
-        self.jobs.push(
-            async move {
-                let stored = shared.parts.store.set_state(&thread, plugin.as_str(), state).await;
-                shared.store_result("set_state", &stored);
-                let answer = match stored {
-                    Ok(()) => Answer::Ok { value: Value::Null },
-                    Err(error) => of_code(error.code),
-                };
-                JobDone { request, answer, tool: None }
-            }
-            .boxed(),
-        );
+        self.work_for(call, request, async move {
+            let stored = shared.parts.store.set_state(&thread, plugin.as_str(), state).await;
+            shared.store_result("set_state", &stored);
+            let answer = match stored {
+                Ok(()) => Answer::Ok { value: Value::Null },
+                Err(error) => of_code(error.code),
+            };
+            (answer, None)
+        });
+    }
+
+    fn plugin_of(&mut self, call: CallId) -> Option<PluginId> {
+        self.open_call(call).map(|call| call.instance.handle.plugin.clone())
     }
 }
 
@@ -285,7 +307,7 @@ fn turn(entry: &LogEntry) -> Option<HistoryEntry> {
     }
 }
 
-fn ok_of(value: &impl serde::Serialize) -> Answer {
+pub(super) fn ok_of(value: &impl serde::Serialize) -> Answer {
     Answer::Ok { value: json!(value) }
 }
 
@@ -293,10 +315,10 @@ fn malformed() -> Answer {
     refused(Code::PluginProtocolViolation.as_str(), "the parameters are not those of the method", false)
 }
 
-fn of_code(code: Code) -> Answer {
+pub(super) fn of_code(code: Code) -> Answer {
     refused(code.as_str(), code.meaning(), code.retryable())
 }
 
-fn refused(code: &str, message: &str, retryable: bool) -> Answer {
+pub(super) fn refused(code: &str, message: &str, retryable: bool) -> Answer {
     Answer::Error { code: code.to_owned(), message: message.to_owned(), retryable }
 }

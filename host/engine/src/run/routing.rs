@@ -274,7 +274,7 @@ impl Run {
         }
     }
 
-    async fn open(
+    pub(super) async fn open(
         &mut self,
         routes: &Routes,
         target: &Target,

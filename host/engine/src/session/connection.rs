@@ -85,6 +85,13 @@ impl Session {
         &self.principal
     }
 
+    /// Goes on with a newer token of the same user: what it permits counts from now on. Another user's changes nothing.
+    pub fn refresh(&mut self, principal: Arc<Principal>) {
+        if principal.scope == self.principal.scope {
+            self.principal = principal;
+        }
+    }
+
     /// The service as it is now: for the welcome.
     pub fn status(&self) -> Arc<Status> {
         self.shared.status()

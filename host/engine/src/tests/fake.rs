@@ -26,12 +26,18 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 /// One thing that a scripted plugin does when it handles a message.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) enum Step {
     Think(&'static str),
     Delta(&'static str),
     Raw(u32, &'static str),
     Request(&'static str, Value),
+    /// Asks, and goes on without the answer.
+    Post(&'static str, Value),
+    /// Waits until so many answers of this call have come.
+    Answers(u64),
+    /// Says a piece of another message.
+    DeltaOf(&'static str, &'static str),
     /// Waits for this long.
     Sleep(Duration),
     /// Goes on when it is asked to stop.
@@ -150,12 +156,13 @@ struct Call {
     outstanding: u32,
     waits: Waits,
     requests: u64,
+    answers: u64,
 }
 
 #[derive(PartialEq)]
 enum Waits {
     No,
-    Answer,
+    Answers(u64),
     Cancel,
     Timer,
     Forever,
@@ -197,7 +204,9 @@ impl Instance {
             InstanceCommand::Invoke(invocation) => self.invoke(invocation),
             InstanceCommand::Respond { call, answer, .. } => {
                 self.note(&format!("respond {}", String::from_utf8_lossy(&answer)));
-                if let Some(call) = self.calls.get_mut(&call).filter(|call| call.waits == Waits::Answer) {
+                let call = self.calls.get_mut(&call)?;
+                call.answers += 1;
+                if matches!(call.waits, Waits::Answers(wanted) if wanted <= call.answers) {
                     call.waits = Waits::No;
                 }
             }
@@ -255,6 +264,7 @@ impl Instance {
                     outstanding: 0,
                     waits,
                     requests: 0,
+                    answers: 0,
                 };
                 self.calls.insert(call, call_state);
             }
@@ -284,9 +294,21 @@ impl Instance {
                     emit(emit_kind::MESSAGE_DELTA, payload.into());
                 }
                 Step::Raw(kind, payload) => emit(kind, Bytes::from_static(payload.as_bytes())),
+                Step::DeltaOf(message_id, text) => {
+                    let payload = json!({"message_id": message_id, "text": text}).to_string();
+                    emit(emit_kind::MESSAGE_DELTA, payload.into());
+                }
+                Step::Answers(wanted) => {
+                    if call.answers < wanted {
+                        call.waits = Waits::Answers(wanted);
+                    }
+                }
                 Step::Request(method, payload) => {
+                    call.steps.push_front(Step::Answers(call.requests + 1));
+                    call.steps.push_front(Step::Post(method, payload));
+                }
+                Step::Post(method, payload) => {
                     call.requests += 1;
-                    call.waits = Waits::Answer;
                     let payload = payload.to_string().into();
                     let output =
                         CallOutput::Request { request: call.requests, method: method.to_owned(), payload };

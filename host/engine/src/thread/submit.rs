@@ -23,8 +23,9 @@ use crate::{
 };
 
 /// Payload of `user_message`.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Serialize)]
-struct UserMessage<'a> {
+pub(crate) struct UserMessage<'a> {
     message_id: &'a agent_plugin_protocol::MessageId,
     content: &'a str,
     metadata: &'a serde_json::Map<String, serde_json::Value>,

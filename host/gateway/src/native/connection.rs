@@ -1,7 +1,7 @@
 //! The loop of one connection: between its socket and its conversation with the engine. It owns both; nothing else
 //! writes to either.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal};
 use agent_host_engine::{Incoming, Outgoing, session::Problem};
@@ -198,6 +198,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                 self.expiry.refresh(new.expires_at);
                 self.judge_at = Instant::now();
                 self.push(encode::auth_refreshed(new.expires_at));
+                self.conversation.refresh(Arc::new(new));
             }
             Ok(_) => {
                 let mut problem = Problem::new(Code::PermissionDenied);

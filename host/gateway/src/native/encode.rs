@@ -10,6 +10,7 @@ use agent_host_engine::{
 };
 use agent_plugin_protocol::{Code, Epoch, MessageId, PluginKind, RunId, Seq, ThreadId};
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
@@ -17,20 +18,26 @@ use super::frames::FrameError;
 use crate::{settings::Settings, surface::Surface};
 
 /// A frame of the host, events apart.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum ServerFrame<'a> {
+pub(crate) enum ServerFrame<'a> {
+    /// The first frame, at once after the upgrade, whatever the state of the service.
     Welcome(Box<Welcome<'a>>),
+    /// The message is durable. What follows is its run; `seq` is the position of its `user_message`.
     Accepted {
         id: &'a MessageId,
         thread_id: &'a ThreadId,
         run_id: &'a RunId,
         epoch: &'a Epoch,
         seq: Seq,
+        /// Whether it was accepted before: then this is what was said then.
         duplicate: bool,
+        /// The run that asked, where this is the answer to a question.
         #[serde(skip_serializing_if = "Option::is_none")]
         resumes: Option<&'a RunId>,
     },
+    /// Answer to `subscribe`: what follows is replayed from `from_seq`, then live. Where `recovered` is false, the
+    /// history does not join what the client has, for that reason.
     Subscribed {
         thread_id: &'a ThreadId,
         epoch: &'a Epoch,
@@ -38,13 +45,17 @@ enum ServerFrame<'a> {
         to_seq: Seq,
         recovered: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(extend("enum" = ["epoch", "too_old", "limit"]))]
         reason: Option<&'static str>,
     },
+    /// The level of the service, or what is missing, changed.
     ServiceStatus {
         #[serde(flatten)]
         service: Service<'a>,
+        /// The names of what changed.
         changed: &'a [String],
     },
+    /// Something the client asked was refused. The connection stays.
     Error {
         code: Code,
         message: &'a str,
@@ -54,31 +65,44 @@ enum ServerFrame<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
     },
+    /// Wants any sign of life. `positions` is the last `seq` sent of each subscribed thread: a client that has less
+    /// subscribes again.
     Ping {
         #[serde(serialize_with = "as_map")]
+        #[schemars(with = "std::collections::BTreeMap<ThreadId, Seq>")]
         positions: &'a [(ThreadId, Seq)],
     },
+    /// Answer to `ping`.
     Pong,
+    /// The token expires soon: send another by `auth_refresh`.
     AuthExpiring {
+        #[schemars(extend("format" = "date-time"))]
         expires_at: String,
     },
+    /// The new token was taken.
     AuthRefreshed {
+        #[schemars(extend("format" = "date-time"))]
         expires_at: String,
     },
+    /// The host is going away: connect again after about `reconnect_after_ms`, and resume.
     GoingAway {
+        #[schemars(extend("enum" = ["draining"]))]
         reason: &'static str,
         reconnect_after_ms: u64,
         deadline_ms: u64,
     },
 }
 
-#[derive(Serialize)]
-struct Welcome<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct Welcome<'a> {
     protocol: &'static str,
     connection_id: &'a str,
     host: &'a str,
     user_id: &'a str,
+    #[schemars(extend("format" = "date-time"))]
     server_time: String,
+    #[schemars(extend("format" = "date-time"))]
     expires_at: String,
     ping_interval_ms: u64,
     limits: WelcomeLimits,
@@ -86,21 +110,21 @@ struct Welcome<'a> {
     agents: Vec<Agent<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct WelcomeLimits {
     frame_bytes: usize,
     messages_per_minute: u32,
     runs_at_once: u32,
 }
 
-#[derive(Serialize)]
-struct Service<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Service<'a> {
     level: ServiceLevel,
     reason: &'a str,
     missing: &'a [Missing],
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Agent<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]

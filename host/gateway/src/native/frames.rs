@@ -2,6 +2,7 @@
 
 use agent_host_engine::{Incoming, session::Message};
 use agent_plugin_protocol::{Code, Epoch, MessageId, PluginId, RunId, Seq, ThreadId};
+use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, error::Category, value::RawValue};
@@ -31,7 +32,7 @@ pub(crate) struct FrameError {
 }
 
 /// Every type of frame, for the error that names them.
-const TYPES: [&str; 9] = [
+pub(super) const TYPES: [&str; 9] = [
     "user_message",
     "subscribe",
     "unsubscribe",
@@ -146,12 +147,16 @@ fn shortened(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
-#[derive(Deserialize)]
-struct UserMessage {
-    /// Checked here, where an unusable id is an error; `Head` only wants it for the error frame.
+/// A message to an agent. `id` is its idempotency key: send the same again until it is accepted.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct UserMessage {
+    // Checked here, where an unusable id is an error; `Head` only wants it for the error frame.
     id: Option<MessageId>,
+    /// None: a new thread.
     thread_id: Option<ThreadId>,
+    #[schemars(with = "Option<PluginId>")]
     agent: Option<String>,
+    #[schemars(required, with = "String", regex(pattern = r"\S"))]
     content: Option<String>,
     metadata: Option<Map<String, Value>>,
 }
@@ -182,8 +187,9 @@ impl UserMessage {
     }
 }
 
-#[derive(Deserialize)]
-struct Subscribe {
+/// Replays a thread after `after_seq` (0: from its start), then tells what happens in it.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Subscribe {
     thread_id: ThreadId,
     after_seq: Option<Seq>,
     epoch: Option<Epoch>,
@@ -195,8 +201,9 @@ impl From<Subscribe> for Incoming {
     }
 }
 
-#[derive(Deserialize)]
-struct Unsubscribe {
+/// Tells no more of that thread.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Unsubscribe {
     thread_id: ThreadId,
 }
 
@@ -206,8 +213,9 @@ impl From<Unsubscribe> for Incoming {
     }
 }
 
-#[derive(Deserialize)]
-struct Cancel {
+/// Asks to stop a run: it ends `cancelled`.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Cancel {
     run_id: RunId,
 }
 
@@ -217,8 +225,9 @@ impl From<Cancel> for Incoming {
     }
 }
 
-#[derive(Deserialize)]
-struct InterruptResponse {
+/// Answers the question that ended a run: begins a new one.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct InterruptResponse {
     id: Option<MessageId>,
     run_id: RunId,
     interrupt_id: String,
@@ -237,8 +246,9 @@ impl From<InterruptResponse> for Incoming {
     }
 }
 
-#[derive(Deserialize)]
-struct Ack {
+/// The client has everything up to `seq`. Optional; decides nothing.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Ack {
     thread_id: ThreadId,
     seq: Seq,
 }
@@ -249,8 +259,9 @@ impl From<Ack> for Incoming {
     }
 }
 
-#[derive(Deserialize)]
-struct AuthRefresh {
+/// A new token of the same user, before the old one expires.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct AuthRefresh {
     token: String,
 }
 

@@ -223,6 +223,12 @@ async fn a_token_can_be_refreshed_by_its_own_user_only() {
         let frame = client.frame().await;
         assert_eq!((frame["type"].as_str().unwrap(), frame["code"].as_str()), answer);
     }
+    let refreshed = doors.script.refreshed.lock().unwrap();
+    assert_eq!(
+        refreshed.iter().map(|p| &*p.scope.user).collect::<Vec<_>>(),
+        ["u1"],
+        "what it permits counts"
+    );
 }
 
 #[tokio::test]

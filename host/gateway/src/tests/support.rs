@@ -54,6 +54,7 @@ pub(crate) struct Script {
     /// What every conversation is told next; `None` is a slow consumer.
     pub(crate) say: Arc<Mutex<Vec<mpsc::UnboundedSender<Option<Outgoing>>>>>,
     pub(crate) heard: Arc<Mutex<Vec<Incoming>>>,
+    pub(crate) refreshed: Arc<Mutex<Vec<Arc<Principal>>>>,
 }
 
 impl Script {
@@ -63,6 +64,7 @@ impl Script {
             draining: Arc::default(),
             say: Arc::default(),
             heard: Arc::default(),
+            refreshed: Arc::default(),
         }
     }
 
@@ -112,6 +114,10 @@ pub(crate) struct Scripted {
 impl Conversation for Scripted {
     fn status(&self) -> Arc<Status> {
         self.script.status()
+    }
+
+    fn refresh(&mut self, principal: Arc<Principal>) {
+        self.script.refreshed.lock().unwrap().push(principal);
     }
 
     async fn handle(&mut self, incoming: Incoming) {

@@ -9,6 +9,11 @@ fn ids() -> impl Strategy<Value = String> {
     (0u8..4).prop_map(|n| format!("id-{n}"))
 }
 
+/// The responder's own, or of delegated work: often of some that is open.
+fn withins() -> impl Strategy<Value = Option<RunId>> {
+    prop::option::of(ids().prop_map(|id| RunId::new(&id).unwrap()))
+}
+
 fn responders() -> impl Strategy<Value = Responder> {
     prop_oneof![
         Just(agent("echo")),
@@ -45,21 +50,30 @@ fn emitted() -> impl Strategy<Value = RunInput> {
         any::<String>().prop_map(|text| json!({ "text": text }).to_string().into_bytes()),
         any::<String>()
             .prop_map(|text| json!({"message_id": MESSAGE, "text": text}).to_string().into_bytes()),
+        (ids(), any::<String>())
+            .prop_map(|(id, text)| json!({"message_id": id, "text": text}).to_string().into_bytes()),
         any::<String>().prop_map(|id| json!({"message_id": id, "text": "x"}).to_string().into_bytes()),
         Just(br#"{"text":"\ud800"}"#.to_vec()),
         Just(b"{\"text\":\n\"x\"}".to_vec()),
         Just(br#"{"text":"a","text":"b"}"#.to_vec()),
         Just(br#"{"text":"a","progress":1e999}"#.to_vec()),
     ];
-    (0u32..4, payload).prop_map(|(kind, payload)| RunInput::Emitted { kind, payload: payload.into() })
+    (withins(), 0u32..4, payload).prop_map(|(within, kind, payload)| RunInput::Emitted {
+        within,
+        kind,
+        payload: payload.into(),
+    })
 }
 
 fn tools() -> impl Strategy<Value = RunInput> {
     let begin =
-        (ids(), any::<String>(), any::<String>()).prop_map(|(id, tool, argument)| RunInput::ToolStarted {
-            tool_call_id: ToolCallId::new(&id).unwrap(),
-            tool,
-            arguments: json!({ argument: 1 }),
+        (withins(), ids(), any::<String>(), any::<String>()).prop_map(|(within, id, tool, argument)| {
+            RunInput::ToolStarted {
+                within,
+                tool_call_id: ToolCallId::new(&id).unwrap(),
+                tool,
+                arguments: json!({ argument: 1 }),
+            }
         });
     let end = (ids(), any::<Result<String, String>>(), any::<u64>()).prop_map(|(id, result, ms)| {
         let error = |text: String| EventError { code: text.clone(), message: text, retryable: false };
@@ -73,9 +87,12 @@ fn tools() -> impl Strategy<Value = RunInput> {
 }
 
 fn delegations() -> impl Strategy<Value = RunInput> {
-    let worker = || PluginId::new("worker").unwrap();
-    let begin =
-        ids().prop_map(move |id| RunInput::Delegated { agent: worker(), sub_run: RunId::new(&id).unwrap() });
+    let agents = prop_oneof![Just("worker"), Just("helper"), Just("echo")];
+    let begin = (withins(), agents, ids()).prop_map(|(within, agent, id)| RunInput::Delegated {
+        within,
+        agent: PluginId::new(agent).unwrap(),
+        sub_run: RunId::new(&id).unwrap(),
+    });
     let end =
         (ids(), any::<Result<String, (String, String)>>()).prop_map(|(id, result)| RunInput::Returned {
             sub_run: RunId::new(&id).unwrap(),
@@ -100,7 +117,7 @@ fn inputs() -> impl Strategy<Value = RunInput> {
         Just(RunInput::Cancelled),
         Just(RunInput::Interrupted)
     ];
-    prop_oneof![4 => starts, 8 => emitted(), 8 => tools(), 4 => delegations(), 2 => moves, 1 => ends]
+    prop_oneof![4 => starts, 8 => emitted(), 8 => tools(), 6 => delegations(), 2 => moves, 1 => ends]
 }
 
 /// A run after any inputs and an end, and how many inputs gave nothing and no fault either.
