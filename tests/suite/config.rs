@@ -153,29 +153,6 @@ fn the_shipped_configuration_is_valid_under_each_profile() {
     }
 }
 
-#[test]
-fn what_is_no_regular_file_is_refused_and_not_waited_for() {
-    for (what, make) in [
-        ("a pipe", pipe as fn(&Path)),
-        ("a device", |path| std::os::unix::fs::symlink("/dev/full", path).unwrap()),
-        ("a folder", |path| std::fs::create_dir(path).unwrap()),
-        ("a link to nowhere", |path| std::os::unix::fs::symlink("/nonexistent", path).unwrap()),
-    ] {
-        let dir = tempfile::tempdir().unwrap();
-        Setup::echo().write(dir.path());
-        make(&dir.path().join("plugins.d/odd.toml"));
-        let arguments = ["config", "validate", "--config", dir.path().to_str().unwrap()];
-        let said = refusal(&host::plain_cli(&arguments, &[])).unwrap_or_else(|e| panic!("{what}: {e}"));
-        for expected in ["config.missing", "odd.toml"] {
-            assert!(said.contains(expected), "{what}: no {expected:?} in: {said}");
-        }
-    }
-}
-
-fn pipe(path: &Path) {
-    rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::from_bits_truncate(0o644), 0).unwrap();
-}
-
 /// Keys in which the shipped profiles may differ. Anything else would be a difference that only one of them tests.
 const MAY_DIFFER: [&str; 4] = ["auth.audience", "gateway.default_protocol", "store.durability", "store.path"];
 
@@ -238,4 +215,27 @@ async fn a_plugin_whose_secret_is_missing_fails_alone_and_is_warned_of() {
     assert_eq!((missing.len(), &missing[0]["name"]), (1, &"lacking".into()), "{}", client.welcome);
     assert_eq!(missing[0]["code"], "plugin.config_invalid", "{}", client.welcome);
     assert_eq!(client.welcome["agents"].as_array().map(Vec::len), Some(2), "the other serves on");
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+    for (what, make) in [
+        ("a pipe", pipe as fn(&Path)),
+        ("a device", |path| std::os::unix::fs::symlink("/dev/full", path).unwrap()),
+        ("a folder", |path| std::fs::create_dir(path).unwrap()),
+        ("a link to nowhere", |path| std::os::unix::fs::symlink("/nonexistent", path).unwrap()),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        Setup::echo().write(dir.path());
+        make(&dir.path().join("plugins.d/odd.toml"));
+        let arguments = ["config", "validate", "--config", dir.path().to_str().unwrap()];
+        let said = refusal(&host::plain_cli(&arguments, &[])).unwrap_or_else(|e| panic!("{what}: {e}"));
+        for expected in ["config.missing", "odd.toml"] {
+            assert!(said.contains(expected), "{what}: no {expected:?} in: {said}");
+        }
+    }
+}
+
+fn pipe(path: &Path) {
+    rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::from_bits_truncate(0o644), 0).unwrap();
 }

@@ -76,6 +76,11 @@ impl Gateway {
         self.admin
     }
 
+    /// About how many connections are open.
+    pub fn connections(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// Closes everything: no more is accepted, every socket gets its close 1012, in batches, and its handshake.
     /// Answers whether all were done `within` that time; what was not is cut off when the process ends.
     ///

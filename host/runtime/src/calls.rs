@@ -78,25 +78,27 @@ impl OpenCalls {
         self.calls.remove(&call.0);
     }
 
-    /// An event.
-    pub(crate) fn emitted(&mut self, call: u64, kind: u32, payload: Bytes) -> Result<(), Flood> {
+    /// An event; answers how many more may follow at once, `None` if the call is not open.
+    pub(crate) fn emitted(&mut self, call: u64, kind: u32, payload: Bytes) -> Result<Option<u32>, Flood> {
         self.pass(call, CallOutput::Emitted { kind, payload }, |open| {
+            let left = CREDIT_WINDOW.checked_sub(open.events + 1)?;
             open.events += 1;
-            open.events <= CREDIT_WINDOW
+            Some(left)
         })
     }
 
-    /// A request to the host.
+    /// A request to the host; answers as [`emitted`](Self::emitted) does.
     pub(crate) fn requested(
         &mut self,
         call: u64,
         request: u64,
         method: String,
         payload: Bytes,
-    ) -> Result<(), Flood> {
+    ) -> Result<Option<u32>, Flood> {
         self.pass(call, CallOutput::Request { request, method, payload }, |open| {
+            let left = OPEN_REQUESTS.checked_sub(open.requests + 1)?;
             open.requests += 1;
-            open.requests <= OPEN_REQUESTS
+            Some(left)
         })
     }
 
@@ -117,28 +119,26 @@ impl OpenCalls {
         }
     }
 
-    /// Passes an output on, if `within` finds that the call may have it outstanding.
+    /// Passes an output on, if the call may have it `outstanding`.
     fn pass(
         &mut self,
         call: u64,
         output: CallOutput,
-        within: impl FnOnce(&mut OpenCall) -> bool,
-    ) -> Result<(), Flood> {
+        outstanding: impl FnOnce(&mut OpenCall) -> Option<u32>,
+    ) -> Result<Option<u32>, Flood> {
         let Some(open) = self.calls.get_mut(&call) else {
             self.dropped += 1;
-            return Ok(());
+            return Ok(None);
         };
-        if !within(open) {
-            return Err(Flood);
-        }
+        let left = outstanding(open).ok_or(Flood)?;
         match open.outputs.try_send((CallId(call), output)) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Some(left)),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Flood),
             Err(mpsc::error::TrySendError::Closed(_)) => {
                 // As if it had been abandoned: nobody listens.
                 self.calls.remove(&call);
                 self.dropped += 1;
-                Ok(())
+                Ok(None)
             }
         }
     }

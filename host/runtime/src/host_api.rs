@@ -19,8 +19,14 @@ use abi_stable::{
     std_types::{RString, RVec},
 };
 use agent_plugin_api::abi::v1::{HostApi, HostApiRef};
+use agent_plugin_protocol::event::MAX_EVENT_BYTES;
 
-/// What one instance's plugin may say to its host. Called from the plugin's threads; may hold them up, as
+use crate::frames::MAX_BODY;
+
+/// Longest log line that is passed on.
+const MAX_LOG: usize = 64 * 1024;
+
+/// What one instance's plugin may say to its host; payloads are cut to their bounds. Called from the plugin's threads; may hold them up, as
 /// back-pressure.
 pub(crate) trait HostCallbacks: Send + Sync {
     /// An event; answers the credit that is left, negative if the call is not open.
@@ -62,6 +68,16 @@ pub(crate) fn register(callbacks: Arc<dyn HostCallbacks>) -> u64 {
     id
 }
 
+/// Takes an id back: what comes for it from now on is counted and goes nowhere.
+pub(crate) fn unregister(host: u64) {
+    registered().write().unwrap_or_else(PoisonError::into_inner).remove(&host);
+}
+
+/// How many callbacks came with an id that nobody has, since this was last asked.
+pub(crate) fn take_strays() -> u64 {
+    STRAY.swap(0, Ordering::Relaxed)
+}
+
 /// Calls the host behind an id; `otherwise` if there is none, or if it panicked.
 fn with<R>(host: u64, otherwise: R, call: impl FnOnce(&dyn HostCallbacks) -> R) -> R {
     let guarded = AssertUnwindSafe(|| {
@@ -75,19 +91,26 @@ fn with<R>(host: u64, otherwise: R, call: impl FnOnce(&dyn HostCallbacks) -> R) 
 }
 
 extern "C" fn emit(host: u64, call: u64, kind: u32, payload: RVec<u8>) -> i64 {
-    with(host, -1, |callbacks| callbacks.emit(call, kind, payload.as_slice()))
+    // One byte above the bound is enough to see that it was passed.
+    with(host, -1, |callbacks| callbacks.emit(call, kind, cut(&payload, MAX_EVENT_BYTES + 1)))
 }
 
 extern "C" fn complete(host: u64, call: u64, completion: RVec<u8>) {
-    with(host, (), |callbacks| callbacks.complete(call, completion.as_slice()));
+    with(host, (), |callbacks| callbacks.complete(call, cut(&completion, MAX_BODY)));
 }
 
 extern "C" fn request(host: u64, call: u64, request: u64, method: RString, payload: RVec<u8>) {
-    with(host, (), |callbacks| callbacks.request(call, request, method.as_str(), payload.as_slice()));
+    with(host, (), |callbacks| callbacks.request(call, request, method.as_str(), cut(&payload, MAX_BODY)));
 }
 
 extern "C" fn log(host: u64, line: RVec<u8>) {
-    with(host, (), |callbacks| callbacks.log(line.as_slice()));
+    // A longer one becomes a line that cannot be read, and is counted as such.
+    with(host, (), |callbacks| callbacks.log(cut(&line, MAX_LOG)));
+}
+
+/// What of a payload is looked at; the whole of it is judged by whoever listens.
+fn cut(payload: &[u8], most: usize) -> &[u8] {
+    payload.get(..most).unwrap_or(payload)
 }
 
 /// Reserved by the ABI: a host may ignore it.

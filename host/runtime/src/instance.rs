@@ -34,10 +34,10 @@ use crate::{
     words::Rate,
 };
 
-/// Heartbeats that a worker may miss.
-const MISSED: u32 = 3;
+/// Heartbeats that an instance may miss.
+pub(crate) const MISSED: u32 = 3;
 /// Log lines a second that are passed on; further ones are counted.
-const LOG_RATE: u32 = 200;
+pub(crate) const LOG_RATE: u32 = 200;
 
 /// Owns a worker that was created and is about to be probed.
 #[derive(Debug)]
@@ -230,7 +230,7 @@ impl Instance {
 }
 
 /// Brings what came for calls that were not open to the metrics.
-fn count_late(calls: &mut OpenCalls) {
+pub(crate) fn count_late(calls: &mut OpenCalls) {
     match calls.take_dropped() {
         0 => {}
         late => series::dropped("late", late),

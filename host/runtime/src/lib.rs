@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! PluginSpec ─▶ Candidate ─▶ VerifiedArtifact ─▶ StagedLibrary ─▶ worker: load ─▶ init ─▶ dependencies ─▶ probe
-//!              discover      verify              stage
+//!              discover      verify              stage              │ in-process: that as preflight, ended, and then
+//!                                                                  └▶ private file: load ─▶ init ─▶ probe
 //! ```
 //!
 //! | file | its idea |
@@ -14,17 +15,25 @@
 //! | `verify`, `verify/elf`, `verify/needs` | judges the bytes: headers against size, machine, pin, descriptor, needs |
 //! | `inspect` | tells what a library is, for people, without loading it |
 //! | `stage` | the private, sealed copy of the bytes that were judged |
+//! | `prepare` | the three above in one go, off the async threads, with a deadline; for every tier |
+//! | `create` | what goes into `create`, and how its failure reads; for every tier |
 //! | `module` | drives the ABI: `dlopen`, header, layout check, typed calls; for every tier |
 //! | `host_api` | the table of functions that a plugin calls; for every tier |
 //! | `calls` | the open calls of an instance and what each may have outstanding; for every tier |
 //! | `probe` | the self-test of an instance; for every tier |
 //! | `process` | [`ProcessRuntime`]: the pipeline in a worker process, with its deadlines |
+//! | `in_process` | [`InProcessRuntime`]: preflight, then the pipeline in this process |
+//! | `in_process/loader` | private files; `dlopen`, one at a time, with a deadline; counts generations |
+//! | `in_process/apart` | foreign code on a thread that is left behind at its deadline |
+//! | `in_process/living`, `in_process/voice` | the instance and its right to be heard; what it says, passed straight on |
+//! | `in_process/instance` | the task that carries the orders to it and sees to its end |
 //! | `spawn` | starts worker processes; kills and reaps them, whatever happens |
 //! | `sandbox` | what a worker may do: one value, applied by the worker before it loads anything |
 //! | `frames`, `hello` | the wire between host and worker, and its first words |
 //! | `link` | the host's end of one worker: process, socket, printed words |
 //! | `instance` | the task that owns a worker while it serves, and sees to its end |
 //! | `words` | what a plugin prints and logs, made harmless and bounded |
+//! | [`memory`] | gives freed memory back to the system |
 //! | `worker`, `worker/outbox`, `worker/voice` | the worker's own side |
 //!
 //! The life of a worker: spawned by one thread that lives as long as the host (the parent-death signal fires when
@@ -35,13 +44,17 @@
 
 mod calls;
 mod candidate;
+mod create;
 mod frames;
 mod hello;
 mod host_api;
+mod in_process;
 mod inspect;
 mod instance;
 mod link;
+pub mod memory;
 mod module;
+mod prepare;
 mod probe;
 mod process;
 mod sandbox;
@@ -51,6 +64,7 @@ mod verify;
 mod words;
 pub mod worker;
 
+pub use in_process::InProcessRuntime;
 pub use inspect::{Allocator, Inspection, Library, inspect};
 pub use link::describe;
 pub use process::{ProcessRuntime, Tuning};

@@ -6,10 +6,7 @@
 
 #![allow(unsafe_code)]
 
-use std::{
-    mem::ManuallyDrop,
-    os::fd::{AsRawFd, BorrowedFd},
-};
+use std::{mem::ManuallyDrop, path::Path};
 
 use abi_stable::{
     library::{AbiHeaderRef, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL},
@@ -29,13 +26,15 @@ pub(crate) struct Module {
 }
 
 impl Module {
-    /// Opens the library behind a descriptor. Runs its static initialisers: foreign code, which may do anything.
-    pub(crate) fn open(file: BorrowedFd<'_>) -> Result<Self, LoadFailed> {
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    /// Opens a library. Runs its static initialisers: foreign code, which may do anything.
+    ///
+    /// The path must lead to a copy that nobody changes, and must not have been opened before in this process: glibc
+    /// would hand out the library that it has under it.
+    pub(crate) fn open(path: &Path) -> Result<Self, LoadFailed> {
         // SAFETY: opening runs the library's initialisers. They are foreign code, trusted as far as the isolation
-        // tier of the caller allows; there is no condition that could be checked here. The file is sealed memory, so
+        // tier of the caller allows; there is no condition that could be checked here. The file is a private copy, so
         // it does not change while it is mapped.
-        let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
+        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
         let library = library.map_err(|error| failed(Code::PluginLoadFailed, chain(&error)))?;
         // Never closed: what follows hands out 'static references into it.
         let library = ManuallyDrop::new(library);

@@ -3,12 +3,7 @@
 //! `Candidate → VerifiedArtifact → StagedLibrary → worker: load → init → dependencies → probe`. Each step has a
 //! deadline, and its failure is a [`Fault`]; whatever fails, the worker is gone before the fault is told.
 
-use std::{
-    os::{fd::AsFd, unix::fs::DirBuilderExt},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{os::fd::AsFd, path::PathBuf, sync::Arc, time::Duration};
 
 use agent_host_core::{
     failpoint,
@@ -16,17 +11,11 @@ use agent_host_core::{
     outcome::{Exit, ExitReport},
     ports::{
         BoxFuture,
-        instance::{
-            Fault, InstanceCommand, InstanceHandle, Isolation, KillReason, PluginRuntime, PluginSpec, Stage,
-            Started,
-        },
+        instance::{Fault, InstanceHandle, Isolation, PluginRuntime, PluginSpec, Stage, Started},
     },
     sanitise,
 };
-use agent_plugin_protocol::{
-    Code, Generation,
-    call::{CreateError, CreateErrorKind, CreateParams, HEARTBEAT},
-};
+use agent_plugin_protocol::{Code, Generation, call::HEARTBEAT};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::{
@@ -35,27 +24,25 @@ use tokio::{
 };
 
 use crate::{
-    candidate::Candidate,
+    create,
     frames::{FromWorker, PROTOCOL, ToWorker},
     hello::{HostHello, LoadFailed, WorkerHello},
     instance::{Instance, log_line},
     link::{Gone, Link, describe},
-    probe::probe,
+    prepare::{Prepared, prepare},
+    probe::prove,
     sandbox::{Sandbox, SandboxReport},
     spawn::{WorkerCommand, spawn},
     stage::StagedLibrary,
-    verify::verify,
     words::Rate,
 };
 
 /// Orders that may wait for an instance. Full: senders wait; the instance reads its orders before anything else.
-const ORDERS: usize = 256;
+pub(crate) const ORDERS: usize = 256;
 /// How long the host waits for a first word at most, where `timeouts.init` is longer: nothing foreign runs before it.
 const FIRST_WORD: Duration = Duration::from_secs(30);
-/// How long reading and judging the file may take: a network disk that hangs is not waited for.
-const DISK: Duration = Duration::from_secs(30);
 
-/// Figures of the worker tier that tests turn down.
+/// Figures of a tier that tests turn down.
 #[derive(Debug, Clone, Copy)]
 pub struct Tuning {
     /// How often a plugin's runtime tells that it lives; a few missed end it.
@@ -89,8 +76,31 @@ impl PluginRuntime for ProcessRuntime {
         generation: Generation,
         available: Arc<[String]>,
     ) -> BoxFuture<'static, Result<Started, Fault>> {
-        let start = Start { runtime: self.clone(), spec, generation };
-        Box::pin(async move { start.run(&available).await })
+        let runtime = self.clone();
+        Box::pin(async move {
+            if spec.isolation != Isolation::Process {
+                let reason =
+                    format!("isolation = \"{}\" is not one of worker processes", spec.isolation.as_str());
+                return Err(Fault::new(Stage::Load, Code::PluginConfigInvalid, reason));
+            }
+            let prepared = prepare(&spec).await?;
+            runtime.bring_up(spec, generation, &prepared, &available).await
+        })
+    }
+}
+
+impl ProcessRuntime {
+    /// The stages that follow `stage`, in a worker: for its own plugins, and as the preflight of those of another tier.
+    ///
+    /// Cancel safe: dropping the future ends the worker.
+    pub(crate) async fn bring_up(
+        &self,
+        spec: Arc<PluginSpec>,
+        generation: Generation,
+        prepared: &Prepared,
+        available: &[String],
+    ) -> Result<Started, Fault> {
+        Start { runtime: self.clone(), spec, generation }.run(prepared, available).await
     }
 }
 
@@ -102,45 +112,20 @@ struct Start {
 }
 
 impl Start {
-    async fn run(self, available: &[String]) -> Result<Started, Fault> {
-        if self.spec.isolation != Isolation::Process {
-            let reason =
-                format!("isolation = \"{}\" is not one of worker processes", self.spec.isolation.as_str());
-            return Err(Fault::new(Stage::Load, Code::PluginConfigInvalid, reason));
-        }
-        let (library, folder) = self.prepare().await?;
-        let (mut link, sandbox) = self.load(&library, folder).await?;
+    async fn run(self, prepared: &Prepared, available: &[String]) -> Result<Started, Fault> {
+        let Prepared { library, folder } = prepared;
+        let (mut link, sandbox) = self.load(library, folder.clone()).await?;
         if let Err((gone, fault)) = self.init(&mut link).await {
             return Err(fault.told(link.end(gone).await));
         }
-        if let Err(fault) = self.dependencies(&library, available) {
+        if let Err(fault) = self.dependencies(library, available) {
             link.end(Gone::Kill(Exit::Stopped)).await;
             return Err(fault);
         }
-        let handle = self.serve(&library, link);
-        self.probe(&handle).await?;
+        let handle = self.serve(library, link);
+        prove(&handle, self.spec.timeouts.init).await?;
         let sandbox = sandbox.into_iter().map(|(name, layer)| (name, layer.as_str().to_owned())).collect();
-        Ok(Started { handle, digest: library.digest, sandbox })
-    }
-
-    /// Stages `discover`, `verify` and `stage`, and the plugin's own folder: all that blocks on the disk.
-    async fn prepare(&self) -> Result<(StagedLibrary, Option<PathBuf>), Fault> {
-        let spec = Arc::clone(&self.spec);
-        let work = move || {
-            let candidate = Candidate::discover(&spec)?;
-            let artifact = verify(&spec, &candidate)?;
-            let library = StagedLibrary::seal(artifact)?;
-            Ok((library, spec.data_dir.as_deref().and_then(own_folder)))
-        };
-        let stuck = |what: &str| {
-            Fault::new(Stage::Verify, Code::PluginUnreadable, format!("{}: {what}", self.spec.path.display()))
-        };
-        // A disk that hangs keeps its thread, not the start.
-        match tokio::time::timeout(DISK, tokio::task::spawn_blocking(work)).await {
-            Ok(Ok(done)) => done,
-            Ok(Err(_)) => Err(stuck("the check ended by a panic: a bug of the host")),
-            Err(_) => Err(stuck("it could not be read within 30 s")),
-        }
+        Ok(Started { handle, digest: library.digest.clone(), sandbox })
     }
 
     /// Stage `load`: a worker in its sandbox, with the library loaded.
@@ -218,17 +203,8 @@ impl Start {
         match self.word(link, Instant::now() + self.spec.timeouts.init).await {
             Ok(FromWorker::Created(_)) => Ok(()),
             Ok(FromWorker::CreateFailed(body)) => {
-                let told = parse::<CreateError>(&body);
-                let (kind, message) = told.map_or_else(
-                    || (CreateErrorKind::Error, "create failed, and its error is unreadable".to_owned()),
-                    |told| (told.kind, told.message),
-                );
-                let code = match kind {
-                    CreateErrorKind::Error => Code::PluginInitError,
-                    CreateErrorKind::Panicked => Code::PluginInitPanicked,
-                    CreateErrorKind::Config => Code::PluginConfigInvalid,
-                };
-                Err(ending(failing(code, &sanitise::line(&message, 600))))
+                let (code, reason) = create::failure(&body);
+                Err(ending(failing(code, &reason)))
             }
             Ok(_) => {
                 Err(ending(failing(Code::PluginHandshakeFailed, "the worker did not say how create ended")))
@@ -274,32 +250,9 @@ impl Start {
         }
     }
 
-    /// Stage `probe`: one round trip through the plugin's own runtime. If the start is given up here, the last
-    /// sender of orders goes with the handle, and the instance ends.
-    async fn probe(&self, handle: &InstanceHandle) -> Result<(), Fault> {
-        let deadline = Instant::now() + self.spec.timeouts.init;
-        let reason = match timeout_at(deadline, probe(handle, self.spec.timeouts.init)).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(reason)) => reason,
-            Err(_) => format!("no answer within {:?}", self.spec.timeouts.init),
-        };
-        // An instance that is gone already takes no order.
-        let _ = handle.commands.send(InstanceCommand::Kill(KillReason::Stopped)).await;
-        let _ = handle.exit.clone().wait_for(Option::is_some).await;
-        Err(Fault::new(Stage::Probe, Code::PluginProbeFailed, reason))
-    }
-
     fn hello(&self, folder: Option<PathBuf>) -> Bytes {
-        let spec = &self.spec;
-        let create = CreateParams {
-            plugin: spec.id.clone(),
-            generation: self.generation.0,
-            config: spec.config.clone(),
-            data_dir: folder.as_deref().map(|folder| folder.to_string_lossy().into_owned()),
-            threads: spec.threads,
-            log_level: spec.log_level.clone(),
-        };
-        let sandbox = Sandbox::of(spec, folder);
+        let create = create::params(&self.spec, self.generation, folder.as_deref());
+        let sandbox = Sandbox::of(&self.spec, folder);
         let hello = HostHello { protocol: [PROTOCOL, PROTOCOL], features: Vec::new(), sandbox, create };
         // It cannot fail: the maps have text keys. An empty body would be refused by the worker.
         serde_json::to_vec(&hello).unwrap_or_default().into()
@@ -370,16 +323,4 @@ fn ending(failing: Failing) -> (Gone, Failing) {
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     serde_json::from_slice(body).ok()
-}
-
-/// Makes the plugin's own folder, for its eyes only. Without one it still runs.
-fn own_folder(path: &Path) -> Option<PathBuf> {
-    match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
-        // Absolute, as the worker works elsewhere.
-        Ok(()) => path.canonicalize().ok(),
-        Err(error) => {
-            tracing::warn!(folder = %path.display(), %error, "the plugin's own folder could not be made");
-            None
-        }
-    }
 }

@@ -57,6 +57,11 @@ fn judge(spec: &PluginSpec, bytes: Vec<u8>, platform: &Platform) -> Result<Verif
         let reason = format!("its SHA-256 is {digest}, pinned is {pin}");
         return Err(Refusal::new(Code::PluginDigestMismatch, reason));
     }
+    if spec.isolation == Isolation::InProcess && spec.sha256.is_none() {
+        let reason =
+            format!("in-process it needs a pin: sha256 = \"{digest}\", if that is the file you built");
+        return Err(Refusal::new(Code::PluginSignatureMissing, reason));
+    }
     let descriptor = descriptor(&elf)?;
     if descriptor.kind != spec.kind {
         let reason = format!(

@@ -12,7 +12,8 @@ use std::{
     fs::File,
     io::{self, IoSliceMut},
     mem::MaybeUninit,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsRawFd, OwnedFd},
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
 };
@@ -79,7 +80,9 @@ fn serve(socket: OwnedFd, descriptors: Layer) -> io::Result<()> {
     let first = serde_json::to_vec(&first)?;
     outbox.push_now(|out| FromWorker::Hello(first.into()).encode(out));
 
-    let module = match Module::open(library.as_fd()) {
+    // A worker loads one library: no other was known under this path.
+    let path = PathBuf::from(format!("/proc/self/fd/{}", library.as_raw_fd()));
+    let module = match Module::open(&path) {
         Ok(module) => module,
         Err(failed) => {
             let failed = serde_json::to_vec(&failed)?;

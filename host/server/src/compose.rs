@@ -13,7 +13,7 @@ use agent_host_core::{
 };
 use agent_host_engine::{Engine, Parts};
 use agent_host_gateway::{Gateway, MetricsPage};
-use agent_host_runtime::{ProcessRuntime, Tuning, WorkerCommand};
+use agent_host_runtime::{InProcessRuntime, ProcessRuntime, Tuning, WorkerCommand};
 use agent_host_services::{BuiltinTools, ServiceBoard};
 use agent_host_store::MemoryStore;
 
@@ -36,13 +36,15 @@ impl Host {
     pub(crate) async fn start(config: &Config, metrics: MetricsPage) -> io::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let process = ProcessRuntime::new(WorkerCommand::this_program("worker"), Tuning::default());
+        let staged = config.store.path.join("staged");
+        let in_process = InProcessRuntime::new(process.clone(), staged, Tuning::default());
         let board = Arc::new(services());
         if cfg!(feature = "failpoints") {
             tokio::spawn(recheck(Arc::clone(&board)));
         }
         let parts = Parts {
             process: Arc::new(Withheld::of(config, process)),
-            in_process: None,
+            in_process: Some(Arc::new(Withheld::of(config, in_process))),
             store: Arc::new(MemoryStore::new()),
             tools: Arc::new(BuiltinTools::new(Arc::clone(&clock))),
             clock: Arc::clone(&clock),

@@ -13,6 +13,7 @@ mod explain;
 mod serve;
 mod settings;
 mod specs;
+mod tidy;
 mod token;
 mod withheld;
 

@@ -20,6 +20,7 @@ use tokio::{
 use crate::{
     compose::Host,
     exit::{Exit, Failure},
+    tidy::tidy,
 };
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
@@ -50,7 +51,10 @@ async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> io::Result<()> {
     HostListening { address: address.to_string(), admin: admin.to_string() }.emit();
     ready(&host);
 
-    stop.requested().await;
+    tokio::select! {
+        () = stop.requested() => (),
+        never = tidy(&host.gateway) => match never {},
+    }
     tokio::select! {
         () = host.drain() => (),
         () = stop.requested() => {

@@ -48,6 +48,15 @@ happenings! {
         gauge!(metric::PLUGIN_STATE, "plugin" => it.plugin.clone(), "state" => it.to.clone()).set(1.0);
     }
 
+    /// An in-process library hangs in a static initialiser, though it did not in its preflight. The dynamic loader of the
+    /// host waits for it, and new threads and the exit of the host may.
+    DynamicLoaderStuck ERROR Critical "the dynamic loader hangs in a plugin" action "Restart the host (SIGKILL), and that plugin with `isolation = \"process\"`."
+    { digest: String }
+
+    /// Many in-process generations were mapped. None is ever unmapped: each that is over keeps about 0.65 MiB.
+    GenerationsPiledUp WARN Warning "many in-process generations are mapped" action "Restart the host at a quiet moment, or use `isolation = \"process\"` for what is reloaded often."
+    { generations: u32, threads_left_behind: u64 }
+
     /// The plugin's breaker let calls through again, or stopped them.
     BreakerMoved INFO Warning "breaker moved" action "None, unless it stays open: then see the plugin's failed runs."
     { plugin: String, from: &'static str, to: &'static str }

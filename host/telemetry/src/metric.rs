@@ -119,6 +119,7 @@ pub(crate) const REASONS: &[&str] = &[
     "unknown_id",
     "after_completion",
     "late",
+    "stray",
     "out_of_turn",
     "log_malformed",
 ];

@@ -8,16 +8,13 @@ use std::{
     },
 };
 
-use agent_plugin_protocol::{call::CREDIT_WINDOW, event::MAX_EVENT_BYTES};
+use agent_plugin_protocol::call::CREDIT_WINDOW;
 
 use super::outbox::Outbox;
 use crate::{
-    frames::{self, FromWorker, MAX_BODY},
+    frames::{self, FromWorker},
     host_api::HostCallbacks,
 };
-
-/// Longest log line that is passed on.
-const MAX_LOG: usize = 64 * 1024;
 
 /// The callbacks of the one instance of a worker, with the credit of its open calls.
 pub(crate) struct Voice {
@@ -76,8 +73,6 @@ impl HostCallbacks for Voice {
             self.dropped();
             return -1;
         };
-        // One byte above the bound is enough for the host to see that it was passed.
-        let payload = payload.get(..MAX_EVENT_BYTES + 1).unwrap_or(payload);
         self.outbox.push(|out| frames::encode_emit(out, call, kind, payload));
         credit
     }
@@ -86,7 +81,6 @@ impl HostCallbacks for Voice {
         if self.open().remove(&call).is_none() {
             return self.dropped();
         }
-        let completion = completion.get(..MAX_BODY).unwrap_or(completion);
         self.outbox.push_now(|out| frames::encode_complete(out, call, completion));
     }
 
@@ -94,13 +88,10 @@ impl HostCallbacks for Voice {
         if !self.open().contains_key(&call) {
             return self.dropped();
         }
-        let payload = payload.get(..MAX_BODY).unwrap_or(payload);
         self.outbox.push_now(|out| frames::encode_request(out, call, request, method, payload));
     }
 
     fn log(&self, line: &[u8]) {
-        // A longer one arrives as a line that cannot be read, and is counted there.
-        let line = line.get(..MAX_LOG).unwrap_or(line);
         self.outbox.push(|out| frames::encode_log(out, line));
     }
 

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -98,7 +98,16 @@ async fn what_is_no_library_is_told_apart() {
         fs::write(&path, bytes).unwrap();
         check(&path, code).await;
     }
-    check(Path::new("/lib/x86_64-linux-gnu/libc.so.6"), Code::PluginNoDescriptor).await;
+    check(&libc(), Code::PluginNoDescriptor).await;
+}
+
+/// The C library that this very process has mapped, wherever this system keeps it.
+fn libc() -> PathBuf {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let mut paths = maps.lines().filter_map(|line| Some(Path::new(line.split_whitespace().nth(5)?)));
+    let named =
+        |path: &&Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libc"));
+    paths.find(named).unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

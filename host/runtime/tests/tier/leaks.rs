@@ -1,8 +1,6 @@
 //! After many crashes the host has as many descriptors and children as before. Run in a process of its own, to count them.
 
-use std::process::Command;
-
-use crate::support::{children, eventually, library, misbehaving, say, start};
+use crate::support::{alone, children, eventually, misbehaving, say, start};
 use agent_host_core::outcome::Exit;
 use serde_json::json;
 
@@ -12,12 +10,8 @@ fn descriptors() -> usize {
 
 #[test]
 fn fifty_crashes_and_given_up_starts_leave_nothing() {
-    library("misbehaving");
-    let mut alone = Command::new(std::env::current_exe().unwrap());
-    alone.args(["--ignored", "--exact", "leaks::fifty_crashes_alone"]);
-    let output = alone.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    let (passed, said) = alone("leaks::fifty_crashes_alone", "");
+    assert!(passed, "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod files;
+mod in_process;
 mod leaks;
 mod speed;
 mod support;

@@ -1,10 +1,11 @@
 //! What the tests share: the libraries they load, a runtime over the example worker, and calls into instances.
 
 use std::{
+    io::{Read, Seek},
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use agent_host_core::{
@@ -14,13 +15,14 @@ use agent_host_core::{
         PluginRuntime, PluginSpec, Started, Timeouts,
     },
 };
-use agent_host_runtime::{ProcessRuntime, Tuning, WorkerCommand};
+use agent_host_runtime::{InProcessRuntime, ProcessRuntime, Tuning, WorkerCommand};
 use agent_plugin_protocol::{
     CallId, Generation, MessageId, PluginId, PluginKind, RunId, ThreadId,
     call::{Completion, HandleParams, IncomingMessage, method},
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 /// Long enough for a busy machine; a test that needs it has failed.
@@ -110,13 +112,62 @@ pub(crate) fn misbehaving(config: Value) -> PluginSpec {
     PluginSpec { config, ..spec(library("misbehaving")) }
 }
 
-pub(crate) async fn start_with(runtime: &ProcessRuntime, spec: PluginSpec) -> Result<Started, Fault> {
+/// The tier of this very process; what it stages passes through a folder of its own, which is left empty.
+pub(crate) fn in_process() -> InProcessRuntime {
+    in_process_with(Tuning::default())
+}
+
+pub(crate) fn in_process_with(tuning: Tuning) -> InProcessRuntime {
+    static STAGED: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let staged = STAGED.get_or_init(|| tempfile::tempdir().expect("the temporary folder can be written"));
+    InProcessRuntime::new(runtime(), staged.path().join("staged"), tuning)
+}
+
+/// The same plugin in this process: one word, and the pin that the word demands.
+pub(crate) fn trusted(spec: PluginSpec) -> PluginSpec {
+    let digest = Sha256::digest(std::fs::read(&spec.path).expect("the library is there"));
+    let pin = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    PluginSpec { isolation: Isolation::InProcess, sha256: Some(pin), ..spec }
+}
+
+pub(crate) async fn start_with(runtime: &dyn PluginRuntime, spec: PluginSpec) -> Result<Started, Fault> {
     let start = runtime.start(Arc::new(spec), Generation(1), Arc::from([]));
     tokio::time::timeout(PATIENCE, start).await.expect("a start keeps to its deadlines")
 }
 
+/// Starts a plugin in the tier that its spec names.
 pub(crate) async fn start(spec: PluginSpec) -> Result<Started, Fault> {
-    start_with(&runtime(), spec).await
+    match spec.isolation {
+        Isolation::InProcess => start_with(&in_process(), spec).await,
+        Isolation::Process | Isolation::BuiltIn => start_with(&runtime(), spec).await,
+    }
+}
+
+/// Runs one ignored test of this program in a process of its own, and answers whether it passed, with what it said.
+pub(crate) fn alone(test: &str, failpoints: &str) -> (bool, String) {
+    library("misbehaving");
+    let mut alone = Command::new(std::env::current_exe().expect("a running test has a path"));
+    alone.args(["--ignored", "--exact", "--nocapture", test]).env("AGENT_HOST_FAILPOINTS", failpoints);
+    let mut said = tempfile::tempfile().expect("the temporary folder can be written");
+    let mouth = || said.try_clone().expect("a descriptor can be had");
+    let mut child = alone.stdout(mouth()).stderr(mouth()).spawn().expect("this program can be run");
+    let deadline = Instant::now() + 2 * PATIENCE;
+    let status = loop {
+        match child.try_wait().expect("a child can be waited for") {
+            Some(status) => break status.success(),
+            None if Instant::now() > deadline => {
+                child.kill().expect("a child can be killed");
+                child.wait().expect("a child can be waited for");
+                break false;
+            }
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    };
+    let mut words = Vec::new();
+    said.rewind().expect("a file can be rewound");
+    said.read_to_end(&mut words).expect("a file can be read");
+    let said = String::from_utf8_lossy(&words).into_owned();
+    (status && said.contains("1 passed"), said)
 }
 
 /// An open call.
