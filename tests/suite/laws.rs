@@ -11,9 +11,9 @@ use crate::{
     scenario::ready,
 };
 
-/// A plugin that takes longer to start than anybody waits for a welcome.
+/// A plugin that takes longer to start than anybody waits for a welcome; by its name it comes before echo.
 fn slow_starter() -> Plugin {
-    Plugin::bad_create("slow", "hang").key("timeouts", "{ init = \"6s\" }")
+    Plugin::bad_create("asleep", "hang").key("timeouts", "{ init = \"6s\" }")
 }
 
 /// The fixture, which has plenty of time and may call the clock.
@@ -114,7 +114,7 @@ async fn a_slow_start_is_its_own(host: &Host) -> Result<(), String> {
         let answer = http::get(host.address, "/ready?verbose", &[], Duration::from_secs(2)).await?;
         let page = answer.json()?;
         match told(&page, "echo", "verdict").as_str() {
-            "healthy" => Ok(told(&page, "slow", "code")),
+            "healthy" => Ok(told(&page, "asleep", "code")),
             _ => Err(page.to_string()),
         }
     })

@@ -86,9 +86,6 @@ const CHECK_WITHIN: Duration = Duration::from_secs(5);
 /// Beyond the runtime's own deadlines, which it promises to keep.
 const START_MARGIN: Duration = Duration::from_secs(5);
 
-/// For a broken twin only.
-static ONE_BY_ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 /// The supervisor task.
 pub(crate) struct Supervisor {
     shared: Arc<Shared>,
@@ -97,6 +94,8 @@ pub(crate) struct Supervisor {
     outlets: Outlets,
     /// When the status is settled, if it changed.
     settle_at: Option<Instant>,
+    /// The end of the start before, for a broken twin only.
+    last_start: Option<oneshot::Receiver<()>>,
 }
 
 impl Supervisor {
@@ -104,7 +103,14 @@ impl Supervisor {
     pub(crate) fn new(shared: Arc<Shared>, outlets: Outlets) -> Self {
         let services = Arc::clone(&shared.parts.services.borrow());
         let registry = Registry::new(&shared.settings, shared.parts.clock.as_ref(), services);
-        let mut this = Self { shared, registry, pending: FuturesUnordered::new(), outlets, settle_at: None };
+        let mut this = Self {
+            shared,
+            registry,
+            pending: FuturesUnordered::new(),
+            outlets,
+            settle_at: None,
+            last_start: None,
+        };
         this.publish();
         this.settle();
         series::service_level(this.outlets.settled.borrow().level.as_str());
@@ -189,10 +195,16 @@ impl Supervisor {
         let within = spec.timeouts.init * 3 + START_MARGIN;
         let begun = Instant::now();
         let start = runtime.start(spec, generation, available);
+        // For a broken twin: a host that starts its plugins one after another.
+        let serial = failpoint!("engine.parallel_starts") == Some(Action::Off);
+        let (turn, ended) = oneshot::channel::<()>();
+        let before = if serial { self.last_start.replace(ended) } else { None };
         let start = async move {
-            // For a broken twin: a host that starts its plugins one after another.
-            let serial = failpoint!("engine.parallel_starts") == Some(Action::Off);
-            let _turn = if serial { Some(ONE_BY_ONE.lock().await) } else { None };
+            if let Some(before) = before {
+                // An error is its end too: it was dropped.
+                let _ = before.await;
+            }
+            let _turn = turn;
             start.await
         };
         // A task of its own: loading may do work, and a panic in it is that plugin's fault only.

@@ -1,16 +1,22 @@
-//! Measures the worker tier; asserts nothing. `cargo test --release -p agent-host-runtime -- --ignored --nocapture speed`
+//! Measures both tiers; asserts nothing. `cargo test --release -p agent-host-runtime -- --ignored --nocapture speed`
 
 use std::time::Instant;
 
-use agent_host_core::ports::instance::CallOutput;
+use agent_host_core::ports::instance::{CallOutput, PluginSpec};
 use serde_json::json;
 
-use crate::support::{misbehaving, say, start};
+use crate::support::{misbehaving, say, start, trusted};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn round_trip_and_events() {
-    let spec = misbehaving(json!({}));
+    for spec in [misbehaving(json!({})), trusted(misbehaving(json!({})))] {
+        measure(spec).await;
+    }
+}
+
+async fn measure(spec: PluginSpec) {
+    println!("{}", spec.isolation.as_str());
     let begun = Instant::now();
     let started = start(spec).await.unwrap();
     println!("start: {:?}", begun.elapsed());
