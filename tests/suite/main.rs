@@ -23,6 +23,7 @@ mod fallback;
 mod first_message;
 mod frames;
 mod hostile;
+mod in_process;
 mod incident;
 mod isolation_users;
 mod laws;

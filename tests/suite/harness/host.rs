@@ -92,6 +92,11 @@ impl Host {
         write_faults(self.dir.path(), "");
     }
 
+    /// How many processes it has begun that live.
+    pub(crate) fn workers(&self) -> usize {
+        descendants(self.pid()).len()
+    }
+
     /// Sends a signal to the host alone.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.id(), signal).expect("the host is a child not yet waited for");
