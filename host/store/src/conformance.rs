@@ -20,6 +20,7 @@ pub async fn run<S: Store>(make_store: impl Fn() -> S) {
     a_message_is_the_first_event_of_its_thread(&make_store()).await;
     seq_is_dense_over_begin_and_append(&make_store()).await;
     the_same_message_again_is_a_duplicate(&make_store()).await;
+    where_there_is_no_room_only_a_repeat_is_known(&make_store()).await;
     the_same_id_with_another_body_is_a_conflict(&make_store()).await;
     a_key_is_kept_for_24_hours(&make_store()).await;
     ids_of_different_users_and_tenants_are_apart(&make_store()).await;
@@ -65,6 +66,15 @@ async fn the_same_message_again_is_a_duplicate(store: &impl Store) {
     assert_eq!((&thread, &run, seq), (&message.thread, &message.run, Seq(1)));
     assert!(head(store, &again).await.is_none(), "a duplicate made a thread");
     assert_eq!(head(store, &message).await.map(|h| h.last), Some(Seq(3)));
+}
+
+async fn where_there_is_no_room_only_a_repeat_is_known(store: &impl Store) {
+    let message = NewMessage { repeat_only: true, ..first("alice", "m1") };
+    assert_eq!(begin(store, &message).await, Begun::NotKnown);
+    assert!(head(store, &message).await.is_none(), "nothing happened");
+    begin(store, &NewMessage { repeat_only: false, ..message.clone() }).await;
+    assert!(matches!(begin(store, &message).await, Begun::Duplicate { .. }));
+    assert_eq!(begin(store, &NewMessage { body_hash: [9; 32], ..message }).await, Begun::Conflict);
 }
 
 async fn the_same_id_with_another_body_is_a_conflict(store: &impl Store) {
@@ -217,6 +227,7 @@ fn first(user: &str, message: &str) -> NewMessage {
         payload: Bytes::from_static(b"{\"content\":\"hello\"}"),
         // Whole milliseconds: what every store can keep.
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_123),
+        repeat_only: false,
     }
 }
 

@@ -65,6 +65,7 @@ impl MemoryStore {
                 return Begun::Duplicate { thread: accepted.thread, run: accepted.run, seq: accepted.seq };
             }
             Known::Other => return Begun::Conflict,
+            Known::Not if message.repeat_only => return Begun::NotKnown,
             Known::Not => {}
         }
         let mut threads = self.lock(&self.threads, &message.thread);

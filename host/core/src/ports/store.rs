@@ -77,6 +77,8 @@ pub struct NewMessage {
     pub payload: Bytes,
     /// Now.
     pub time: SystemTime,
+    /// Accept it only if it was accepted before: there is no room for a new one.
+    pub repeat_only: bool,
 }
 
 /// What became of a message.
@@ -100,6 +102,8 @@ pub enum Begun {
     Conflict,
     /// No such thread in this scope: `thread.not_found`.
     NoThread,
+    /// Only a repeat was wanted, and this is none. Nothing happened.
+    NotKnown,
 }
 
 /// An event to append.

@@ -70,6 +70,10 @@ async fn a_user_has_so_many_runs_at_once_and_gets_them_back() {
     let second = client.accepted().await;
     client.send(Message { thread, ..message("m4", "hi") }).await;
     assert_eq!(client.problem().await.code, Code::RunBusy);
+    // What was accepted is known all the same, where there is room for nothing new.
+    client.send(message("m1", "hi")).await;
+    let again = client.accepted().await;
+    assert_eq!((again.run, again.duplicate), (first.run.clone(), true));
     let mut other = host.client("bob");
     other.send(message("m1", "hi")).await;
     other.accepted().await;

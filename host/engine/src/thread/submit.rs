@@ -37,8 +37,10 @@ impl Thread {
     pub(super) async fn submit(&mut self, submission: Submission) {
         let Submission { message, new_thread, subscriber, answers } = submission;
         let refuse = |problem: Problem| subscriber.tell(Outgoing::Problem(problem.about(&message.id)));
-        let permit = match self.admit(&message, answers.as_ref()) {
-            Ok(permit) => permit,
+        let (permit, full) = match self.admit(&message, answers.as_ref()) {
+            Ok(permit) => (permit, None),
+            // What was accepted before needs no room now: the client only did not hear of it.
+            Err(problem) if is_want_of_room(problem.code) => (None, Some(problem)),
             Err(problem) => return refuse(problem),
         };
         let (run, time) = (RunId::random(), self.shared.parts.clock.now());
@@ -61,9 +63,10 @@ impl Thread {
                 run: run.clone(),
                 payload: payload.clone(),
                 time,
+                repeat_only: full.is_some(),
             })
             .await;
-        if !matches!(begun, Ok(Begun::NoThread | Begun::Conflict)) {
+        if !matches!(begun, Ok(Begun::NoThread | Begun::Conflict | Begun::NotKnown)) {
             self.shared.store_result("begin", &begun);
         }
         match begun {
@@ -97,6 +100,7 @@ impl Thread {
                 subscriber.tell(Outgoing::Accepted(accepted));
                 self.attach(key, subscriber);
             }
+            Ok(Begun::NotKnown) => refuse(full.unwrap_or_else(|| Problem::new(Code::RunBusy))),
             Ok(Begun::Conflict) => refuse(Problem::new(Code::IdempotencyConflict)),
             Ok(Begun::NoThread) => refuse(Problem::new(Code::ThreadNotFound)),
             Err(error) => refuse(Problem::new(error.code).retry_after(log::RETRY)),
@@ -197,6 +201,11 @@ impl Thread {
             super::send(&shared, key, Command::Attach { subscriber }).await;
         });
     }
+}
+
+/// Whether a refusal is about this moment, and not about the message.
+fn is_want_of_room(code: Code) -> bool {
+    matches!(code, Code::LimitRuns | Code::RunBusy | Code::HostDraining)
 }
 
 /// One line of JSON; `None` would be a bug: texts and maps with text keys always serialise.
