@@ -34,6 +34,7 @@ mod protocol_runs;
 mod protocol_threads;
 mod protocol_tokens;
 mod refusals;
+mod routing;
 mod supervisors;
 mod telemetry;
 mod tokens;
