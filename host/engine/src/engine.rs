@@ -3,10 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use agent_host_core::identity::Principal;
+use agent_plugin_protocol::PluginId;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
     drain,
+    files::{ChangedFile, ChangedFiles, Files},
     session::Session,
     settings::{Parts, Settings},
     shared::{Published, Shared},
@@ -22,6 +24,7 @@ const SUPERVISOR_COMMANDS: usize = 1024;
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
+    files: watch::Receiver<Arc<ChangedFiles>>,
 }
 
 impl Engine {
@@ -32,10 +35,12 @@ impl Engine {
         let (status, settled) = (watch::Sender::new(Arc::clone(&first)), watch::Sender::new(first));
         let published = Published { status: status.subscribe(), settled: settled.subscribe() };
         let (supervisor, commands) = mpsc::channel(SUPERVISOR_COMMANDS);
+        let (watched, files) = Files::new(&settings, &parts);
         let shared = Arc::new(Shared::new(settings, parts, published, supervisor));
         let task = Supervisor::new(Arc::clone(&shared), Outlets { status, settled });
         task::spawn(&shared.tasks, "supervisor", task.run(commands));
-        Self { shared }
+        task::spawn(&shared.tasks, "files", watched.run());
+        Self { shared, files }
     }
 
     /// Opens a session. Never fails, and consults nothing that could (laws 1 and 2).
@@ -51,6 +56,11 @@ impl Engine {
     /// The service, as it changes.
     pub fn status_changes(&self) -> watch::Receiver<Arc<Status>> {
         self.shared.status.clone()
+    }
+
+    /// What lies at the plugin's path, if that is not what the plugin runs from any more.
+    pub fn changed_file(&self, plugin: &PluginId) -> Option<ChangedFile> {
+        self.files.borrow().get(plugin).cloned()
     }
 
     /// Whether new connections shall be refused.

@@ -19,6 +19,7 @@ mod directory;
 mod drain;
 mod engine;
 mod fallback;
+mod files;
 mod outbox;
 mod random;
 mod routes;
@@ -34,6 +35,7 @@ mod thread;
 pub mod view;
 
 pub use engine::Engine;
+pub use files::ChangedFile;
 pub use session::{Incoming, Outgoing, Session};
 pub use settings::{Parts, Settings};
 

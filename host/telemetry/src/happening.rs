@@ -40,6 +40,11 @@ happenings! {
     PluginQuarantined ERROR Critical "plugin is quarantined" action "Mend the plugin, then reset it."
     { plugin: String, restarts: u32, within_ms: u128, code: String, reason: String }
 
+    /// The file of a plugin became another (its digest is told; where it would not be loaded, the code too). What runs is
+    /// not touched, and a restart after a crash does not take it.
+    PluginFileChanged INFO Warning "plugin's file changed" action "Reload the plugin to take it, or put the file back."
+    { plugin: String, digest: String, code: String, reason: String }
+
     /// The plugin's state changed.
     PluginStateChanged DEBUG Success "plugin state changed" action "None."
     { plugin: String, from: String, to: String }
