@@ -170,7 +170,7 @@ impl Slot {
         match std::mem::replace(&mut fitness.trial, Trial::None) {
             // Its end was not told: the supervisor's queue was full.
             Trial::Running { permit, .. } if !instance.gate.is_tried() => {
-                return self.trial_told_nothing(permit, now);
+                self.trial_told_nothing(permit, now);
             }
             running @ Trial::Running { .. } => fitness.trial = running,
             Trial::None | Trial::Offered => {
