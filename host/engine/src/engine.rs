@@ -7,14 +7,16 @@ use agent_plugin_protocol::PluginId;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    control::{self, ControlError, PluginOrder},
+    details::Details,
     drain,
-    files::{ChangedFile, ChangedFiles, Files},
+    files::{ChangedFiles, Files},
     session::Session,
     settings::{Parts, Settings},
     shared::{Published, Shared},
     supervisor::{Outlets, Supervisor},
     task,
-    view::Status,
+    view::{PluginDetail, Status},
 };
 
 /// Commands that may wait for the supervisor. Senders never wait: each says what it means when it is full.
@@ -33,11 +35,16 @@ impl Engine {
     pub fn start(settings: Settings, parts: Parts) -> Self {
         let first = Arc::new(Status::unknown(&settings.host));
         let (status, settled) = (watch::Sender::new(Arc::clone(&first)), watch::Sender::new(first));
-        let published = Published { status: status.subscribe(), settled: settled.subscribe() };
+        let details = watch::Sender::new(Arc::new(Details::default()));
+        let published = Published {
+            status: status.subscribe(),
+            settled: settled.subscribe(),
+            details: details.subscribe(),
+        };
         let (supervisor, commands) = mpsc::channel(SUPERVISOR_COMMANDS);
         let (watched, files) = Files::new(&settings, &parts);
         let shared = Arc::new(Shared::new(settings, parts, published, supervisor));
-        let task = Supervisor::new(Arc::clone(&shared), Outlets { status, settled });
+        let task = Supervisor::new(Arc::clone(&shared), Outlets { status, settled, details });
         task::spawn(&shared.tasks, "supervisor", task.run(commands));
         task::spawn(&shared.tasks, "files", watched.run());
         Self { shared, files }
@@ -58,9 +65,36 @@ impl Engine {
         self.shared.status.clone()
     }
 
-    /// What lies at the plugin's path, if that is not what the plugin runs from any more.
-    pub fn changed_file(&self, plugin: &PluginId) -> Option<ChangedFile> {
-        self.files.borrow().get(plugin).cloned()
+    /// With what lies at its path, if that is not what it runs from. What a reload took is no candidate any more.
+    fn with_file(&self, detail: PluginDetail) -> PluginDetail {
+        let changed = self.files.borrow().get(&detail.view.id).cloned();
+        let changed_file = changed
+            .filter(|file| file.candidate.digest.is_none() || file.candidate.digest != detail.view.digest);
+        PluginDetail { changed_file, ..detail }
+    }
+
+    /// All there is to know of one plugin, as it is now.
+    pub fn plugin(&self, id: &PluginId) -> Option<PluginDetail> {
+        let detail = self.shared.details.borrow().plugin(id)?;
+        Some(self.with_file(detail))
+    }
+
+    /// All there is to know of every plugin, in configured order.
+    pub fn plugins(&self) -> Vec<PluginDetail> {
+        let all = self.shared.details.borrow().all();
+        all.into_iter().map(|detail| self.with_file(detail)).collect()
+    }
+
+    /// Tells a plugin what an operator wants of it, and answers once it is so: healthy or failed after `Enable`,
+    /// `Reset` and `Reload`, empty of runs after `Disable`, judged after `Probe`. What takes longer than 30 s goes on,
+    /// and the state reached is the answer. In memory: the next start of the host follows its configuration again.
+    ///
+    /// Cancel safe: an order that was taken is carried out.
+    ///
+    /// # Errors
+    /// [`ControlError`] says why nothing, or nothing new, came of it.
+    pub async fn control(&self, id: &PluginId, order: PluginOrder) -> Result<PluginDetail, ControlError> {
+        control::control(&self.shared, id, order).await
     }
 
     /// Whether new connections shall be refused.

@@ -37,6 +37,7 @@ use crate::{
     probe::prove,
     process::{ORDERS, ProcessRuntime, Tuning},
     shelf::Shelf,
+    stage::StagedLibrary,
 };
 
 /// Starts plugins inside this process.
@@ -63,8 +64,9 @@ impl PluginRuntime for InProcessRuntime {
         generation: Generation,
         available: Arc<[String]>,
     ) -> BoxFuture<'static, Result<Started, Fault>> {
+        let kept = self.shelf.take(&spec);
         let start = Start { runtime: self.clone(), spec, generation };
-        Box::pin(async move { start.run(&available).await })
+        Box::pin(async move { start.run(kept, &available).await })
     }
 
     fn reread(&self, plugin: &PluginId) {
@@ -87,19 +89,19 @@ struct Start {
 type Layers = BTreeMap<String, String>;
 
 impl Start {
-    async fn run(self, available: &[String]) -> Result<Started, Fault> {
+    async fn run(self, kept: Option<Arc<StagedLibrary>>, available: &[String]) -> Result<Started, Fault> {
         if self.spec.isolation != Isolation::InProcess {
             let reason =
                 format!("isolation = \"{}\" is not that of this process", self.spec.isolation.as_str());
             return Err(Fault::new(Stage::Load, Code::PluginConfigInvalid, reason));
         }
-        let prepared = prepare(&self.spec, &self.runtime.shelf).await?;
+        let prepared = prepare(&self.spec, kept, &self.runtime.shelf).await?;
         let sandbox = self.preflight(&prepared, available).await?;
         let module = self.runtime.loader.load(&prepared.library, self.spec.timeouts.init).await?;
         let (living, voice, fate) = self.create(module, &prepared).await?;
         let handle = self.serve(&prepared, Instance::new(living, voice, fate));
         prove(&handle, self.spec.timeouts.init).await?;
-        self.runtime.shelf.keep(&self.spec, &prepared.library);
+        self.runtime.shelf.keep(&self.spec, self.generation, &prepared.library);
         Ok(Started { handle, digest: prepared.library.digest.clone(), sandbox })
     }
 

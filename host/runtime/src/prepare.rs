@@ -32,13 +32,17 @@ pub(crate) struct Prepared {
     pub(crate) folder: Option<PathBuf>,
 }
 
-/// Takes a plugin from its path to a private copy that was found fit to be loaded, or takes the copy that is on the
-/// shelf, and makes its own folder.
-pub(crate) async fn prepare(spec: &Arc<PluginSpec>, shelf: &Arc<Shelf>) -> Result<Prepared, Fault> {
+/// Takes a plugin from its path to a private copy that was found fit to be loaded, if it is not `kept` from before, and
+/// makes its own folder.
+pub(crate) async fn prepare(
+    spec: &Arc<PluginSpec>,
+    kept: Option<Arc<StagedLibrary>>,
+    shelf: &Arc<Shelf>,
+) -> Result<Prepared, Fault> {
     let work = {
         let (spec, shelf) = (Arc::clone(spec), Arc::clone(shelf));
         move || {
-            let library = match shelf.take(&spec) {
+            let library = match kept {
                 Some(kept) => kept,
                 None => read(&spec, &shelf)?,
             };

@@ -79,16 +79,16 @@ impl PluginRuntime for ProcessRuntime {
         generation: Generation,
         available: Arc<[String]>,
     ) -> BoxFuture<'static, Result<Started, Fault>> {
-        let runtime = self.clone();
+        let (runtime, kept) = (self.clone(), self.shelf.take(&spec));
         Box::pin(async move {
             if spec.isolation != Isolation::Process {
                 let reason =
                     format!("isolation = \"{}\" is not one of worker processes", spec.isolation.as_str());
                 return Err(Fault::new(Stage::Load, Code::PluginConfigInvalid, reason));
             }
-            let prepared = prepare(&spec, &runtime.shelf).await?;
+            let prepared = prepare(&spec, kept, &runtime.shelf).await?;
             let started = runtime.bring_up(Arc::clone(&spec), generation, &prepared, &available).await?;
-            runtime.shelf.keep(&spec, &prepared.library);
+            runtime.shelf.keep(&spec, generation, &prepared.library);
             Ok(started)
         })
     }

@@ -19,7 +19,7 @@ use agent_host_core::{
         library::{Candidate as Found, Seen, Trust},
     },
 };
-use agent_plugin_protocol::{PluginId, PluginKind};
+use agent_plugin_protocol::{Generation, PluginId, PluginKind};
 
 use crate::{
     candidate::Candidate,
@@ -34,13 +34,21 @@ pub(crate) struct Shelf(Mutex<HashMap<PluginId, Kept>>);
 #[derive(Debug, Default)]
 struct Kept {
     /// What a generation was healthy with.
-    library: Option<(Order, Arc<StagedLibrary>)>,
+    library: Option<Ran>,
     /// The next start reads the file.
     reread: bool,
     /// The file as it was when it was last read.
     mark: Option<Mark>,
     /// The file as the last look saw it, if that is another: a copy may be under way.
     changing: Option<Mark>,
+}
+
+/// Bytes that a generation was healthy with.
+#[derive(Debug)]
+struct Ran {
+    order: Order,
+    generation: Generation,
+    library: Arc<StagedLibrary>,
 }
 
 /// What the bytes were judged by: under another order they would have to be judged again.
@@ -86,20 +94,24 @@ fn outside(meta: &Metadata) -> [i64; 6] {
 }
 
 impl Shelf {
-    /// The bytes to start from, where the file is not to be read.
+    /// The bytes to start from, where the file is not to be read. To be asked in the order in which starts are ordered.
     pub(crate) fn take(&self, spec: &PluginSpec) -> Option<Arc<StagedLibrary>> {
         let mut all = self.lock();
         let kept = all.get_mut(&spec.id)?;
         // Off for a broken twin: a host whose restarts take whatever lies at the path.
         let asked = std::mem::take(&mut kept.reread) || failpoint!("runtime.shelf") == Some(Action::Off);
-        let (order, library) = kept.library.as_ref()?;
-        (!asked && *order == Order::of(spec)).then(|| Arc::clone(library))
+        let ran = kept.library.as_ref()?;
+        (!asked && ran.order == Order::of(spec)).then(|| Arc::clone(&ran.library))
     }
 
-    /// A generation is healthy with these bytes.
-    pub(crate) fn keep(&self, spec: &PluginSpec, library: &Arc<StagedLibrary>) {
-        self.lock().entry(spec.id.clone()).or_default().library =
-            Some((Order::of(spec), Arc::clone(library)));
+    /// A generation is healthy with these bytes. One that began before what is kept (a spare, beside a reload) has
+    /// nothing to say.
+    pub(crate) fn keep(&self, spec: &PluginSpec, generation: Generation, library: &Arc<StagedLibrary>) {
+        let mut all = self.lock();
+        let kept = &mut all.entry(spec.id.clone()).or_default().library;
+        if kept.as_ref().is_none_or(|ran| ran.generation <= generation) {
+            *kept = Some(Ran { order: Order::of(spec), generation, library: Arc::clone(library) });
+        }
     }
 
     /// The file is being read in this state.
@@ -131,7 +143,7 @@ impl Shelf {
                 return None;
             }
             (kept.mark, kept.changing) = (Some(now), None);
-            kept.library.as_ref().map(|(_, library)| library.digest.clone())
+            kept.library.as_ref().map(|ran| ran.library.digest.clone())
         };
         let found = found(spec);
         let same = found.fault.is_none() && found.digest.is_some() && found.digest == running;
