@@ -269,6 +269,7 @@ twin! {
 
 #[tokio::test]
 async fn a_file_that_is_replaced_renamed_over_or_removed_is_seen_and_not_loaded() {
+    type Change<'a> = (&'a dyn Fn(&Path), &'a str);
     let host = replaceable().start();
     ready(&host).await.unwrap();
     let path = host.dir().join("plugins/bad.so");
@@ -280,7 +281,7 @@ async fn a_file_that_is_replaced_renamed_over_or_removed_is_seen_and_not_loaded(
     };
     let remove = |path: &Path| std::fs::remove_file(path).unwrap();
     let digest: String = Sha256::digest(echo_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    let changes: [(&dyn Fn(&Path), &str); 3] =
+    let changes: [Change<'_>; 3] =
         [(&copy_over, "plugin.not_elf"), (&rename_over, &digest), (&remove, "plugin.not_found")];
     for (change, told) in changes {
         change(&path);
