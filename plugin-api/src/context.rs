@@ -1,17 +1,13 @@
 //! What an agent has at hand while it handles a message.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use agent_plugin_protocol::{
-    PluginId,
+    PluginId, Secret,
     call::{DelegateParams, DelegateResult, InputAnswer, RosterEntry, request},
 };
 
-use crate::{EmitError, Llm, RequestError, Thread, Tools, call::Call, emit, emit::ThinkingEvent};
+use crate::{EmitError, Llm, RequestError, Setup, Thread, Tools, call::Call, emit, emit::ThinkingEvent};
 
 /// One call: to emit events, and to ask the host for tools, models and the conversation.
 ///
@@ -29,7 +25,7 @@ pub(crate) struct Inner {
     pub(crate) retry: bool,
     pub(crate) answer: Option<InputAnswer>,
     pub(crate) roster: Vec<RosterEntry>,
-    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) setup: Setup,
 }
 
 impl Context {
@@ -119,9 +115,14 @@ impl Context {
         self.0.call.cancelled().is_cancelled()
     }
 
+    /// A secret of this plugin's own; see [`Setup::secret`].
+    pub fn secret(&self, name: &str) -> Option<&Secret> {
+        self.0.setup.secret(name)
+    }
+
     /// The plugin's own folder; `None` where the host could make none.
     pub fn data_dir(&self) -> Option<&Path> {
-        self.0.data_dir.as_deref()
+        self.0.setup.data_dir()
     }
 
     /// The run that this call belongs to.

@@ -57,7 +57,7 @@ mod tools;
 
 pub use agent::{Agent, Setup};
 pub use agent_plugin_protocol::{
-    PluginId,
+    PluginId, Secret,
     call::{DelegateResult, IncomingMessage as Message, InputAnswer, RosterEntry, RouteChoice, Usage},
 };
 pub use context::Context;

@@ -3,9 +3,14 @@
 //! Methods are texts, so that a new one needs no ABI bump: an unknown method answers
 //! [`InvokeStatus::Unimplemented`] one way and [`Answer::Error`] with `unimplemented` the other.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::id::{MessageId, PluginId, RunId, ThreadId};
+use crate::{
+    id::{MessageId, PluginId, RunId, ThreadId},
+    secret::{self, Secret},
+};
 
 /// Methods that the host invokes on a plugin.
 pub mod method {
@@ -44,6 +49,9 @@ pub struct CreateParams {
     pub generation: u32,
     /// `[plugins.x.config]`, already checked against the plugin's schema where it has one.
     pub config: serde_json::Value,
+    /// Its own secrets, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", serialize_with = "secret::hand_over")]
+    pub secrets: BTreeMap<String, Secret>,
     /// Its own folder; also its TMPDIR. Absent where none could be made.
     pub data_dir: Option<String>,
     /// Threads of its runtime: 1 to 16. Two, so that one blocked author thread does not stop the other runs.

@@ -1,6 +1,6 @@
 //! Says what the kit's host has: configuration, tools, models, agents, a conversation.
 
-use std::{marker::PhantomData, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, marker::PhantomData, sync::Arc, time::Duration};
 
 use agent_plugin_api::{
     Agent, HistoryEntry, PluginId, RosterEntry, Supervisor, ToolInfo, Value, json,
@@ -48,6 +48,7 @@ impl<P> Testkit<P> {
             plugin: "under-test".to_owned(),
             generation: 1,
             config: Value::Null,
+            secrets: BTreeMap::new(),
             data_dir: None,
             threads: 2,
             log_level: "debug".to_owned(),
@@ -68,6 +69,13 @@ impl<P> Testkit<P> {
     #[must_use]
     pub fn config(mut self, config: Value) -> Self {
         self.creation.config = config;
+        self
+    }
+
+    /// A secret that the operator gave under `[plugins.<id>.secrets]`.
+    #[must_use]
+    pub fn secret(mut self, name: &str, text: &str) -> Self {
+        self.creation.secrets.insert(name.to_owned(), text.to_owned());
         self
     }
 
