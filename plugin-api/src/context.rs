@@ -7,7 +7,7 @@ use agent_plugin_protocol::{
     call::{DelegateParams, DelegateResult, InputAnswer, RosterEntry, request},
 };
 
-use crate::{EmitError, Llm, RequestError, Setup, Thread, Tools, call::Call, emit, emit::ThinkingEvent};
+use crate::{Connection, EmitError, Llm, RequestError, Setup, Thread, Tools, call::Call, emit, emit::ThinkingEvent};
 
 /// One call: to emit events, and to ask the host for tools, models and the conversation.
 ///
@@ -70,6 +70,16 @@ impl Context {
     /// The host's models; their keys stay with the host.
     pub fn llm(&self) -> Llm<'_> {
         Llm::new(self)
+    }
+
+    /// Connects to a peer, `host:port`, through the host: the only way out that a plugin has. The operator lists the
+    /// peers: `network = ["api.example.com:443"]`. Cancel safe: a connection that nobody waits for ends with the call.
+    ///
+    /// # Errors
+    /// [`RequestError`] with `network.denied`, which says what the operator would have to write, `network.unreachable`,
+    /// `network.limit`, or `cancelled`.
+    pub async fn connect(&self, peer: &str) -> Result<Connection, RequestError> {
+        Connection::open(self, peer).await
     }
 
     /// Hands work to an agent and waits for what comes back; supervisors only. That the agent failed is a value.

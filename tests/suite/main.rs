@@ -27,6 +27,7 @@ mod in_process;
 mod incident;
 mod isolation_users;
 mod laws;
+mod network;
 mod observed;
 mod protocol_closes;
 mod protocol_limits;

@@ -38,6 +38,16 @@ pub mod request {
     pub const DELEGATE: &str = "delegate";
     /// A model request → its answer.
     pub const LLM_COMPLETE: &str = "llm.complete";
+    /// [`crate::net::Connect`] → [`crate::net::Opened`]: a connection to a peer that the operator allows.
+    pub const NET_CONNECT: &str = "net.connect";
+    /// [`crate::net::OfStream`] → [`crate::net::Read`].
+    pub const NET_READ: &str = "net.read";
+    /// [`crate::net::Write`] → null.
+    pub const NET_WRITE: &str = "net.write";
+    /// [`crate::net::OfStream`] → null: nothing more is written.
+    pub const NET_FINISH: &str = "net.finish";
+    /// [`crate::net::OfStream`] → null.
+    pub const NET_CLOSE: &str = "net.close";
 }
 
 /// What a plugin gets at `create`.

@@ -113,6 +113,14 @@ impl<P> Testkit<P> {
         self
     }
 
+    /// A peer, `host:port`, that the operator allows: the handler gets what the agent writes, piece by piece, and answers
+    /// with what the peer sends. A read with nothing left of that is the end of the stream. Every other peer is denied.
+    #[must_use]
+    pub fn peer(mut self, peer: &str, handler: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        self.desk.add_peer(peer, Arc::new(handler));
+        self
+    }
+
     /// A healthy agent that a supervisor finds in its roster; an `Err` of the handler is a failed delegation.
     ///
     /// # Panics
