@@ -66,6 +66,7 @@ impl Instance {
             plugin: params.plugin.to_string(),
             generation: params.generation,
             data_dir: params.data_dir.map(Into::into),
+            secrets: params.secrets.into(),
         };
         let runtime = start_runtime(&setup.plugin, params.threads, link, level)
             .map_err(|e| failed(CreateErrorKind::Error, format!("the plugin's runtime: {e}")))?;
@@ -115,7 +116,7 @@ impl Instance {
             Entry::Vacant(free) => free.insert(call.clone()),
         };
         let last_word = self.last_word(call.clone());
-        let work = Caught::new(method::run(method, author, call, payload, self.setup.data_dir.clone()));
+        let work = Caught::new(method::run(method, author, call, payload, self.setup.clone()));
         self.handle.spawn(async move {
             let completion = work.await.unwrap_or_else(|message| Completion::Panicked { message });
             last_word.say(&completion);

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod level;
 pub mod lifecycle;
 pub mod outcome;
+pub mod peer;
 pub mod ports;
 pub mod restart;
 pub mod routing;

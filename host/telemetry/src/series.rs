@@ -87,6 +87,11 @@ pub fn llm_tokens(read: u64, written: u64) {
     SERIES.tokens.1.increment(written);
 }
 
+/// Counts a connection that a plugin may not have.
+pub fn peer_refused(plugin: &str) {
+    counter!(metric::PEERS_REFUSED, "plugin" => plugin.to_owned()).increment(1);
+}
+
 /// A plugin is configured: its series are there from now on, and say the state it is in.
 pub fn plugin_listed(plugin: &str, state: &str, states: impl IntoIterator<Item = &'static str>) {
     let name = || plugin.to_owned();
@@ -97,6 +102,7 @@ pub fn plugin_listed(plugin: &str, state: &str, states: impl IntoIterator<Item =
     spares_ready(plugin, 0);
     counter!(metric::SPARE_TAKEOVERS, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_RESTARTS, "plugin" => name()).increment(0);
+    counter!(metric::PEERS_REFUSED, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_CRASHES, "plugin" => name(), "signal" => "exit").increment(0);
     drop(SERIES.responder(plugin));
 }
