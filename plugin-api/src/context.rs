@@ -7,7 +7,9 @@ use agent_plugin_protocol::{
     call::{DelegateParams, DelegateResult, InputAnswer, RosterEntry, request},
 };
 
-use crate::{Connection, EmitError, Llm, RequestError, Setup, Thread, Tools, call::Call, emit, emit::ThinkingEvent};
+use crate::{
+    Connection, EmitError, Llm, RequestError, Setup, Thread, Tools, call::Call, emit, emit::ThinkingEvent,
+};
 
 /// One call: to emit events, and to ask the host for tools, models and the conversation.
 ///

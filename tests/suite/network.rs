@@ -53,7 +53,8 @@ async fn accepted(listener: &TcpListener) -> TcpStream {
 
 /// The other end closes the connection within patience.
 async fn closes(mut socket: TcpStream) {
-    let end = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut Vec::new()));
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut rest));
     // A reset is an end too.
     let _ = end.await.expect("the connection is closed");
 }

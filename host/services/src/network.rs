@@ -102,7 +102,8 @@ impl Inner {
                 Target::Name(name, port) => {
                     let found = tokio::net::lookup_host((name, port)).await;
                     let found = found.map_err(|error| unreachable(error.to_string()))?;
-                    let (may, not): (Vec<_>, Vec<_>) = found.partition(|it| open || may_lead_to(*it, allowed));
+                    let (may, not): (Vec<_>, Vec<_>) =
+                        found.partition(|it| open || may_lead_to(*it, allowed));
                     if let (true, Some(private)) = (may.is_empty(), not.first()) {
                         let why = format!("{peer} leads to an address that is not public");
                         return Err(self.refuse(plugin, &private.to_string(), &why));

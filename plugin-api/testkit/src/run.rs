@@ -32,7 +32,15 @@ pub struct Run<'a> {
 
 impl<'a> Run<'a> {
     pub(crate) fn new(plugin: &'a mut Plugin, call: u64, run_id: RunId) -> Self {
-        Self { plugin, call, run_id, content: None, events: Vec::new(), completion: None, streams: Streams::default() }
+        Self {
+            plugin,
+            call,
+            run_id,
+            content: None,
+            events: Vec::new(),
+            completion: None,
+            streams: Streams::default(),
+        }
     }
 
     pub(crate) fn of_message(plugin: &'a mut Plugin, call: u64, run_id: RunId, content: &str) -> Self {

@@ -27,7 +27,12 @@ struct Stream {
 
 impl Streams {
     /// Answers a request of the network's; `None`: it is none.
-    pub(crate) fn answer(&mut self, desk: &Desk, method: &str, payload: &[u8]) -> Option<Result<Answer, Answer>> {
+    pub(crate) fn answer(
+        &mut self,
+        desk: &Desk,
+        method: &str,
+        payload: &[u8],
+    ) -> Option<Result<Answer, Answer>> {
         Some(match method {
             request::NET_CONNECT => self.connect(desk, payload),
             request::NET_READ => self.read(payload),

@@ -40,7 +40,16 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn new(id: CallId, instance: Arc<Instance>, admitted: Admitted) -> Self {
-        Self { id, instance, lent: None, connections: Connections::default(), requests: 0, consumed: 0, over: None, admitted }
+        Self {
+            id,
+            instance,
+            lent: None,
+            connections: Connections::default(),
+            requests: 0,
+            consumed: 0,
+            over: None,
+            admitted,
+        }
     }
 
     /// The tools that it may use.

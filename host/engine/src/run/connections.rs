@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use agent_host_core::ports::network::{Network, NetworkError, NetworkStream};
+use agent_host_core::ports::network::{NetworkError, NetworkStream};
 use agent_plugin_protocol::{
     CallId, Code,
     call::{Answer, request},
@@ -129,7 +129,9 @@ impl Job {
         F: Future<Output = Result<Arc<dyn NetworkStream>, NetworkError>>,
     {
         let done = match self {
-            Self::Connect(Connect { peer }) => connect(peer).await.map(|stream| connections.insert(stream).map(|it| ok_of(&it))),
+            Self::Connect(Connect { peer }) => {
+                connect(peer).await.map(|stream| connections.insert(stream).map(|it| ok_of(&it)))
+            }
             Self::Read(OfStream { stream }) => match connections.get(stream) {
                 Some(stream) => stream.read(CHUNK).await.map(|bytes| Some(ok_of(&Read { bytes }))),
                 None => Ok(None),
