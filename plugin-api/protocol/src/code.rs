@@ -251,6 +251,9 @@ codes! {
     OriginDenied "origin.denied" fatal:
         "the page's origin is not on the allow-list",
         "add the origin to `gateway.origins`";
+    OriginUnknownHost "origin.unknown_host" fatal:
+        "the request names a host that this listener does not go by",
+        "use the listener's address or localhost, or add the name to `admin.hosts`";
     PermissionDenied "permission.denied" fatal:
         "the token does not permit this",
         "use a token with the permission named";
