@@ -166,7 +166,7 @@ codes! {
         "report it to the plugin's authors";
     PluginCrashed "plugin.crashed" retry:
         "the plugin's process was killed by a signal",
-        "see the crash report (`plugins why`); the next generation is being started";
+        "see the crash report (`agent-host plugins show`); the next generation is being started";
     PluginExited "plugin.exited" retry:
         "the plugin's process exited by itself",
         "a plugin must not call exit; report it to its authors";

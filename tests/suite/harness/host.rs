@@ -92,6 +92,19 @@ impl Host {
         write_faults(self.dir.path(), "");
     }
 
+    /// Runs the command line against this host, as its operator does who has its configuration.
+    pub(crate) fn operate(&self, arguments: &[&str]) -> Output {
+        let admin = format!("http://{}", self.admin);
+        let mut command = command(&Setup::new(), self.dir.path());
+        command.args(arguments).args(["--admin", &admin]).arg("--config").arg(self.dir.path());
+        finished(command)
+    }
+
+    /// Its configuration folder.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// How many processes it has begun that live.
     pub(crate) fn workers(&self) -> usize {
         descendants(self.pid()).len()
