@@ -40,3 +40,4 @@ mod routing;
 mod supervisors;
 mod telemetry;
 mod tokens;
+mod trust;

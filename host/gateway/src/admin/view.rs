@@ -10,8 +10,8 @@ mod status;
 
 pub use crash::{CrashPart, OpenCallPart};
 pub use plugin::{
-    BreakerPart, BudgetPart, CandidatePart, ChangePart, FaultPart, IsolationPart, PluginLine, PluginList,
-    PluginPage, SparesPart,
+    BreakerPart, BudgetPart, CandidatePart, ChangePart, ChangedFilePart, FaultPart, IsolationPart,
+    PluginLine, PluginList, PluginPage, SparesPart,
 };
 pub use status::{Counts, MissingPart, ServiceLine, StatusPage};
 

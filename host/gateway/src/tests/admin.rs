@@ -102,6 +102,7 @@ async fn the_pages_say_what_is_so() {
     assert_eq!((&page["verdict"], &page["in_flight"]), (&"healthy".into(), &2.into()), "{page}");
     assert_eq!(page["isolation"]["layers"]["landlock"], "enforced");
     assert_eq!(page["last_crash"]["how"], "SIGSEGV");
+    assert_eq!(page["changed_file"]["digest"], "e3b0");
     assert_eq!(page["last_crash"]["stderr"][0], "last words", "what a plugin wrote is made safe");
 }
 

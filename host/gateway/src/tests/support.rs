@@ -17,6 +17,7 @@ use agent_host_core::{
     ports::{
         clock::Clock,
         instance::Isolation,
+        library::Candidate,
         store::{LogEntry, NewEvent},
     },
 };
@@ -24,8 +25,8 @@ use agent_host_engine::{
     ControlError, Incoming, Outgoing, PluginOrder,
     session::{Accepted, Delivery},
     view::{
-        BreakerView, BudgetView, Crash, Missing, OpenCall, PluginDetail, PluginView, SparesView, StateChange,
-        Status,
+        BreakerView, BudgetView, ChangedFile, Crash, Missing, OpenCall, PluginDetail, PluginView, SparesView,
+        StateChange, Status,
     },
 };
 use agent_plugin_protocol::{Code, Epoch, EventKind, Generation, PluginId, PluginKind, RunId, Seq, ThreadId};
@@ -260,6 +261,10 @@ pub(crate) fn detail(view: PluginView) -> PluginDetail {
         restarts: BudgetView { used: 1, max: 5, within: Duration::from_secs(60) },
         spares: SparesView { wanted: 0, ready: 0, fault: None },
         candidate: None,
+        changed_file: Some(ChangedFile {
+            candidate: Candidate { digest: Some("e3b0".to_owned()), fault: None },
+            seen: now,
+        }),
         retiring: Vec::new(),
         history: vec![StateChange {
             at: now,

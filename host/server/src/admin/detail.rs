@@ -103,6 +103,18 @@ fn replacement(out: &mut String, page: &PluginPage, now: OffsetDateTime) -> fmt:
         };
         row(out, "reload", &shown(&text))?;
     }
+    if let Some(file) = &page.changed_file {
+        let digest = file.digest.as_deref().unwrap_or("not to be read");
+        let would = match &file.fault {
+            None => "a reload would take it".to_owned(),
+            Some(fault) => format!("a reload would fail: {}: {}; {}", fault.code, fault.reason, fault.hint),
+        };
+        row(
+            out,
+            "new file",
+            &format!("{}  {}", clock(&file.seen, now), shown(&format!("{digest}; {would}"))),
+        )?;
+    }
     if !page.retiring.is_empty() {
         let numbers: Vec<String> = page.retiring.iter().map(u32::to_string).collect();
         row(out, "retiring", &format!("generation {}", numbers.join(", ")))?;

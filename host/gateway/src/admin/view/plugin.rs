@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use agent_host_core::ports::instance::Fault;
-use agent_host_engine::view::{BreakerView, CandidateView, PluginDetail, SparesView, StateChange};
+use agent_host_engine::view::{
+    BreakerView, CandidateView, ChangedFile, PluginDetail, SparesView, StateChange,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +93,9 @@ pub struct PluginPage {
     /// The generation that a reload loads, or the last that could not take over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidate: Option<CandidatePart>,
+    /// What lies at its path, where that is not what it runs from: the next reload would take it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed_file: Option<ChangedFilePart>,
     /// Replaced generations that still finish calls.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub retiring: Vec<u32>,
@@ -167,6 +172,20 @@ pub struct CandidatePart {
     pub fault: Option<FaultPart>,
 }
 
+/// A file that is not the one that runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ChangedFilePart {
+    /// When it was noticed.
+    pub seen: String,
+    /// Its SHA-256, where it could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Why it would not be loaded, as far as that shows without running it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultPart>,
+}
+
 /// A change of state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -227,6 +246,7 @@ impl From<&PluginDetail> for PluginPage {
             },
             spares: SparesPart::from(&detail.spares),
             candidate: detail.candidate.as_ref().map(CandidatePart::from),
+            changed_file: detail.changed_file.as_ref().map(ChangedFilePart::from),
             retiring: detail.retiring.iter().map(|generation| generation.0).collect(),
             history: detail.history.iter().map(ChangePart::from).collect(),
             last_crash: detail.last_crash.as_ref().map(CrashPart::from),
@@ -270,6 +290,16 @@ impl From<&CandidateView> for CandidatePart {
             generation: candidate.generation.0,
             since: time(candidate.since),
             fault: candidate.fault.as_ref().map(FaultPart::from),
+        }
+    }
+}
+
+impl From<&ChangedFile> for ChangedFilePart {
+    fn from(file: &ChangedFile) -> Self {
+        Self {
+            seen: time(file.seen),
+            digest: file.candidate.digest.clone(),
+            fault: file.candidate.fault.as_ref().map(FaultPart::from),
         }
     }
 }
