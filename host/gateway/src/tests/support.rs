@@ -22,11 +22,11 @@ use agent_host_core::{
     },
 };
 use agent_host_engine::{
-    ControlError, Incoming, Outgoing, PluginOrder,
+    ChangedFile, ControlError, Incoming, Outgoing, PluginOrder,
     session::{Accepted, Delivery},
     view::{
-        BreakerView, BudgetView, ChangedFile, Crash, Missing, OpenCall, PluginDetail, PluginView, SparesView,
-        StateChange, Status,
+        BreakerView, BudgetView, Crash, Missing, OpenCall, PluginDetail, PluginView, SparesView, StateChange,
+        Status,
     },
 };
 use agent_plugin_protocol::{Code, Epoch, EventKind, Generation, PluginId, PluginKind, RunId, Seq, ThreadId};

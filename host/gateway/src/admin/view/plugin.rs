@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use agent_host_core::ports::instance::Fault;
-use agent_host_engine::view::{
-    BreakerView, CandidateView, ChangedFile, PluginDetail, SparesView, StateChange,
+use agent_host_engine::{
+    ChangedFile,
+    view::{BreakerView, CandidateView, PluginDetail, SparesView, StateChange},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
