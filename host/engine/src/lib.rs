@@ -23,6 +23,7 @@ mod engine;
 mod fallback;
 mod outbox;
 mod random;
+mod recovery;
 mod routes;
 mod run;
 #[cfg(feature = "schema")]
