@@ -42,3 +42,4 @@ mod routing;
 mod supervisors;
 mod telemetry;
 mod tokens;
+mod trust;
