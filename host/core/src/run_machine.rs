@@ -16,7 +16,6 @@ mod completion;
 pub mod grammar;
 mod open;
 mod payload;
-pub mod replay;
 #[cfg(feature = "schema")]
 pub mod schema;
 mod text;

@@ -24,7 +24,6 @@ mod fallback;
 mod files;
 mod outbox;
 mod random;
-mod recovery;
 mod routes;
 mod run;
 #[cfg(feature = "schema")]

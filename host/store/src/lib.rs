@@ -1,12 +1,9 @@
-//! Threads, their logs and idempotency keys behind the store port: in a file, or in memory.
+//! Threads, their logs and idempotency keys behind the store port.
 #![forbid(unsafe_code)]
 
 #[doc(hidden)]
 pub mod conformance;
 mod fault;
-mod keys;
 mod memory;
-mod sqlite;
 
 pub use memory::MemoryStore;
-pub use sqlite::{Archive, OwnedThread, Place, SqliteStore, restore};
