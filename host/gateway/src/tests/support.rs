@@ -18,7 +18,7 @@ use agent_host_core::{
         clock::Clock,
         instance::Isolation,
         library::Candidate,
-        store::{LogEntry, NewEvent},
+        store::{Durability, LogEntry, NewEvent},
     },
 };
 use agent_host_engine::{
@@ -298,6 +298,7 @@ pub(crate) fn status() -> Status {
         }],
         plugins: vec![plugin("echo", PluginKind::Agent, true), plugin("billing", PluginKind::Agent, false)],
         services: Vec::new(),
+        durability: Durability::Durable,
         starting: false,
         draining: false,
     }
