@@ -2,17 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_host_core::identity::Principal;
-use tokio::sync::{mpsc, watch};
+use agent_host_core::identity::{Principal, Scope};
+use agent_plugin_protocol::{Code, PluginId, ThreadId};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
+    control::{self, ControlError, PluginOrder},
+    details::Details,
+    directory::ThreadKey,
     drain,
-    session::Session,
+    files::{ChangedFiles, Files},
+    session::{Problem, Session},
     settings::{Parts, Settings},
     shared::{Published, Shared},
     supervisor::{Outlets, Supervisor},
-    task,
-    view::Status,
+    task, thread,
+    view::{PluginDetail, Status},
 };
 
 /// Commands that may wait for the supervisor. Senders never wait: each says what it means when it is full.
@@ -22,6 +27,7 @@ const SUPERVISOR_COMMANDS: usize = 1024;
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
+    files: watch::Receiver<Arc<ChangedFiles>>,
 }
 
 impl Engine {
@@ -30,12 +36,19 @@ impl Engine {
     pub fn start(settings: Settings, parts: Parts) -> Self {
         let first = Arc::new(Status::unknown(&settings.host));
         let (status, settled) = (watch::Sender::new(Arc::clone(&first)), watch::Sender::new(first));
-        let published = Published { status: status.subscribe(), settled: settled.subscribe() };
+        let details = watch::Sender::new(Arc::new(Details::default()));
+        let published = Published {
+            status: status.subscribe(),
+            settled: settled.subscribe(),
+            details: details.subscribe(),
+        };
         let (supervisor, commands) = mpsc::channel(SUPERVISOR_COMMANDS);
+        let (watched, files) = Files::new(&settings, &parts);
         let shared = Arc::new(Shared::new(settings, parts, published, supervisor));
-        let task = Supervisor::new(Arc::clone(&shared), Outlets { status, settled });
+        let task = Supervisor::new(Arc::clone(&shared), Outlets { status, settled, details });
         task::spawn(&shared.tasks, "supervisor", task.run(commands));
-        Self { shared }
+        task::spawn(&shared.tasks, "files", watched.run());
+        Self { shared, files }
     }
 
     /// Opens a session. Never fails, and consults nothing that could (laws 1 and 2).
@@ -53,9 +66,52 @@ impl Engine {
         self.shared.status.clone()
     }
 
+    /// With what lies at its path, if that is not what it runs from. What a reload took is no candidate any more.
+    fn with_file(&self, detail: PluginDetail) -> PluginDetail {
+        let changed = self.files.borrow().get(&detail.view.id).cloned();
+        let changed_file = changed
+            .filter(|file| file.candidate.digest.is_none() || file.candidate.digest != detail.view.digest);
+        PluginDetail { changed_file, ..detail }
+    }
+
+    /// All there is to know of one plugin, as it is now.
+    pub fn plugin(&self, id: &PluginId) -> Option<PluginDetail> {
+        let detail = self.shared.details.borrow().plugin(id)?;
+        Some(self.with_file(detail))
+    }
+
+    /// All there is to know of every plugin, in configured order.
+    pub fn plugins(&self) -> Vec<PluginDetail> {
+        let all = self.shared.details.borrow().all();
+        all.into_iter().map(|detail| self.with_file(detail)).collect()
+    }
+
+    /// Tells a plugin what an operator wants of it, and answers once it is so: healthy or failed after `Enable`,
+    /// `Reset` and `Reload`, empty of runs after `Disable`, judged after `Probe`. What takes longer than 30 s goes on,
+    /// and the state reached is the answer. In memory: the next start of the host follows its configuration again.
+    ///
+    /// Cancel safe: an order that was taken is carried out.
+    ///
+    /// # Errors
+    /// [`ControlError`] says why nothing, or nothing new, came of it.
+    pub async fn control(&self, id: &PluginId, order: PluginOrder) -> Result<PluginDetail, ControlError> {
+        control::control(&self.shared, id, order).await
+    }
+
     /// Whether new connections shall be refused.
     pub fn is_draining(&self) -> bool {
         self.shared.is_draining()
+    }
+
+    /// Deletes a thread with everything in it; `false` if the user has none of that name. Subscribers hear no more of it.
+    ///
+    /// # Errors
+    /// `run.busy` while a run is going on in it: cancel that first; or what the store says.
+    pub async fn delete_thread(&self, scope: &Scope, thread: &ThreadId) -> Result<bool, Problem> {
+        let key = ThreadKey { scope: scope.clone(), thread: thread.clone() };
+        let (reply, answer) = oneshot::channel();
+        thread::send(&self.shared, key, thread::Command::Delete { reply }).await;
+        answer.await.unwrap_or_else(|_| Err(Problem::new(Code::HostInternal)))
     }
 
     /// Tells every session to go away, lets runs finish for at most `grace`, ends the others as `interrupted`, then

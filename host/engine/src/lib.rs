@@ -15,12 +15,16 @@
     clippy::todo
 )]
 
+mod control;
+mod details;
 mod directory;
 mod drain;
 mod engine;
 mod fallback;
+mod files;
 mod outbox;
 mod random;
+mod recovery;
 mod routes;
 mod run;
 #[cfg(feature = "schema")]
@@ -33,7 +37,9 @@ mod task;
 mod thread;
 pub mod view;
 
+pub use control::{ControlError, PluginOrder};
 pub use engine::Engine;
+pub use files::ChangedFile;
 pub use session::{Incoming, Outgoing, Session};
 pub use settings::{Parts, Settings};
 

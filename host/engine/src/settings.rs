@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use agent_host_core::{
     ports::{
         clock::Clock,
-        instance::{PluginRuntime, PluginSpec},
-        store::Store,
+        instance::{Isolation, PluginRuntime, PluginSpec},
+        store::{Quota, Store},
         tools::ToolHost,
     },
     service::ServiceTable,
@@ -31,6 +31,8 @@ pub struct Settings {
     pub drain_grace: Duration,
     /// Runs at once for one user; 0: no limit.
     pub runs_at_once: u32,
+    /// What one user may have stored.
+    pub quota: Quota,
     /// Outbound bytes that one connection may have unread before it is closed as a slow consumer.
     pub outbox_bytes: usize,
     /// Messages that may wait in one thread while a run is going on.
@@ -52,6 +54,8 @@ pub struct PluginSettings {
     pub restarts: u32,
     /// The window.
     pub restart_window: Duration,
+    /// Warm spares: workers that are loaded and idle, to take over when the serving one dies; 0 or 1.
+    pub spares: u32,
     /// Agents that may answer in its place when it is named and not healthy.
     pub substitutes: Vec<PluginId>,
     /// What a message does that comes while this plugin answers an earlier one of the same thread.
@@ -81,6 +85,7 @@ impl Default for Settings {
             // 8 s: Cloud Run kills 10 s after SIGTERM.
             drain_grace: Duration::from_secs(8),
             runs_at_once: 4,
+            quota: Quota::default(),
             outbox_bytes: 1024 * 1024,
             queued_messages: 32,
             probe_every: Duration::from_secs(10),
@@ -104,4 +109,16 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Which services plugins can use; its sender lives as long as the host.
     pub services: watch::Receiver<Arc<ServiceTable>>,
+}
+
+impl Parts {
+    /// The runtime of an isolation tier, where this host has one.
+    pub(crate) fn runtime_of(&self, isolation: Isolation) -> Option<&Arc<dyn PluginRuntime>> {
+        match isolation {
+            Isolation::Process => Some(&self.process),
+            Isolation::InProcess => self.in_process.as_ref(),
+            // The built-in fallback is no slot: it is linked, not loaded.
+            Isolation::BuiltIn => None,
+        }
+    }
 }

@@ -40,6 +40,40 @@ happenings! {
     PluginQuarantined ERROR Critical "plugin is quarantined" action "Mend the plugin, then reset it."
     { plugin: String, restarts: u32, within_ms: u128, code: String, reason: String }
 
+    /// The file of a plugin became another (its digest is told; where it would not be loaded, the code too). What runs is
+    /// not touched, and a restart after a crash does not take it.
+    PluginFileChanged INFO Warning "plugin's file changed" action "Reload the plugin to take it, or put the file back."
+    { plugin: String, digest: String, code: String, reason: String }
+
+    /// A running plugin gets no new runs: its self-test fails, its breaker is open, or a service that it requires is gone.
+    PluginDegraded WARN Warning "plugin gets no new runs" action "None, unless it stays so: then see the reason, and the plugin's failed runs."
+    { plugin: String, generation: u32, code: String, reason: String }
+
+    /// A plugin that got no new runs gets them again.
+    PluginRecovered INFO Success "plugin gets runs again" action "None."
+    { plugin: String, generation: u32 }
+
+    /// A new generation took over from the one that served, which finishes its calls.
+    PluginReplaced INFO Success "plugin was replaced" action "None."
+    { plugin: String, from: u32, to: u32, version: String, digest: String }
+
+    /// The new generation of a reload did not get healthy. The one that served goes on.
+    ReloadFailed WARN Warning "plugin was not replaced" action "Follow the hint, then reload again."
+    { plugin: String, generation: u32, stage: String, code: String, reason: String, hint: String }
+
+    /// A generation died, and its warm spare serves in its place.
+    SpareTookOver INFO Warning "a warm spare took over" action "None; the crash has its own event, and the next spare is loaded by itself."
+    { plugin: String, from: u32, to: u32 }
+    => |it| { counter!(metric::SPARE_TAKEOVERS, "plugin" => it.plugin.clone()).increment(1); }
+
+    /// A warm spare could not be loaded, or died before it was needed. The plugin serves on without.
+    SpareFailed WARN Warning "no warm spare" action "None, unless it keeps happening: then see the reason."
+    { plugin: String, code: String, reason: String, retry_ms: u128 }
+
+    /// An operator told a plugin what to do.
+    PluginOrdered INFO Success "plugin was ordered" action "None."
+    { plugin: String, order: &'static str, state: String }
+
     /// The plugin's state changed.
     PluginStateChanged DEBUG Success "plugin state changed" action "None."
     { plugin: String, from: String, to: String }
@@ -97,6 +131,23 @@ happenings! {
     /// The store did not do what it was asked.
     StoreFailed ERROR Critical "the store failed" action "See the store's disk; messages are refused until it recovers."
     { operation: &'static str, code: String, reason: String }
+
+    /// The log is open for writing.
+    StoreOpened INFO Success "the log is open" action "None. `clean` is false after a crash; what was acknowledged is there all the same."
+    { file: String, epoch: String, clean: bool }
+
+    /// The log's file is damaged. It was set aside, and the host goes on with an empty one, in a new epoch.
+    StoreDamaged ERROR Critical "the log was damaged and is set aside" action "Restore a backup with `agent-host db restore`, or keep what `agent-host db check` can read of the files that were set aside."
+    { reason: String, set_aside: String }
+
+    /// Threads that nobody used for `store.retention` were deleted.
+    ThreadsExpired INFO Success "unused threads were deleted" action "None."
+    { threads: usize }
+
+    /// After a restart a run was found that the end of the host had cut off; it was completed as `interrupted`, or begun
+    /// if it had not been.
+    RunRecovered INFO Warning "a run was cut off by the end of the host" action "None."
+    { run: String, thread: String, how: &'static str }
 
     /// A client's connection is open.
     ConnectionOpened DEBUG Success "connection opened" action "None."

@@ -14,7 +14,10 @@ use agent_host_core::{
         BoxFuture,
         clock::SystemClock,
         instance::{Isolation, Limits, PluginSpec, Timeouts},
-        store::{Appended, Begun, LogEntry, NewEvent, NewMessage, Store, StoreError, ThreadHead},
+        store::{
+            Appended, Begun, Deletion, LogEntry, NewEvent, NewMessage, Store, StoreError, ThreadHead,
+            ThreadSummary, Unfinished, Usage,
+        },
         tools::{ToolCall, ToolError, ToolHost},
     },
     run_machine::grammar::{self, Seen},
@@ -43,6 +46,9 @@ pub(super) fn plugin(id: &str) -> PluginSettings {
             path: PathBuf::from("/secret/path.so"),
             isolation: Isolation::Process,
             sha256: None,
+            trust: Default::default(),
+            secrets: Default::default(),
+            network: Vec::new(),
             config: Value::Null,
             requires: Vec::new(),
             timeouts: Timeouts {
@@ -61,6 +67,7 @@ pub(super) fn plugin(id: &str) -> PluginSettings {
         enabled: true,
         restarts: 3,
         restart_window: Duration::from_secs(60),
+        spares: 0,
         substitutes: Vec::new(),
         double_texting: crate::settings::DoubleTexting::default(),
     }
@@ -132,6 +139,23 @@ impl Store for Flaky {
     }
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move { self.fails() })
+    }
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<Unfinished>, StoreError>> {
+        self.inner.unfinished()
+    }
+    fn threads(
+        &self,
+        scope: &Scope,
+        before: Option<&ThreadId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ThreadSummary>, StoreError>> {
+        self.inner.threads(scope, before, limit)
+    }
+    fn usage(&self, scope: &Scope) -> BoxFuture<'_, Result<Usage, StoreError>> {
+        self.inner.usage(scope)
+    }
+    fn delete(&self, which: Deletion) -> BoxFuture<'_, Result<usize, StoreError>> {
+        self.inner.delete(which)
     }
     fn epoch(&self) -> Epoch {
         self.inner.epoch()
@@ -232,6 +256,18 @@ impl Host {
 
     pub(super) fn kill(&self, plugin: &str, exit: agent_host_core::outcome::Exit) {
         self.killers.lock().unwrap()[plugin].send(exit).unwrap();
+    }
+
+    /// Instances that were started and are not gone.
+    pub(super) fn living(&self) -> usize {
+        let killers = self.killers.lock().unwrap();
+        killers.iter().filter(|(name, killer)| name.contains('#') && !killer.is_closed()).count()
+    }
+
+    /// Waits until that generation is gone.
+    pub(super) async fn gone(&self, name: &str) {
+        let killer = self.killers.lock().unwrap()[name].clone();
+        tokio::time::timeout(Duration::from_secs(300), killer.closed()).await.unwrap();
     }
 
     /// The whole log of a thread, checked to be dense; a run may still be open.
