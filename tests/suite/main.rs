@@ -46,3 +46,4 @@ mod supervisors;
 mod telemetry;
 mod tokens;
 mod trust;
+mod typescript;
