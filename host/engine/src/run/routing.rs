@@ -285,7 +285,8 @@ impl Run {
         let instance = routes.instances.get(target).ok_or(Code::PluginStarting)?;
         let admitted = instance.admit().ok_or(Code::PluginOverloaded)?;
         let call = Call::new(instance.clone(), admitted);
-        let invocation = call.invocation(method, payload.into(), deadline, self.outputs.clone());
+        let run = self.queued.run.clone();
+        let invocation = call.invocation(method, run, payload.into(), deadline, self.outputs.clone());
         call.instance.order(InstanceCommand::Invoke(invocation)).await.map_err(|_| gone(instance))?;
         Ok(call)
     }
