@@ -38,3 +38,4 @@ mod routing;
 mod supervisors;
 mod telemetry;
 mod tokens;
+mod trust;
