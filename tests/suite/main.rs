@@ -35,6 +35,7 @@ mod protocol_threads;
 mod protocol_tokens;
 mod refusals;
 mod routing;
+mod supervision;
 mod supervisors;
 mod telemetry;
 mod tokens;
