@@ -44,3 +44,4 @@ mod supervisors;
 mod telemetry;
 mod tokens;
 mod trust;
+mod typescript;
