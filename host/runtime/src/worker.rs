@@ -5,6 +5,7 @@
 //! does. Panics of the plugin are caught inside its own library; whatever else goes wrong in this process may take
 //! it down: that is what it is for.
 
+mod crash;
 mod outbox;
 mod voice;
 
@@ -24,8 +25,10 @@ use rustix::{
     process::Signal,
 };
 
+pub(crate) use self::crash::executing;
 use self::{outbox::Outbox, voice::Voice};
 use crate::{
+    crash::Phase,
     frames::{FromWorker, PROTOCOL, ToWorker},
     hello::{HostHello, WorkerHello},
     host_api,
@@ -68,7 +71,7 @@ pub(crate) fn end() -> ! {
 
 fn serve(socket: OwnedFd, descriptors: Layer) -> io::Result<()> {
     let mut inbox = Inbox { socket, bytes: BytesMut::new(), chunk: vec![0; CHUNK].into() };
-    let (hello, library) = inbox.hello()?;
+    let (hello, Enclosed { library, area }) = inbox.hello()?;
     if !(hello.protocol[0]..=hello.protocol[1]).contains(&PROTOCOL) {
         return Err(io::Error::other("the host speaks another protocol"));
     }
@@ -76,6 +79,11 @@ fn serve(socket: OwnedFd, descriptors: Layer) -> io::Result<()> {
     // The thread and the buffers are made before the limits that might forbid them.
     let outbox = Outbox::start(inbox.socket.try_clone()?)?;
     let sandbox = hello.sandbox.apply(descriptors);
+    crash::enter(Phase::Load);
+    if let Some(area) = area {
+        crash::report_through(area);
+        crash::list_modules(0);
+    }
     let first = WorkerHello { protocol: PROTOCOL, pid: std::process::id(), sandbox };
     let first = serde_json::to_vec(&first)?;
     outbox.push_now(|out| FromWorker::Hello(first.into()).encode(out));
@@ -91,6 +99,8 @@ fn serve(socket: OwnedFd, descriptors: Layer) -> io::Result<()> {
         }
     };
     drop(library);
+    crash::list_modules(1);
+    crash::enter(Phase::Create);
     outbox.push_now(|out| FromWorker::Loaded.encode(out));
 
     let voice = Arc::new(Voice::new(Arc::clone(&outbox)));
@@ -99,6 +109,8 @@ fn serve(socket: OwnedFd, descriptors: Layer) -> io::Result<()> {
     match module.create(host_api::table(), host, params) {
         Ok(instance) => {
             let created = instance.created().to_vec();
+            crash::list_modules(2);
+            crash::enter(Phase::Serve);
             outbox.push_now(|out| FromWorker::Created(created.into()).encode(out));
             carry(&mut inbox, instance, &voice, &outbox)
         }
@@ -128,6 +140,7 @@ fn carry(inbox: &mut Inbox, instance: Instance, voice: &Voice, outbox: &Outbox) 
             ToWorker::Cancel { call } => instance.cancel(call),
             ToWorker::Drain => instance.drain(),
             ToWorker::Destroy => {
+                crash::enter(Phase::Destroy);
                 instance.destroy();
                 outbox.push_now(|out| FromWorker::Destroyed.encode(out));
                 exit_quietly();
@@ -135,6 +148,13 @@ fn carry(inbox: &mut Inbox, instance: Instance, voice: &Voice, outbox: &Outbox) 
             ToWorker::Hello(_) => return Err(io::Error::other("a second first frame")),
         }
     }
+}
+
+/// The descriptors that come with the first frame.
+struct Enclosed {
+    library: OwnedFd,
+    /// Where crashes are told.
+    area: Option<OwnedFd>,
 }
 
 /// Frames from the host.
@@ -146,24 +166,27 @@ struct Inbox {
 }
 
 impl Inbox {
-    /// The first frame, with the library that comes with it.
-    fn hello(&mut self) -> io::Result<(HostHello, OwnedFd)> {
-        let mut library = None;
+    /// The first frame, with what comes with it.
+    fn hello(&mut self) -> io::Result<(HostHello, Enclosed)> {
+        let mut enclosed = Vec::new();
         loop {
             if let Some(frame) = ToWorker::decode(&mut self.bytes).map_err(io::Error::other)? {
                 let ToWorker::Hello(body) = frame else { return Err(io::Error::other("not a first frame")) };
-                let library =
-                    library.ok_or_else(|| io::Error::other("no library came with the first frame"))?;
-                return Ok((serde_json::from_slice(&body)?, library));
+                let mut enclosed = enclosed.into_iter();
+                let library = enclosed
+                    .next()
+                    .ok_or_else(|| io::Error::other("no library came with the first frame"))?;
+                let enclosed = Enclosed { library, area: enclosed.next() };
+                return Ok((serde_json::from_slice(&body)?, enclosed));
             }
             let mut chunk = [0; 16 * 1024];
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let mut pieces = [IoSliceMut::new(&mut chunk)];
             let got = recvmsg(&self.socket, &mut pieces, &mut control, RecvFlags::CMSG_CLOEXEC)?;
             for message in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                    library = descriptors.last().or(library);
+                    enclosed.extend(descriptors);
                 }
             }
             if got.bytes == 0 {

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use agent_plugin_protocol::{CallId, Code, Generation, PluginDescriptor, PluginId, PluginKind, Secret};
+use agent_plugin_protocol::{
+    CallId, Code, Generation, PluginDescriptor, PluginId, PluginKind, RunId, Secret,
+};
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
@@ -270,6 +272,8 @@ pub struct Invocation {
     pub call: CallId,
     /// A name of `protocol::call::method`.
     pub method: &'static str,
+    /// The run that it belongs to, for the report of a crash.
+    pub run: Option<RunId>,
     /// Its parameters, as JSON.
     pub payload: Bytes,
     /// How long it may take; told to the plugin. The host keeps its own clock.
