@@ -65,7 +65,12 @@ async fn a_quarantined_plugin_is_seen_understood_and_reset() {
         assert!(why.contains(part), "{part:?} is not in {why}");
     }
 
-    let show = done(&host.operate(&["plugins", "show", "bad"])).unwrap();
+    let show = eventually("the way to the crash is found out", async || {
+        let show = done(&host.operate(&["plugins", "show", "bad"]))?;
+        if show.contains(" #0 ") && show.contains("misbehaving") { Ok(show) } else { Err(show) }
+    })
+    .await
+    .unwrap();
     assert!(show.starts_with("failed: bad "), "{show}");
     for part in ["last crash", "SIGSEGV", "restarts     1 of 1 within", "history", "isolation    process"] {
         assert!(show.contains(part), "{part:?} is not in {show}");

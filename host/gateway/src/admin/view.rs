@@ -8,7 +8,7 @@ mod crash;
 mod plugin;
 mod status;
 
-pub use crash::{CrashPart, OpenCallPart};
+pub use crash::{CrashPart, FramePart, OpenCallPart};
 pub use plugin::{
     BreakerPart, BudgetPart, CandidatePart, ChangePart, ChangedFilePart, FaultPart, IsolationPart,
     PluginLine, PluginList, PluginPage, SparesPart,

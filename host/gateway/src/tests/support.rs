@@ -252,6 +252,7 @@ pub(crate) fn detail(view: PluginView) -> PluginDetail {
         exit: Exit::Signal(11),
         uptime: Duration::from_secs(3),
         stderr_tail: vec!["\u{1b}[31mlast words\u{202e}".to_owned()],
+        crash: None,
     };
     PluginDetail {
         view,

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use agent_host_gateway::admin::view::{ChangePart, CrashPart, PluginPage};
+use agent_host_gateway::admin::view::{ChangePart, CrashPart, FramePart, PluginPage};
 use time::OffsetDateTime;
 
 use super::{
@@ -139,6 +139,12 @@ fn crash(out: &mut String, found: &CrashPart, now: OffsetDateTime) -> fmt::Resul
     let at = clock(&found.at, now);
     let lived = lasted(found.uptime_ms);
     row(out, "last crash", &format!("{at}  generation {}: {} after {lived}", found.generation, shown(&how)))?;
+    if let Some(summary) = &found.summary {
+        row(out, "", &shown(summary))?;
+    }
+    for (place, frame) in found.backtrace.iter().enumerate() {
+        row(out, "", &format!("#{place:<3} {}", of_frame(frame)))?;
+    }
     for call in &found.calls {
         row(out, "", &shown(&format!("during {} of run {}", call.method, call.run)))?;
     }
@@ -146,6 +152,19 @@ fn crash(out: &mut String, found: &CrashPart, now: OffsetDateTime) -> fmt::Resul
         row(out, "", &format!("stderr | {}", shown(said)))?;
     }
     Ok(())
+}
+
+/// `function at file:line (library+0x1234)`, as far as it is known.
+fn of_frame(frame: &FramePart) -> String {
+    let module = if frame.module.is_empty() { "?" } else { &frame.module };
+    let place = format!("{module}+{}", frame.offset);
+    let Some(symbol) = &frame.symbol else { return shown(&place) };
+    let source = match (&frame.file, frame.line) {
+        (Some(file), Some(line)) => format!(" at {file}:{line}"),
+        (Some(file), None) => format!(" at {file}"),
+        (None, _) => String::new(),
+    };
+    shown(&format!("{symbol}{source} ({place})"))
 }
 
 fn row(out: &mut String, name: &str, value: &str) -> fmt::Result {
@@ -212,6 +231,17 @@ mod tests {
                 code: own("plugin.crashed"),
                 how: own("SIGSEGV"),
                 uptime_ms: 3100,
+                summary: Some(own("SIGSEGV at 0x0")),
+                backtrace: vec![
+                    FramePart {
+                        module: own("libbilling.so"),
+                        offset: own("0x12"),
+                        symbol: Some(own("billing::pay")),
+                        file: Some(own("src/lib.rs")),
+                        line: Some(7),
+                    },
+                    FramePart { offset: own("0x34"), ..FramePart::default() },
+                ],
                 calls: vec![OpenCallPart { method: own("handle"), run: own("r1") }],
                 stderr: vec![own("\u{202e}oh \u{1b}]0;x\u{7}no")],
                 ..CrashPart::default()
@@ -239,6 +269,9 @@ failed: billing 1.2.0 (agent), generation 6
   sha256       e3b0
   history      14:02:11 UTC  healthy → quarantined (generation 6)  plugin.crash_loop
   last crash   14:02:11 UTC  generation 6: SIGSEGV, plugin.crashed after 3 s
+               SIGSEGV at 0x0
+               #0   billing::pay at src/lib.rs:7 (libbilling.so+0x12)
+               #1   ?+0x34
                during handle of run r1
                stderr | oh no
 ";
