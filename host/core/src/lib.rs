@@ -8,6 +8,7 @@ pub mod breaker;
 pub mod failpoint;
 pub mod hash;
 pub mod identity;
+pub mod isolation;
 pub mod level;
 pub mod lifecycle;
 pub mod outcome;

@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     frames::{FrameError, FromWorker, ToWorker},
-    spawn::{Ended, Spawned, WorkerProcess},
+    spawn::{Ended, STUBBORN, Spawned, WorkerProcess},
     words::Words,
 };
 
@@ -73,6 +73,11 @@ impl Link {
             words: Words::follow(words, plugin.clone(), generation)?,
             born: Instant::now(),
         })
+    }
+
+    /// The worker has no namespace of its own.
+    pub(crate) fn is_bare(&mut self) {
+        self.process.is_bare();
     }
 
     /// Its process id.
@@ -181,7 +186,11 @@ impl Link {
         }
         let ended = loop {
             // Killed or ended: the wait is short. Readiness may be stale, so it is asked until the kernel agrees.
-            if let Ok(mut ready) = pidfd.readable().await {
+            let Ok(ready) = timeout(STUBBORN, pidfd.readable()).await else {
+                process.kill_now();
+                continue;
+            };
+            if let Ok(mut ready) = ready {
                 match process.reap() {
                     Ok(ended) => break ended,
                     Err(alive) => process = alive,

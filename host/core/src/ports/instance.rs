@@ -1,13 +1,13 @@
 //! A running generation of a plugin, and how one is started.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use agent_plugin_protocol::{CallId, Code, Generation, PluginDescriptor, PluginId, PluginKind};
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::BoxFuture;
-use crate::outcome::ExitReport;
+use crate::{isolation::SandboxReport, outcome::ExitReport};
 
 /// Where a plugin's code runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -169,8 +169,8 @@ pub struct Started {
     pub handle: InstanceHandle,
     /// SHA-256 of the library's bytes, lower-case hex.
     pub digest: String,
-    /// What of the sandbox is in force, by layer name, with `enforced`, `partial`, `unavailable` or `off`.
-    pub sandbox: BTreeMap<String, String>,
+    /// What of the sandbox is in force around it.
+    pub sandbox: SandboxReport,
 }
 
 /// A handle to a running generation; cheap to clone.
