@@ -87,6 +87,15 @@ impl BreakerState {
     }
 }
 
+/// The calls that a closed breaker judges by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Window {
+    /// All of them.
+    pub calls: u32,
+    /// Those that failed.
+    pub failures: u32,
+}
+
 /// The right to one call. Settling consumes it, so a second report is impossible.
 #[derive(Debug)]
 #[must_use = "settle the permit, or the breaker never learns how the call went"]
@@ -209,6 +218,16 @@ impl CircuitBreaker {
             }
         };
         (!left.is_zero()).then_some(left)
+    }
+
+    /// What it has counted, as of the last call that ended: nothing while it is not closed.
+    pub fn window(&self) -> Window {
+        let State::Closed { calls } = &self.state else { return Window::default() };
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Window {
+            calls: count(calls.len()),
+            failures: count(calls.iter().filter(|(_, failed)| *failed).count()),
+        }
     }
 
     fn begin_trial(&mut self, now: Instant, cool_down: Duration) -> Permit {

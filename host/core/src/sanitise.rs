@@ -5,6 +5,10 @@
 /// Whole escape sequences go, not only their first byte, so that no `[31m` stays behind. It does not escape
 /// HTML: pages do that where they insert text.
 pub fn line(text: &str, most: usize) -> String {
+    // Nearly all that is said: nothing to take out of it.
+    if text.len() <= most && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut out = String::new();
     for (shown, c) in (Visible { rest: text }).enumerate() {
         if shown == most {

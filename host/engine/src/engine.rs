@@ -3,16 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use agent_host_core::identity::Principal;
+use agent_plugin_protocol::PluginId;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    control::{self, ControlError, PluginOrder},
+    details::Details,
     drain,
     session::Session,
     settings::{Parts, Settings},
     shared::{Published, Shared},
     supervisor::{Outlets, Supervisor},
     task,
-    view::Status,
+    view::{PluginDetail, Status},
 };
 
 /// Commands that may wait for the supervisor. Senders never wait: each says what it means when it is full.
@@ -30,10 +33,15 @@ impl Engine {
     pub fn start(settings: Settings, parts: Parts) -> Self {
         let first = Arc::new(Status::unknown(&settings.host));
         let (status, settled) = (watch::Sender::new(Arc::clone(&first)), watch::Sender::new(first));
-        let published = Published { status: status.subscribe(), settled: settled.subscribe() };
+        let details = watch::Sender::new(Arc::new(Details::default()));
+        let published = Published {
+            status: status.subscribe(),
+            settled: settled.subscribe(),
+            details: details.subscribe(),
+        };
         let (supervisor, commands) = mpsc::channel(SUPERVISOR_COMMANDS);
         let shared = Arc::new(Shared::new(settings, parts, published, supervisor));
-        let task = Supervisor::new(Arc::clone(&shared), Outlets { status, settled });
+        let task = Supervisor::new(Arc::clone(&shared), Outlets { status, settled, details });
         task::spawn(&shared.tasks, "supervisor", task.run(commands));
         Self { shared }
     }
@@ -51,6 +59,28 @@ impl Engine {
     /// The service, as it changes.
     pub fn status_changes(&self) -> watch::Receiver<Arc<Status>> {
         self.shared.status.clone()
+    }
+
+    /// All there is to know of one plugin, as it is now.
+    pub fn plugin(&self, id: &PluginId) -> Option<PluginDetail> {
+        self.shared.details.borrow().plugin(id)
+    }
+
+    /// All there is to know of every plugin, in configured order.
+    pub fn plugins(&self) -> Vec<PluginDetail> {
+        self.shared.details.borrow().all()
+    }
+
+    /// Tells a plugin what an operator wants of it, and answers once it is so: healthy or failed after `Enable`,
+    /// `Reset` and `Reload`, empty of runs after `Disable`, judged after `Probe`. What takes longer than 30 s goes on,
+    /// and the state reached is the answer. In memory: the next start of the host follows its configuration again.
+    ///
+    /// Cancel safe: an order that was taken is carried out.
+    ///
+    /// # Errors
+    /// [`ControlError`] says why nothing, or nothing new, came of it.
+    pub async fn control(&self, id: &PluginId, order: PluginOrder) -> Result<PluginDetail, ControlError> {
+        control::control(&self.shared, id, order).await
     }
 
     /// Whether new connections shall be refused.

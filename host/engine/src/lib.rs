@@ -15,6 +15,8 @@
     clippy::todo
 )]
 
+mod control;
+mod details;
 mod directory;
 mod drain;
 mod engine;
@@ -33,6 +35,7 @@ mod task;
 mod thread;
 pub mod view;
 
+pub use control::{ControlError, PluginOrder};
 pub use engine::Engine;
 pub use session::{Incoming, Outgoing, Session};
 pub use settings::{Parts, Settings};

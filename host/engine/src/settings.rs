@@ -52,6 +52,8 @@ pub struct PluginSettings {
     pub restarts: u32,
     /// The window.
     pub restart_window: Duration,
+    /// Warm spares: workers that are loaded and idle, to take over when the serving one dies; 0 or 1.
+    pub spares: u32,
     /// Agents that may answer in its place when it is named and not healthy.
     pub substitutes: Vec<PluginId>,
     /// What a message does that comes while this plugin answers an earlier one of the same thread.

@@ -7,6 +7,7 @@ use std::sync::{
 
 use agent_host_core::{breaker::CallResult, ports::store::StoreError, routing::Target};
 use agent_host_telemetry::happening::StoreFailed;
+use agent_plugin_protocol::CallId;
 use arc_swap::ArcSwap;
 use tokio::{
     sync::{OnceCell, mpsc, watch},
@@ -15,6 +16,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    details::Details,
     directory::Directory,
     routes::Routes,
     settings::{Parts, Settings},
@@ -32,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) status: watch::Receiver<Arc<Status>>,
     /// As clients are told: what held for the settling time.
     pub(crate) settled: watch::Receiver<Arc<Status>>,
+    /// The plugins in detail; written by the supervisor task only.
+    pub(crate) details: watch::Receiver<Arc<Details>>,
     /// Set once, when the host goes away.
     pub(crate) leaving: watch::Sender<Option<Leaving>>,
     pub(crate) directory: Arc<Directory>,
@@ -55,6 +59,7 @@ pub(crate) struct Leaving {
 pub(crate) struct Published {
     pub(crate) status: watch::Receiver<Arc<Status>>,
     pub(crate) settled: watch::Receiver<Arc<Status>>,
+    pub(crate) details: watch::Receiver<Arc<Details>>,
 }
 
 impl Shared {
@@ -70,6 +75,7 @@ impl Shared {
             routes: ArcSwap::from_pointee(Routes::default()),
             status: published.status,
             settled: published.settled,
+            details: published.details,
             leaving: watch::Sender::new(None),
             directory: Arc::new(Directory::default()),
             supervisor,
@@ -91,9 +97,12 @@ impl Shared {
     }
 
     /// Tells how a call into a plugin went, for its breaker.
-    pub(crate) fn call_ended(&self, target: Target, result: CallResult) {
+    pub(crate) fn call_ended(&self, target: Target, call: CallId, result: CallResult) {
+        if result == CallResult::Neutral {
+            return;
+        }
         // Full: the supervisor is far behind, and this is one sample of many.
-        let _ = self.supervisor.try_send(supervisor::Command::CallEnded { target, result });
+        let _ = self.supervisor.try_send(supervisor::Command::CallEnded { target, call, result });
     }
 
     /// Tells that the built-in fallback could not answer.

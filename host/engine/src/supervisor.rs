@@ -3,32 +3,39 @@
 //! Lifecycle, restart budget and breaker are pure machines of `core`; they meet only here. Whatever takes time is a
 //! future that ends as an [`Event`], so that a stuck plugin costs only itself.
 
+mod ends;
 mod probe;
 mod registry;
 mod slot;
+mod starts;
 
 use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{
     breaker::CallResult,
-    failpoint,
-    failpoint::Action,
     lifecycle::PluginState,
     outcome::ExitReport,
-    ports::instance::{Fault, InstanceCommand, InstanceHandle, Stage, Started},
+    ports::instance::{Fault, Started},
     routing::Target,
     service::ServiceTable,
 };
 use agent_host_telemetry::{happening::ServiceLevelChanged, series};
-use agent_plugin_protocol::{Code, Generation};
+use agent_plugin_protocol::{CallId, Generation, PluginId};
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, sleep_until},
 };
 
-use self::{registry::Registry, slot::Verdict};
-use crate::{fallback, shared::Shared, view::Status};
+use self::registry::Registry;
+use crate::{
+    control::{ControlError, PluginOrder},
+    details::Details,
+    fallback,
+    routes::Instance,
+    shared::Shared,
+    view::Status,
+};
 
 /// What others tell the supervisor. Its channel is bounded; what is lost when it is full is said at each sender.
 pub(crate) enum Command {
@@ -36,8 +43,33 @@ pub(crate) enum Command {
     CallEnded {
         /// Whose.
         target: Target,
+        /// Which.
+        call: CallId,
         /// How.
         result: CallResult,
+    },
+    /// A run took an open breaker's trial.
+    TrialBegan {
+        /// Whose.
+        target: Target,
+        /// Its call.
+        call: CallId,
+    },
+    /// The run that had the trial is over; its result, if it has one, was told before.
+    TrialEnded {
+        /// Whose.
+        target: Target,
+        /// Its call.
+        call: CallId,
+    },
+    /// An operator wants something of a plugin.
+    Order {
+        /// Which.
+        plugin: PluginId,
+        /// What.
+        order: PluginOrder,
+        /// Where to say that it was taken, and when it is so.
+        taken: Taken,
     },
     /// The store began or ceased to work.
     Store {
@@ -57,13 +89,42 @@ pub(crate) enum Command {
     },
 }
 
+/// Where an order is answered.
+pub(crate) type Taken = oneshot::Sender<Result<Goal, ControlError>>;
+
+/// When an order is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Goal {
+    /// It is.
+    #[default]
+    Now,
+    /// Once that generation has its verdict.
+    Started(Generation),
+    /// Once that generation serves, or has failed to.
+    Replaced(Generation),
+    /// Once nothing runs any more.
+    Off,
+    /// Once so many self-tests have ended.
+    Probed(u64),
+}
+
+/// Who wants a self-test.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    ByInterval,
+    ByOperator,
+}
+
 /// Whatever can happen to the slots.
 enum Event {
     StartFinished { slot: usize, generation: Generation, result: Box<Result<Started, Fault>>, took: Duration },
     InstanceExited { slot: usize, generation: Generation, report: Option<Arc<ExitReport>> },
     ProbeDue { slot: usize, generation: Generation },
-    ProbeFinished { slot: usize, generation: Generation, result: Result<(), String> },
+    ProbeFinished { slot: usize, generation: Generation, result: Result<(), String>, asked: Asked },
     RestartDue { slot: usize, generation: Generation },
+    SpareDue { slot: usize },
+    TrialDue { slot: usize, generation: Generation },
+    Retired,
     ServicesChanged(ServiceCheck),
 }
 
@@ -77,14 +138,13 @@ enum ServiceCheck {
 pub(crate) struct Outlets {
     pub(crate) status: watch::Sender<Arc<Status>>,
     pub(crate) settled: watch::Sender<Arc<Status>>,
+    pub(crate) details: watch::Sender<Arc<Details>>,
 }
 
 /// How often a service that failed is looked at again: it shall be back within 5 s of its recovery.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How long a look at the store may take.
 const CHECK_WITHIN: Duration = Duration::from_secs(5);
-/// Beyond the runtime's own deadlines, which it promises to keep.
-const START_MARGIN: Duration = Duration::from_secs(5);
 
 /// The supervisor task.
 pub(crate) struct Supervisor {
@@ -92,6 +152,8 @@ pub(crate) struct Supervisor {
     registry: Registry,
     pending: FuturesUnordered<BoxFuture<'static, Event>>,
     outlets: Outlets,
+    /// Orders that were taken, to be answered once that is published.
+    answers: Vec<(Taken, Result<Goal, ControlError>)>,
     /// When the status is settled, if it changed.
     settle_at: Option<Instant>,
     /// The end of the start before, for a broken twin only.
@@ -102,12 +164,13 @@ impl Supervisor {
     /// The status before the task runs: so that there is one at once.
     pub(crate) fn new(shared: Arc<Shared>, outlets: Outlets) -> Self {
         let services = Arc::clone(&shared.parts.services.borrow());
-        let registry = Registry::new(&shared.settings, shared.parts.clock.as_ref(), services);
+        let registry = Registry::new(&shared, services);
         let mut this = Self {
             shared,
             registry,
             pending: FuturesUnordered::new(),
             outlets,
+            answers: Vec::new(),
             settle_at: None,
             last_start: None,
         };
@@ -129,6 +192,12 @@ impl Supervisor {
             tokio::select! {
                 Some(event) = self.pending.next() => self.on(event),
                 command = commands.recv() => match command {
+                    // Told for every call: there is something to publish only if a breaker moved.
+                    Some(Command::CallEnded { target, call, result }) => {
+                        if !self.call_ended(&target, call, result) {
+                            continue;
+                        }
+                    }
                     Some(command) => self.obey(command),
                     None => return,
                 },
@@ -140,8 +209,17 @@ impl Supervisor {
                     self.settle();
                 }
             }
+            self.tend_spares();
             self.publish();
         }
+    }
+
+    fn call_ended(&mut self, target: &Target, call: CallId, result: CallResult) -> bool {
+        let moved = self.registry.call_ended(target, call, result, Instant::now());
+        if let Some(slot) = moved {
+            self.schedule_trial(slot);
+        }
+        moved.is_some()
     }
 
     fn on(&mut self, event: Event) {
@@ -154,15 +232,22 @@ impl Supervisor {
                 self.follow(slot, verdict);
             }
             Event::ProbeDue { slot, generation } => self.probe(slot, generation),
-            Event::ProbeFinished { slot, generation, result } => {
+            Event::ProbeFinished { slot, generation, result, asked } => {
                 self.registry.probed(slot, generation, result, Instant::now());
-                self.schedule_probe(slot, generation);
+                match asked {
+                    Asked::ByInterval => self.schedule_probe(slot, generation),
+                    Asked::ByOperator => {}
+                }
             }
             Event::RestartDue { slot, generation } => {
                 if self.registry.restart_due(slot, generation) {
                     self.start(slot);
                 }
             }
+            Event::SpareDue { slot } => self.registry.spare_due(slot),
+            Event::TrialDue { slot, generation } => self.registry.offer_trial(slot, generation),
+            // Its exit has told the rest.
+            Event::Retired => {}
             Event::ServicesChanged(ServiceCheck::Store(works)) => self.store(works),
             Event::ServicesChanged(ServiceCheck::Fallback(works)) => self.fallback(works),
         }
@@ -170,9 +255,12 @@ impl Supervisor {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::CallEnded { target, result } => {
-                self.registry.call_ended(&target, result, Instant::now())
+            Command::CallEnded { target, call, result } => {
+                self.call_ended(&target, call, result);
             }
+            Command::TrialBegan { target, call } => self.registry.trial_began(&target, call),
+            Command::TrialEnded { target, call } => self.registry.trial_ended(&target, call),
+            Command::Order { plugin, order, taken } => self.order(&plugin, order, taken),
             Command::Store { works } => self.store(works),
             Command::FallbackFailed => self.fallback(false),
             Command::Drain => self.registry.draining = true,
@@ -180,102 +268,34 @@ impl Supervisor {
         }
     }
 
-    fn start(&mut self, slot: usize) {
-        let Some((spec, generation)) = self.registry.begin_start(slot) else { return };
-        let available = self.registry.available();
-        let Some(runtime) = slot::runtime_of(&self.shared.parts, spec.isolation) else {
-            let fault = Fault::new(
-                Stage::Load,
-                Code::PluginSandboxUnavailable,
-                format!("this host has no runtime for isolation \"{}\"", spec.isolation.as_str()),
-            );
-            self.started(slot, generation, Err(fault), Duration::ZERO);
-            return;
-        };
-        let within = spec.timeouts.init * 3 + START_MARGIN;
-        let begun = Instant::now();
-        let start = runtime.start(spec, generation, available);
-        // For a broken twin: a host that starts its plugins one after another.
-        let serial = failpoint!("engine.parallel_starts") == Some(Action::Off);
-        let (turn, ended) = oneshot::channel::<()>();
-        let before = if serial { self.last_start.replace(ended) } else { None };
-        let start = async move {
-            if let Some(before) = before {
-                // An error is its end too: it was dropped.
-                let _ = before.await;
+    /// Takes an operator's order. It is answered once what it changed at once is published.
+    fn order(&mut self, plugin: &PluginId, order: PluginOrder, taken: Taken) {
+        let ordered = self.registry.order(plugin, order);
+        let answer = ordered.map(|(slot, ordered)| {
+            if ordered.start {
+                self.start(slot);
             }
-            let _turn = turn;
-            start.await
-        };
-        // A task of its own: loading may do work, and a panic in it is that plugin's fault only.
-        let start = tokio::spawn(tokio::time::timeout(within, start));
+            if let (Some(spec), Goal::Replaced(generation), true) =
+                (self.registry.spec(slot), ordered.goal, ordered.candidate)
+            {
+                self.launch(slot, spec, generation);
+            }
+            if let (true, Some((generation, instance))) = (ordered.probe, self.registry.serving(slot)) {
+                self.ask(slot, generation, instance, Asked::ByOperator);
+            }
+            self.retire(slot, ordered.retire);
+            ordered.goal
+        });
+        self.answers.push((taken, answer));
+    }
+
+    /// When a breaker has opened: the next run may try it after its pause.
+    fn schedule_trial(&mut self, slot: usize) {
+        let Some((generation, pause)) = self.registry.trial_due(slot) else { return };
         self.pending.push(
             async move {
-                let result = match start.await {
-                    Ok(Ok(result)) => result,
-                    Ok(Err(_)) => Err(Fault::new(
-                        Stage::Load,
-                        Code::PluginLoadTimeout,
-                        format!("no verdict within {} s", within.as_secs()),
-                    )),
-                    Err(_) => {
-                        Err(Fault::new(Stage::Load, Code::PluginLoadFailed, "the host's loader panicked"))
-                    }
-                };
-                Event::StartFinished { slot, generation, result: Box::new(result), took: begun.elapsed() }
-            }
-            .boxed(),
-        );
-    }
-
-    fn started(
-        &mut self,
-        slot: usize,
-        generation: Generation,
-        result: Result<Started, Fault>,
-        took: Duration,
-    ) {
-        let now = Instant::now();
-        match result {
-            Ok(started) => {
-                let handle = started.handle.clone();
-                if self.registry.healthy(slot, generation, started, took) {
-                    // What it requires may have gone while it started.
-                    self.registry.recheck_services(slot, now);
-                    self.watch_exit(slot, generation, &handle);
-                    self.schedule_probe(slot, generation);
-                } else {
-                    // Not wanted any more. A full channel ends with the handle all the same.
-                    let _ = handle.commands.try_send(InstanceCommand::Stop { grace: Duration::ZERO });
-                }
-            }
-            Err(fault) => {
-                let verdict = self.registry.start_failed(slot, generation, fault, now);
-                self.follow(slot, verdict);
-            }
-        }
-    }
-
-    fn follow(&mut self, slot: usize, verdict: Verdict) {
-        match verdict {
-            Verdict::Leave => {}
-            Verdict::RestartAfter { pause, generation } => self.pending.push(
-                async move {
-                    sleep(pause).await;
-                    Event::RestartDue { slot, generation }
-                }
-                .boxed(),
-            ),
-        }
-    }
-
-    fn watch_exit(&mut self, slot: usize, generation: Generation, handle: &InstanceHandle) {
-        let mut exit = handle.exit.clone();
-        self.pending.push(
-            async move {
-                // An error: the runtime dropped the instance without a report.
-                let report = exit.wait_for(Option::is_some).await.ok().and_then(|r| r.clone());
-                Event::InstanceExited { slot, generation, report }
+                sleep(pause).await;
+                Event::TrialDue { slot, generation }
             }
             .boxed(),
         );
@@ -298,10 +318,18 @@ impl Supervisor {
     }
 
     fn probe(&mut self, slot: usize, generation: Generation) {
-        let Some(instance) = self.registry.instance(slot, generation) else { return };
+        if let Some(instance) = self.registry.instance(slot, generation) {
+            self.ask(slot, generation, instance, Asked::ByInterval);
+        }
+    }
+
+    fn ask(&mut self, slot: usize, generation: Generation, instance: Arc<Instance>, asked: Asked) {
         self.pending.push(
-            async move { Event::ProbeFinished { slot, generation, result: probe::probe(&instance).await } }
-                .boxed(),
+            async move {
+                let result = probe::probe(&instance).await;
+                Event::ProbeFinished { slot, generation, result, asked }
+            }
+            .boxed(),
         );
     }
 
@@ -343,24 +371,18 @@ impl Supervisor {
         }
     }
 
-    fn stop(&mut self, grace: Duration, done: oneshot::Sender<()>) {
-        self.registry.draining = true;
-        let handles = self.registry.drain_all();
-        crate::task::spawn(&self.shared.tasks, "supervisor.stop", async move {
-            let ends = handles.into_iter().map(|handle| end(handle, grace));
-            futures_util::future::join_all(ends).await;
-            // The drain may have been given up; then nobody waits.
-            let _ = done.send(());
-        });
-    }
-
-    /// Publishes, if anything changed. Readers see the new routes before the new status.
+    /// Publishes what is so. Readers see the new routes before the new status.
     fn publish(&mut self) {
         let status = self.registry.status(self.shared.is_draining());
+        self.shared.routes.store(Arc::new(self.registry.routes(status.starting)));
+        self.outlets.details.send_replace(Arc::new(self.registry.details(&status)));
+        for (taken, answer) in self.answers.drain(..) {
+            // Whoever gave the order may be gone; it is carried out all the same.
+            let _ = taken.send(answer);
+        }
         if *status == **self.outlets.status.borrow() {
             return;
         }
-        self.shared.routes.store(Arc::new(self.registry.routes(status.starting)));
         self.outlets.status.send_replace(status);
         self.settle_at = Some(Instant::now() + self.shared.settings.settle);
     }
@@ -379,19 +401,5 @@ impl Supervisor {
             }
             .emit();
         }
-    }
-}
-
-/// Ends one instance: in order within `grace`, else at once.
-async fn end(mut handle: InstanceHandle, grace: Duration) {
-    let gone = |exit: &mut watch::Receiver<Option<Arc<ExitReport>>>| {
-        let mut exit = exit.clone();
-        async move { exit.wait_for(Option::is_some).await.map(|_| ()) }
-    };
-    let _ = handle.commands.try_send(InstanceCommand::Stop { grace });
-    // The margin is the runtime's: it kills by itself at the end of the grace.
-    if tokio::time::timeout(grace + Duration::from_millis(500), gone(&mut handle.exit)).await.is_err() {
-        let kill = InstanceCommand::Kill(agent_host_core::ports::instance::KillReason::Stopped);
-        let _ = handle.commands.try_send(kill);
     }
 }

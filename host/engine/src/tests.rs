@@ -1,13 +1,16 @@
 //! The engine with scripted plugins, a store in memory and a paused clock: the laws, fault by fault.
 
 mod accepting;
+mod breaking;
 mod delegating;
 mod double_texting;
 mod failing;
 mod fake;
 mod host;
 mod leaving;
+mod ordering;
 mod plugins;
 mod resuming;
 mod running;
 mod services;
+mod sparing;

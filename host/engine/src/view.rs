@@ -1,5 +1,7 @@
 //! What everybody may see of the service: an immutable snapshot, the same words for welcome, `/ready`, admin and CLI.
 
+mod detail;
+
 use std::{sync::Arc, time::SystemTime};
 
 use agent_host_core::{
@@ -8,6 +10,10 @@ use agent_host_core::{
 };
 use agent_plugin_protocol::{Generation, PluginId, PluginKind};
 use serde::Serialize;
+
+pub use self::detail::{
+    BreakerView, BudgetView, CandidateView, Crash, OpenCall, PluginDetail, SparesView, StateChange,
+};
 
 /// The service, as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! The native protocol, `agent-host.v1`: one JSON object for each text frame.
 //!
-//! `frames` decodes what clients say, `schema` describes both, `encode` writes what they are told, `socket` is the transport, `connection` the
-//! loop between it and the engine, `liveness` and `expiry` its two clocks.
+//! `frames` decodes what clients say, `schema` describes both, `encode` writes what they are told, `socket` is the
+//! transport, `connection` the loop between it and the engine, `liveness` and `expiry` its two clocks; `pace` decides
+//! when a write may wait for more.
 
 mod close;
 mod connection;
@@ -9,6 +10,7 @@ mod encode;
 mod expiry;
 mod frames;
 mod liveness;
+mod pace;
 mod schema;
 mod socket;
 mod task;

@@ -42,6 +42,7 @@ fn slot(config: &Config, id: &PluginId, plugin: &PluginConfig) -> PluginSettings
         enabled: plugin.enabled,
         restarts: plugin.restart.max,
         restart_window: plugin.restart.within,
+        spares: plugin.spares,
         substitutes: plugin.substitutes.clone(),
         double_texting: match plugin.double_texting {
             agent_host_config::DoubleTexting::Enqueue => DoubleTexting::Enqueue,

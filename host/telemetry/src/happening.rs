@@ -44,6 +44,35 @@ happenings! {
     PluginQuarantined ERROR Critical "plugin is quarantined" action "Mend the plugin, then reset it."
     { plugin: String, restarts: u32, within_ms: u128, code: String, reason: String }
 
+    /// A running plugin gets no new runs: its self-test fails, its breaker is open, or a service that it requires is gone.
+    PluginDegraded WARN Warning "plugin gets no new runs" action "None, unless it stays so: then see the reason, and the plugin's failed runs."
+    { plugin: String, generation: u32, code: String, reason: String }
+
+    /// A plugin that got no new runs gets them again.
+    PluginRecovered INFO Success "plugin gets runs again" action "None."
+    { plugin: String, generation: u32 }
+
+    /// A new generation took over from the one that served, which finishes its calls.
+    PluginReplaced INFO Success "plugin was replaced" action "None."
+    { plugin: String, from: u32, to: u32, version: String, digest: String }
+
+    /// The new generation of a reload did not get healthy. The one that served goes on.
+    ReloadFailed WARN Warning "plugin was not replaced" action "Follow the hint, then reload again."
+    { plugin: String, generation: u32, stage: String, code: String, reason: String, hint: String }
+
+    /// A generation died, and its warm spare serves in its place.
+    SpareTookOver INFO Warning "a warm spare took over" action "None; the crash has its own event, and the next spare is loaded by itself."
+    { plugin: String, from: u32, to: u32 }
+    => |it| { counter!(metric::SPARE_TAKEOVERS, "plugin" => it.plugin.clone()).increment(1); }
+
+    /// A warm spare could not be loaded, or died before it was needed. The plugin serves on without.
+    SpareFailed WARN Warning "no warm spare" action "None, unless it keeps happening: then see the reason."
+    { plugin: String, code: String, reason: String, retry_ms: u128 }
+
+    /// An operator told a plugin what to do.
+    PluginOrdered INFO Success "plugin was ordered" action "None."
+    { plugin: String, order: &'static str, state: String }
+
     /// The plugin's state changed.
     PluginStateChanged DEBUG Success "plugin state changed" action "None."
     { plugin: String, from: String, to: String }

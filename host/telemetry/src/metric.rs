@@ -42,6 +42,8 @@ metrics_table! {
     PLUGIN_RESTARTS counter "agent_host_plugin_restarts_total" ["plugin"] "Generations started after a failure.";
     PLUGIN_CRASHES counter "agent_host_plugin_crashes_total" ["plugin", "signal"] "Generations that died, by signal or by what else ended them.";
     BREAKER_STATE gauge "agent_host_breaker_state" ["plugin"] "0 closed, 1 half-open, 2 open.";
+    SPARES_READY gauge "agent_host_plugin_spares_ready" ["plugin"] "Warm spares that are loaded, probed and idle.";
+    SPARE_TAKEOVERS counter "agent_host_plugin_spare_takeovers_total" ["plugin"] "Deaths of a generation after which its spare served at once.";
     SERVICE_LEVEL gauge "agent_host_service_level" ["level"] "1 for the level that the service is at.";
     STORE_COMMIT_SECONDS histogram "agent_host_store_commit_seconds" [] "One group commit of the store.";
     LLM_TOKENS counter "agent_host_llm_tokens_total" ["direction"] "Tokens read and written by models.";

@@ -94,9 +94,16 @@ pub fn plugin_listed(plugin: &str, state: &str, states: impl IntoIterator<Item =
         gauge!(metric::PLUGIN_STATE, "plugin" => name(), "state" => each).set(f64::from(each == state));
     }
     gauge!(metric::BREAKER_STATE, "plugin" => name()).set(breaker("closed"));
+    spares_ready(plugin, 0);
+    counter!(metric::SPARE_TAKEOVERS, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_RESTARTS, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_CRASHES, "plugin" => name(), "signal" => "exit").increment(0);
     drop(SERIES.responder(plugin));
+}
+
+/// So many warm spares of a plugin are ready.
+pub fn spares_ready(plugin: &str, ready: u32) {
+    gauge!(metric::SPARES_READY, "plugin" => plugin.to_owned()).set(f64::from(ready));
 }
 
 /// The level that the service begins at.

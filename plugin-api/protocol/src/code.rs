@@ -212,6 +212,9 @@ codes! {
     PluginOverloaded "plugin.overloaded" retry:
         "the plugin runs as many messages as it may",
         "try again in a moment, or raise `limits.concurrent_runs`";
+    PluginUnknown "plugin.unknown" fatal:
+        "no plugin of that name is configured",
+        "see `agent-host plugins list` for the names";
     AuthMissing "auth.missing" fatal:
         "the request carries no token",
         "send `Authorization: Bearer <token>`, or the subprotocol entry `bearer.<token>`";

@@ -9,7 +9,9 @@ use agent_plugin_protocol::{
 };
 use bytes::Bytes;
 use serde::Serialize;
+#[cfg(feature = "schema")]
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{
     RunHead, Speaker,
@@ -40,7 +42,8 @@ struct Interrupt {
     /// Named after its run: unique, and as hard to guess.
     interrupt_id: String,
     prompt: String,
-    schema: Option<Value>,
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Value>"))]
+    schema: Option<Box<RawValue>>,
 }
 
 pub(super) fn completed(

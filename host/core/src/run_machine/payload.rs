@@ -9,7 +9,10 @@ use agent_plugin_protocol::{
 };
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
 
 use super::text;
 use crate::level::ServiceLevel;
@@ -50,7 +53,8 @@ pub(super) fn degraded(from: &str, to: &str, code: Code, reason: &str) -> Bytes 
 pub(super) struct ToolExecuting<'a> {
     tool_call_id: &'a ToolCallId,
     tool: &'a str,
-    arguments: Value,
+    #[cfg_attr(feature = "schema", schemars(with = "Value"))]
+    arguments: Box<RawValue>,
 }
 
 pub(super) fn tool_executing(id: &ToolCallId, tool: &str, arguments: &Value) -> Bytes {
@@ -63,8 +67,9 @@ pub(super) struct ToolCompleted<'a> {
     tool_call_id: &'a ToolCallId,
     tool: &'a str,
     status: ToolStatus,
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Value>"))]
     #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<Value>,
+    result: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<EventError>,
     duration_ms: u64,
@@ -141,10 +146,12 @@ pub(super) fn safe_error(error: &EventError) -> EventError {
     }
 }
 
-/// A value that would make too large an event is replaced by a note that says so.
-pub(super) fn bounded_value(value: &Value) -> Value {
-    let length = value.to_string().len();
-    if length <= MAX_EVENT_BYTES { value.clone() } else { json!({"omitted": "too large", "bytes": length}) }
+/// A value as it is written into an event; one that would make it too large is replaced by a note that says so.
+pub(super) fn bounded_value(value: &Value) -> Box<RawValue> {
+    let written = |value: &Value| to_raw_value(value).expect("a value of JSON serialises");
+    let whole = written(value);
+    let length = whole.get().len();
+    if length <= MAX_EVENT_BYTES { whole } else { written(&json!({"omitted": "too large", "bytes": length})) }
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {

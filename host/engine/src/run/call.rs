@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{
+    breaker::CallResult,
     outcome::{Clock, Outcome},
     ports::instance::{CallOutput, InstanceCommand, Invocation, KillReason},
     routing::Target,
@@ -18,10 +19,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Phase, Run, Stop, routing::Move};
-use crate::{
-    random,
-    routes::{Admitted, Instance},
-};
+use crate::routes::{Admitted, Instance};
 
 /// An open call.
 pub(super) struct Call {
@@ -35,20 +33,12 @@ pub(super) struct Call {
     consumed: u32,
     /// Ends what the host does for it; made when there is something.
     over: Option<(CancellationToken, DropGuard)>,
-    _admitted: Admitted,
+    admitted: Admitted,
 }
 
 impl Call {
-    pub(super) fn new(instance: Arc<Instance>, admitted: Admitted) -> Self {
-        Self {
-            id: random::call_id(),
-            instance,
-            lent: None,
-            requests: 0,
-            consumed: 0,
-            over: None,
-            _admitted: admitted,
-        }
+    pub(super) fn new(id: CallId, instance: Arc<Instance>, admitted: Admitted) -> Self {
+        Self { id, instance, lent: None, requests: 0, consumed: 0, over: None, admitted }
     }
 
     /// The tools that it may use.
@@ -122,7 +112,12 @@ impl Run {
             }
             CallOutput::Completed(bytes) => LastWord::Completed(bytes),
             CallOutput::Rejected(status) => LastWord::Ended(rejected(status)),
-            CallOutput::Lost(report) => LastWord::Ended(Outcome::Lost((*report).clone())),
+            CallOutput::Lost(report) => {
+                if let Some(open) = self.open_call(call) {
+                    open.admitted.lost();
+                }
+                LastWord::Ended(Outcome::Lost((*report).clone()))
+            }
         };
         if delegated {
             self.work_over(call, word.outcome()).await;
@@ -164,7 +159,7 @@ impl Run {
     async fn last_word(&mut self, word: LastWord) {
         let next = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Choosing { call, .. } => match word {
-                LastWord::Completed(bytes) => self.chosen(call.target(), &bytes),
+                LastWord::Completed(bytes) => self.chosen(call.target(), call.id, &bytes),
                 LastWord::Ended(outcome) => {
                     if matches!(outcome, Outcome::Lost(_)) {
                         self.crashes += 1;
@@ -189,22 +184,27 @@ impl Run {
     fn judged(&mut self, call: &Call, word: LastWord) -> Move {
         match word.outcome() {
             Outcome::Ok(reply) => {
-                self.shared.call_ended(call.target(), agent_host_core::breaker::CallResult::Success);
+                self.shared.call_ended(call.target(), call.id, CallResult::Success);
                 self.responder = Some(call.target());
                 Move::Finish(Outcome::Ok(reply))
             }
-            failed => {
-                self.responder = Some(call.target());
-                self.after(call.target(), failed)
-            }
+            failed => self.failed(call, failed),
         }
     }
 
-    fn stopped(&mut self, call: &Call, why: Stop) -> Move {
+    fn failed(&mut self, call: &Call, outcome: Outcome) -> Move {
+        self.shared.call_ended(call.target(), call.id, CallResult::of(&outcome));
         self.responder = Some(call.target());
+        self.after(call.target(), outcome)
+    }
+
+    fn stopped(&mut self, call: &Call, why: Stop) -> Move {
         match why {
-            Stop::Cancelled => Move::Finish(Outcome::Cancelled),
-            Stop::TimedOut(clock) => self.after(call.target(), Outcome::TimedOut(clock)),
+            Stop::Cancelled => {
+                self.responder = Some(call.target());
+                Move::Finish(Outcome::Cancelled)
+            }
+            Stop::TimedOut(clock) => self.failed(call, Outcome::TimedOut(clock)),
         }
     }
 
@@ -220,7 +220,7 @@ impl Run {
             }
             Phase::Choosing { call, .. } => {
                 call.give_up().await;
-                self.shared.call_ended(call.target(), agent_host_core::breaker::CallResult::Failure);
+                self.shared.call_ended(call.target(), call.id, CallResult::Failure);
                 let next = self.past_supervisor(call.target());
                 self.jobs.clear();
                 self.go(next).await;

@@ -199,10 +199,7 @@ impl Run {
     async fn end_work(&mut self, work: Work, outcome: Outcome) {
         self.give_up_work_of(work.call.id).await;
         let target = work.call.target();
-        let result = CallResult::of(&outcome);
-        if result != CallResult::Neutral {
-            self.shared.call_ended(target.clone(), result);
-        }
+        self.shared.call_ended(target.clone(), work.call.id, CallResult::of(&outcome));
         if matches!(&outcome, Outcome::Lost(report) if report.exit != Exit::Stopped) {
             self.crashes += 1;
         }

@@ -14,14 +14,18 @@ use agent_host_core::{
 };
 use agent_host_telemetry::happening::RunFailed;
 use agent_plugin_protocol::{
-    Code, PluginId,
+    CallId, Code, PluginId,
     call::{Completion, HandleParams, RouteChoice, RouteParams, method},
     event::Responder,
 };
 use tokio::time::Instant;
 
 use super::{Phase, Run, call::Call};
-use crate::routes::{Instance, Routes};
+use crate::{
+    random,
+    routes::{Instance, Routes},
+    view::OpenCall,
+};
 
 /// How long a message whose plugin crashed waits for the next generation, which is started at once: a worker is back
 /// within 100 ms, and its people within 1 s.
@@ -130,7 +134,6 @@ impl Run {
 
     /// A try did not end well: what follows.
     pub(super) fn after(&mut self, target: Target, outcome: Outcome) -> Move {
-        self.report(&target, &outcome);
         if !self.tried.contains(&target) {
             self.tried.push(target.clone());
         }
@@ -192,7 +195,7 @@ impl Run {
     }
 
     /// What the supervisor's last word means.
-    pub(super) fn chosen(&mut self, supervisor: Target, bytes: &[u8]) -> Move {
+    pub(super) fn chosen(&mut self, supervisor: Target, call: CallId, bytes: &[u8]) -> Move {
         let choice = match serde_json::from_slice(bytes) {
             Ok(Completion::Ok { value }) => serde_json::from_value::<RouteChoice>(value).ok(),
             Ok(Completion::Error { .. } | Completion::Panicked { .. } | Completion::Cancelled) | Err(_) => {
@@ -200,7 +203,7 @@ impl Run {
             }
         };
         let result = if choice.is_some() { CallResult::Success } else { CallResult::Failure };
-        self.shared.call_ended(supervisor.clone(), result);
+        self.shared.call_ended(supervisor.clone(), call, result);
         match choice {
             Some(RouteChoice::To(agent)) => match self.healthy(&agent) {
                 Some(target) => Move::Call(target),
@@ -283,20 +286,12 @@ impl Run {
         deadline: Duration,
     ) -> Result<Call, Code> {
         let instance = routes.instances.get(target).ok_or(Code::PluginStarting)?;
-        let admitted = instance.admit().ok_or(Code::PluginOverloaded)?;
-        let call = Call::new(instance.clone(), admitted);
+        let id = random::call_id();
+        let admitted = instance.admit(id, OpenCall { method, run: self.queued.run.clone() })?;
+        let call = Call::new(id, instance.clone(), admitted);
         let invocation = call.invocation(method, payload.into(), deadline, self.outputs.clone());
         call.instance.order(InstanceCommand::Invoke(invocation)).await.map_err(|_| gone(instance))?;
         Ok(call)
-    }
-
-    /// Tells the breaker.
-    fn report(&self, target: &Target, outcome: &Outcome) {
-        let result = CallResult::of(outcome);
-        if result == CallResult::Neutral {
-            return;
-        }
-        self.shared.call_ended(target.clone(), result);
     }
 }
 

@@ -9,23 +9,23 @@ use std::{
 use agent_host_core::{
     breaker::CallResult,
     level::{LevelFacts, Missing as CoreMissing, MissingKind, ServiceStatus},
-    lifecycle::{PluginState, Verdict as Word},
+    lifecycle::PluginState,
     outcome::ExitReport,
-    ports::{
-        clock::Clock,
-        instance::{Fault, InstanceHandle, PluginSpec, Started},
-    },
+    ports::instance::{Fault, InstanceHandle, PluginSpec, Started},
     routing::{RouteEntry, RouteHealth, RouteTable, Target},
     service::{ServiceName, ServiceState, ServiceTable},
 };
-use agent_plugin_protocol::{Code, Generation, PluginId, PluginKind};
+use agent_plugin_protocol::{CallId, Code, Generation, PluginId, PluginKind};
 use tokio::time::Instant;
 
-use super::slot::{Slot, Times, Verdict};
+use super::slot::{Ordered, Role, Slot, Times, Verdict};
 use crate::{
+    control::{ControlError, PluginOrder},
+    details::Details,
     routes::{Instance, Routes},
-    settings::Settings,
-    view::{Missing, PluginView, ServiceView, Status},
+    settings::PluginSettings,
+    shared::Shared,
+    view::{Missing, ServiceView, Status},
 };
 
 pub(super) struct Registry {
@@ -42,10 +42,12 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    pub(super) fn new(settings: &Settings, clock: &dyn Clock, services: Arc<ServiceTable>) -> Self {
-        let now = clock.now();
+    pub(super) fn new(shared: &Shared, services: Arc<ServiceTable>) -> Self {
+        let settings = &shared.settings;
+        let now = shared.parts.clock.now();
+        let slot = |plugin: &PluginSettings| Slot::new(plugin.clone(), shared.supervisor.clone(), now);
         Self {
-            slots: settings.plugins.iter().map(|plugin| Slot::new(plugin.clone(), now)).collect(),
+            slots: settings.plugins.iter().map(slot).collect(),
             order: settings.order.clone(),
             host: settings.host.as_str().into(),
             epoch: (now, Instant::now()),
@@ -100,10 +102,25 @@ impl Registry {
         self.slots.get_mut(slot).map(Slot::begin_start)
     }
 
-    pub(super) fn healthy(&mut self, slot: usize, of: Generation, started: Started, took: Duration) -> bool {
-        let now = self.times(Instant::now()).wall;
+    /// A generation answered its probe; what follows from that.
+    pub(super) fn healthy(&mut self, slot: usize, of: Generation, started: Started, took: Duration) -> Began {
+        let now = self.now().wall;
         let draining = self.draining;
-        self.current(slot, of).is_some_and(|slot| !draining && slot.healthy(started, took, now))
+        let Some(slot) = self.slots.get_mut(slot).filter(|_| !draining) else {
+            return Began::Unwanted(started);
+        };
+        match slot.role(of) {
+            Role::Current if slot.is_starting() => {
+                slot.healthy(started, took, now);
+                Began::Serves(Vec::new())
+            }
+            Role::Candidate => Began::Serves(slot.candidate_healthy(started, took, now)),
+            Role::Spare => {
+                slot.spare_ready(started, took);
+                Began::Spare
+            }
+            Role::Current | Role::Retiring | Role::None => Began::Unwanted(started),
+        }
     }
 
     pub(super) fn start_failed(
@@ -114,7 +131,16 @@ impl Registry {
         now: Instant,
     ) -> Verdict {
         let now = self.times(now);
-        self.current(slot, of).map_or(Verdict::Leave, |slot| slot.start_failed(fault, now))
+        let Some(slot) = self.slots.get_mut(slot) else { return Verdict::Leave };
+        match slot.role(of) {
+            Role::Current if slot.is_starting() => slot.start_failed(fault, now),
+            Role::Candidate => {
+                slot.candidate_failed(fault, now.wall);
+                Verdict::Leave
+            }
+            Role::Spare => slot.spare_lost(fault, now),
+            Role::Current | Role::Retiring | Role::None => Verdict::Leave,
+        }
     }
 
     pub(super) fn exited(
@@ -125,23 +151,82 @@ impl Registry {
         now: Instant,
     ) -> Verdict {
         let now = self.times(now);
-        self.current(slot, of).map_or(Verdict::Leave, |slot| slot.exited(report.as_deref(), now))
+        let Some(slot) = self.slots.get_mut(slot) else { return Verdict::Leave };
+        match slot.role(of) {
+            Role::Current => slot.exited(report, now),
+            Role::Spare => slot.spare_exited(report.as_deref(), now),
+            Role::Retiring => {
+                slot.retired(of, report, now.wall);
+                Verdict::Leave
+            }
+            Role::Candidate | Role::None => Verdict::Leave,
+        }
     }
 
     pub(super) fn restart_due(&mut self, slot: usize, failed: Generation) -> bool {
-        let now = self.times(Instant::now()).wall;
+        let now = self.now().wall;
         let draining = self.draining;
         self.current(slot, failed).is_some_and(|slot| !draining && slot.restart_due(now))
     }
 
-    pub(super) fn call_ended(&mut self, target: &Target, result: CallResult, now: Instant) {
-        let now = self.times(now);
-        let found = self.slots.iter_mut().find(|s| s.settings.spec.id == target.plugin);
-        if let Some(slot) =
-            found.filter(|slot| slot.generation == target.generation && slot.instance.is_some())
-        {
-            slot.call_ended(result, now);
+    /// The pause before the next spare is over.
+    pub(super) fn spare_due(&mut self, slot: usize) {
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.spare_due();
         }
+    }
+
+    /// The spares that are to be loaded now, and the idle ones that are to be ended.
+    pub(super) fn tend_spares(&mut self) -> (Vec<Spare>, Vec<Arc<Instance>>) {
+        let dismissed = self.slots.iter_mut().filter_map(Slot::dismiss_idle_spare).collect();
+        if self.draining {
+            return (Vec::new(), dismissed);
+        }
+        let slots = self.slots.iter_mut().enumerate();
+        let wanted = slots.filter_map(|(index, slot)| {
+            slot.begin_spare().map(|(spec, generation)| Spare { slot: index, spec, generation })
+        });
+        (wanted.collect(), dismissed)
+    }
+
+    /// How a call went: the slot whose breaker moved, if one did.
+    pub(super) fn call_ended(
+        &mut self,
+        target: &Target,
+        call: CallId,
+        result: CallResult,
+        now: Instant,
+    ) -> Option<usize> {
+        let now = self.times(now);
+        let (index, slot) = self.of(target)?;
+        slot.call_ended(call, result, now).then_some(index)
+    }
+
+    pub(super) fn trial_began(&mut self, target: &Target, call: CallId) {
+        let now = self.now();
+        if let Some((_, slot)) = self.of(target) {
+            slot.trial_began(call, now);
+        }
+    }
+
+    pub(super) fn trial_ended(&mut self, target: &Target, call: CallId) {
+        let now = self.now();
+        if let Some((_, slot)) = self.of(target) {
+            slot.trial_ended(call, now);
+        }
+    }
+
+    pub(super) fn offer_trial(&mut self, slot: usize, of: Generation) {
+        let now = self.now();
+        if let Some(slot) = self.current(slot, of) {
+            slot.offer_trial(now);
+        }
+    }
+
+    /// The generation of a slot whose breaker is open, and when its trial is due.
+    pub(super) fn trial_due(&self, slot: usize) -> Option<(Generation, Duration)> {
+        let slot = self.slots.get(slot)?;
+        Some((slot.generation, slot.trial_due_in(self.now())?))
     }
 
     pub(super) fn probed(&mut self, slot: usize, of: Generation, result: Result<(), String>, now: Instant) {
@@ -149,6 +234,32 @@ impl Registry {
         if let Some(slot) = self.current(slot, of).filter(|slot| slot.instance.is_some()) {
             slot.probed(result, now);
         }
+    }
+
+    /// Takes an operator's order; also which slot it is of.
+    pub(super) fn order(
+        &mut self,
+        plugin: &PluginId,
+        order: PluginOrder,
+    ) -> Result<(usize, Ordered), ControlError> {
+        let now = self.now();
+        let mut slots = self.slots.iter_mut().enumerate();
+        let (index, slot) = slots
+            .find(|(_, slot)| slot.settings.spec.id == *plugin)
+            .ok_or_else(|| ControlError::Unknown(plugin.clone()))?;
+        if self.draining {
+            return Err(ControlError::Draining);
+        }
+        Ok((index, slot.order(order, now)?))
+    }
+
+    /// Replaced generations of a slot that pile up.
+    pub(super) fn too_many_retiring(&self, slot: usize) -> Vec<Arc<Instance>> {
+        self.slots.get(slot).map(|slot| slot.too_many_retiring().cloned().collect()).unwrap_or_default()
+    }
+
+    pub(super) fn spec(&self, slot: usize) -> Option<Arc<PluginSpec>> {
+        self.slots.get(slot).map(|slot| Arc::clone(&slot.settings.spec))
     }
 
     /// The state of a generation that runs and is wanted.
@@ -162,15 +273,28 @@ impl Registry {
         self.slots.get(slot)?.instance.clone()
     }
 
+    /// The instance that serves in a slot, if one does.
+    pub(super) fn serving(&self, slot: usize) -> Option<(Generation, Arc<Instance>)> {
+        let of = self.slots.get(slot)?.generation;
+        Some((of, self.instance(slot, of)?))
+    }
+
     /// Nothing comes back from here; the running instances, to be ended.
     pub(super) fn drain_all(&mut self) -> Vec<InstanceHandle> {
-        let now = self.times(Instant::now()).wall;
-        self.slots.iter_mut().filter_map(|slot| slot.drain(now)).map(|i| i.handle.clone()).collect()
+        let now = self.now().wall;
+        self.slots.iter_mut().flat_map(|slot| slot.drain(now)).map(|i| i.handle.clone()).collect()
+    }
+
+    /// Every plugin in detail, as shown in that status.
+    pub(super) fn details(&mut self, status: &Status) -> Details {
+        let now = Instant::now();
+        let slots = self.slots.iter_mut().zip(&status.plugins);
+        Details(slots.map(|(slot, view)| slot.detail(view.clone(), now)).collect())
     }
 
     /// The route table with its instances.
     pub(super) fn routes(&self, starting: bool) -> Routes {
-        let instances = self.slots.iter().filter(|slot| slot.state == PluginState::Healthy);
+        let instances = self.slots.iter().filter(|slot| slot.takes_runs());
         let instances: HashMap<_, _> =
             instances.filter_map(|slot| slot.instance.clone()).map(|i| (i.target(), i)).collect();
         Routes {
@@ -200,7 +324,7 @@ impl Registry {
             level: service.level,
             reason: service.reason,
             missing: service.missing.into_iter().map(told).collect(),
-            plugins: self.slots.iter().map(|slot| self.view(slot)).collect(),
+            plugins: self.slots.iter().map(|slot| slot.view(self.served_by(slot))).collect(),
             services: self.service_views(),
             starting,
             draining: leaving || self.draining,
@@ -227,30 +351,6 @@ impl Registry {
             reason: None,
         });
         offered.chain(own).collect()
-    }
-
-    fn view(&self, slot: &Slot) -> PluginView {
-        let (version, description) = slot.described.clone().unzip();
-        PluginView {
-            id: slot.settings.spec.id.clone(),
-            kind: slot.settings.spec.kind,
-            verdict: match slot.state.verdict() {
-                Word::Healthy => "healthy",
-                Word::Failed => "failed",
-                Word::Disabled => "disabled",
-            },
-            state: slot.state.as_str(),
-            since: slot.since,
-            generation: slot.generation,
-            version,
-            description,
-            isolation: slot.settings.spec.isolation,
-            digest: slot.digest.clone(),
-            fault: if slot.state == PluginState::Healthy { None } else { slot.fault.clone() },
-            restarts: slot.restarts,
-            retry_at: slot.retry.map(|(at, _)| at),
-            served_by: self.served_by(slot),
-        }
     }
 
     /// Who gets an agent's traffic while it gets none.
@@ -286,9 +386,40 @@ impl Registry {
         self.slots.get_mut(slot).filter(|slot| slot.generation == of)
     }
 
+    /// The slot of a generation that serves.
+    fn of(&mut self, target: &Target) -> Option<(usize, &mut Slot)> {
+        let mut slots = self.slots.iter_mut().enumerate();
+        slots.find(|(_, slot)| {
+            slot.settings.spec.id == target.plugin
+                && slot.generation == target.generation
+                && slot.instance.is_some()
+        })
+    }
+
+    fn now(&self) -> Times {
+        self.times(Instant::now())
+    }
+
     fn times(&self, now: Instant) -> Times {
         Times { wall: self.epoch.0 + now.saturating_duration_since(self.epoch.1), monotonic: now }
     }
+}
+
+/// A spare to be loaded.
+pub(super) struct Spare {
+    pub(super) slot: usize,
+    pub(super) spec: Arc<PluginSpec>,
+    pub(super) generation: Generation,
+}
+
+/// What a generation that answered its probe is to its slot.
+pub(super) enum Began {
+    /// It serves; these, which served before, end.
+    Serves(Vec<Arc<Instance>>),
+    /// It is there in case the other dies.
+    Spare,
+    /// Nothing: it came too late.
+    Unwanted(Started),
 }
 
 fn is_healthy(entry: &RouteEntry) -> bool {

@@ -1,29 +1,39 @@
 //! One plugin's slot: what the operator wants of it, the generation that serves it, and how it has fared.
 
+mod fitness;
+mod orders;
+mod record;
+mod shown;
+mod understudy;
+
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use agent_host_core::{
-    breaker::{BreakerPolicy, BreakerState, CallResult, CircuitBreaker},
+    isolation::SandboxReport,
     lifecycle::{PluginEvent, PluginState, Transition},
     outcome::{Exit, ExitReport},
     ports::instance::{Fault, Isolation, PluginRuntime, PluginSpec, Stage, Started},
     restart::{RestartBudget, RestartDecision, RestartPolicy},
-    routing::{RouteEntry, RouteHealth},
-    service::{ServiceName, ServiceTable},
 };
 use agent_host_telemetry::{
     happening::{
-        BreakerMoved, PluginExited, PluginFailed, PluginHealthy, PluginQuarantined, PluginRestarted,
-        PluginStateChanged,
+        PluginExited, PluginFailed, PluginHealthy, PluginQuarantined, PluginRestarted, PluginStateChanged,
     },
     series,
 };
 use agent_plugin_protocol::{Code, Generation};
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
+use self::{
+    fitness::Fitness,
+    record::Record,
+    understudy::{Candidate, Spare},
+};
+pub(super) use self::{orders::Ordered, understudy::Role};
+use super::Command;
 use crate::{
     random,
     routes::Instance,
@@ -33,7 +43,7 @@ use crate::{
 /// What follows a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Nothing: quarantined, not worth another try, or not wanted.
+    /// Nothing: quarantined, not worth another try, or not wanted; or another generation has taken over.
     Leave,
     /// The next generation, after a pause.
     RestartAfter {
@@ -42,6 +52,8 @@ pub(super) enum Verdict {
         /// The generation that failed.
         generation: Generation,
     },
+    /// The next spare, after a pause.
+    SpareAfter(Duration),
 }
 
 /// The runtime of an isolation tier, where this host has one.
@@ -58,25 +70,33 @@ pub(super) struct Slot {
     pub(super) settings: PluginSettings,
     pub(super) state: PluginState,
     pub(super) since: SystemTime,
+    /// The generation that serves, starts or failed last.
     pub(super) generation: Generation,
+    /// The last number given out: spares and candidates have theirs before they serve.
+    issued: Generation,
     pub(super) instance: Option<Arc<Instance>>,
-    pub(super) digest: Option<String>,
+    sandbox: SandboxReport,
+    digest: Option<String>,
     pub(super) fault: Option<Fault>,
-    pub(super) restarts: u32,
+    restarts: u32,
     /// When another try is due, and the pause that led to it.
     pub(super) retry: Option<(SystemTime, Duration)>,
     /// Version and description, as last verified.
-    pub(super) described: Option<(String, String)>,
+    described: Option<(String, String)>,
     /// Whether its first start has ended, in whatever way.
     pub(super) judged: bool,
-    /// The required service that went away while it runs.
-    lacks: Option<String>,
+    fitness: Fitness,
     budget: RestartBudget,
-    breaker: CircuitBreaker,
+    candidate: Option<Candidate>,
+    spare: Spare,
+    /// Replaced generations that finish their last calls, oldest first.
+    retiring: Vec<Arc<Instance>>,
+    record: Record,
+    supervisor: mpsc::Sender<Command>,
 }
 
 impl Slot {
-    pub(super) fn new(settings: PluginSettings, now: SystemTime) -> Self {
+    pub(super) fn new(settings: PluginSettings, supervisor: mpsc::Sender<Command>, now: SystemTime) -> Self {
         let policy = RestartPolicy {
             max: settings.restarts,
             within: settings.restart_window,
@@ -89,238 +109,171 @@ impl Slot {
             state,
             since: now,
             generation: Generation(0),
+            issued: Generation(0),
             instance: None,
+            sandbox: SandboxReport::default(),
             digest: None,
             fault: None,
             restarts: 0,
             retry: None,
             described: None,
             judged: !settings.enabled,
-            lacks: None,
+            fitness: Fitness::new(now),
             budget: RestartBudget::new(policy),
-            breaker: CircuitBreaker::new(BreakerPolicy::default()),
+            candidate: None,
+            spare: Spare::new(policy),
+            retiring: Vec::new(),
+            record: Record::default(),
+            supervisor,
             settings,
         }
     }
 
-    /// The next generation begins.
+    /// What is to be started as the current generation.
     pub(super) fn begin_start(&mut self) -> (Arc<PluginSpec>, Generation) {
-        self.generation = Generation(self.generation.0 + 1);
+        if self.generation == Generation(0) {
+            self.generation = self.issue();
+        }
         self.retry = None;
         (Arc::clone(&self.settings.spec), self.generation)
     }
 
-    /// A generation answered its probe. False if it is not the one that is wanted.
-    pub(super) fn healthy(&mut self, started: Started, took: Duration, now: SystemTime) -> bool {
+    /// Whether the current generation is on its way.
+    pub(super) fn is_starting(&self) -> bool {
+        self.state.is_starting()
+    }
+
+    /// The current generation, which was on its way, answered its probe.
+    pub(super) fn healthy(&mut self, started: Started, took: Duration, now: SystemTime) {
         self.judged = true;
-        if !self.state.is_starting() {
-            return false;
-        }
+        let instance = self.wrap(started, took);
+        self.install(instance, now);
         // The runtime took it through the whole pipeline in one go.
-        for event in [
-            PluginEvent::VerifyPassed,
-            PluginEvent::LoadPassed,
-            PluginEvent::InitPassed,
-            PluginEvent::ProbePassed,
-        ] {
-            self.apply(event, now);
-        }
-        let descriptor = &started.handle.descriptor;
-        PluginHealthy {
-            plugin: self.id(),
-            kind: self.settings.spec.kind.to_string(),
-            generation: self.generation.0,
-            version: descriptor.version.clone(),
-            digest: started.digest.clone(),
-            isolation: started.handle.isolation.as_str().to_owned(),
-            took_ms: took.as_millis(),
-        }
-        .emit();
-        self.described = Some((descriptor.version.clone(), descriptor.description.clone()));
-        self.digest = Some(started.digest);
-        self.fault = None;
-        self.lacks = None;
-        let breaker = self.breaker.state();
-        self.breaker.close();
-        self.breaker_moved(breaker);
-        self.instance = Some(Arc::new(Instance::new(started.handle, Arc::clone(&self.settings.spec))));
-        true
+        self.apply_all(&PIPELINE, None, now);
     }
 
     /// A stage of its start failed.
     pub(super) fn start_failed(&mut self, fault: Fault, now: Times) -> Verdict {
         self.judged = true;
+        self.failed_to_start(self.generation, &fault);
+        // A file that cannot be loaded will not be mended by loading it again; a missing service comes back by itself.
+        let another = fault.code.retryable() && fault.stage != Stage::Dependencies;
+        self.fault = Some(fault);
+        self.apply(PluginEvent::StageFailed, now.wall);
+        if another { self.fail(now) } else { Verdict::Leave }
+    }
+
+    /// Its process ended.
+    pub(super) fn exited(&mut self, report: Option<Arc<ExitReport>>, now: Times) -> Verdict {
+        let instance = self.instance.take();
+        if self.state == PluginState::Draining {
+            self.apply(PluginEvent::Drained, now.wall);
+            if !self.settings.enabled {
+                self.apply(PluginEvent::Disabled, now.wall);
+            }
+            return Verdict::Leave;
+        }
+        let (code, how) = report.as_ref().map_or((Code::PluginExited, "without a report".to_owned()), |r| {
+            (r.exit.code(), describe(&r.exit))
+        });
+        self.fault = Some(Fault::new(Stage::Running, code, format!("its process ended: {how}")));
+        self.ended_unasked(self.generation, instance.as_deref(), report, now.wall);
+        self.apply(PluginEvent::Exited, now.wall);
+        let verdict = self.fail(now);
+        self.understudy_takes_over(verdict, now.wall)
+    }
+
+    /// Whether the next generation shall begin now.
+    pub(super) fn restart_due(&mut self, now: SystemTime) -> bool {
+        self.next_generation(PluginEvent::RestartDue, now)
+    }
+
+    /// It shall finish and not come back; every instance there is.
+    pub(super) fn drain(&mut self, now: SystemTime) -> Vec<Arc<Instance>> {
+        self.apply(PluginEvent::DrainOrdered, now);
+        self.retry = None;
+        self.candidate = None;
+        let spare = self.spare.dismiss();
+        self.instances().cloned().chain(spare).collect()
+    }
+
+    /// Every generation that may have calls.
+    pub(super) fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
+        self.instance.iter().chain(&self.retiring)
+    }
+
+    pub(super) fn id(&self) -> String {
+        self.settings.spec.id.to_string()
+    }
+
+    fn issue(&mut self) -> Generation {
+        self.issued = Generation(self.issued.0 + 1);
+        self.issued
+    }
+
+    fn wrap(&self, started: Started, took: Duration) -> Ready {
+        PluginHealthy {
+            plugin: self.id(),
+            kind: self.settings.spec.kind.to_string(),
+            generation: started.handle.generation.0,
+            version: started.handle.descriptor.version.clone(),
+            digest: started.digest.clone(),
+            isolation: started.handle.isolation.as_str().to_owned(),
+            took_ms: took.as_millis(),
+        }
+        .emit();
+        let (spec, supervisor) = (Arc::clone(&self.settings.spec), self.supervisor.clone());
+        Ready {
+            instance: Arc::new(Instance::new(started.handle, spec, supervisor)),
+            digest: started.digest,
+            sandbox: started.sandbox,
+        }
+    }
+
+    /// It is the one that serves from now on.
+    fn install(&mut self, ready: Ready, now: SystemTime) {
+        let descriptor = &ready.instance.handle.descriptor;
+        self.described = Some((descriptor.version.clone(), descriptor.description.clone()));
+        self.digest = Some(ready.digest);
+        self.sandbox = ready.sandbox;
+        self.fault = None;
+        self.instance = Some(ready.instance);
+        self.fresh_fitness(now);
+    }
+
+    fn failed_to_start(&self, generation: Generation, fault: &Fault) {
         PluginFailed {
             plugin: self.id(),
             kind: self.settings.spec.kind.to_string(),
-            generation: self.generation.0,
+            generation: generation.0,
             stage: fault.stage.as_str().to_owned(),
             code: fault.code.to_string(),
             reason: fault.reason.clone(),
             hint: fault.hint.clone(),
         }
         .emit();
-        self.apply(PluginEvent::StageFailed, now.wall);
-        // A file that cannot be loaded will not be mended by loading it again; a missing service comes back by itself.
-        let another = fault.code.retryable() && fault.stage != Stage::Dependencies;
-        self.fault = Some(fault);
-        if another { self.fail(now) } else { Verdict::Leave }
     }
 
-    /// Its process ended.
-    pub(super) fn exited(&mut self, report: Option<&ExitReport>, now: Times) -> Verdict {
-        self.instance = None;
-        let wanted = self.state != PluginState::Draining;
-        self.apply(PluginEvent::Exited, now.wall);
-        if !wanted {
-            return Verdict::Leave;
-        }
-        let (code, how) = report.map_or((Code::PluginExited, "without a report".to_owned()), |r| {
-            (r.exit.code(), describe(&r.exit))
-        });
+    /// A generation that served, or was to, ended by itself.
+    fn ended_unasked(
+        &mut self,
+        generation: Generation,
+        instance: Option<&Instance>,
+        report: Option<Arc<ExitReport>>,
+        now: SystemTime,
+    ) {
+        let exit = report.as_ref().map(|r| &r.exit);
         PluginExited {
             plugin: self.id(),
-            generation: self.generation.0,
-            code: code.to_string(),
-            signal: report.map_or("unknown", |r| r.exit.label()),
-            how: how.clone(),
-            uptime_ms: report.map_or(0, |r| r.uptime.as_millis()),
-            stderr: report.map(|r| r.stderr_tail.join(" | ")).unwrap_or_default(),
+            generation: generation.0,
+            code: exit.map_or(Code::PluginExited, Exit::code).to_string(),
+            signal: exit.map_or("unknown", Exit::label),
+            how: exit.map_or_else(|| "without a report".to_owned(), describe),
+            uptime_ms: report.as_ref().map_or(0, |r| r.uptime.as_millis()),
+            stderr: report.as_ref().map(|r| r.stderr_tail.join(" | ")).unwrap_or_default(),
         }
         .emit();
-        self.fault = Some(Fault::new(Stage::Running, code, format!("its process ended: {how}")));
-        self.fail(now)
-    }
-
-    /// Whether the next generation shall begin now.
-    pub(super) fn restart_due(&mut self, now: SystemTime) -> bool {
-        self.apply(PluginEvent::RestartDue, now)
-    }
-
-    /// What it requires came or went. Without it a running plugin gets no runs, until it is back.
-    pub(super) fn services_changed(&mut self, services: &ServiceTable, now: Times) {
-        let Some(instance) = &self.instance else { return };
-        let mut required = self.settings.spec.requires.iter().chain(&instance.handle.descriptor.requires);
-        let available = |word: &str| ServiceName::parse(word).is_some_and(|name| services.is_available(name));
-        let lacks = required.find(|word| !available(word)).cloned();
-        match (lacks, self.lacks.is_some()) {
-            (Some(service), _) => {
-                self.apply(PluginEvent::ProbeFailed, now.wall);
-                let reason = format!("requires the service `{service}`, which is not available");
-                self.fault = Some(Fault::new(Stage::Dependencies, Code::PluginDependencyMissing, reason));
-                self.lacks = Some(service);
-            }
-            (None, true) => {
-                self.lacks = None;
-                if self.apply(PluginEvent::ProbePassed, now.wall) {
-                    self.fault = None;
-                }
-            }
-            (None, false) => {}
-        }
-    }
-
-    /// Whether its start failed for want of a service.
-    pub(super) fn lacked_a_service(&self) -> bool {
-        self.state == PluginState::Failed
-            && self.fault.as_ref().is_some_and(|fault| fault.stage == Stage::Dependencies)
-    }
-
-    /// How a call went.
-    pub(super) fn call_ended(&mut self, result: CallResult, now: Times) {
-        let instant = now.monotonic.into_std();
-        // Calls that were under way when it opened say nothing new.
-        if self.breaker.state() != BreakerState::Closed {
-            return;
-        }
-        if let Ok(permit) = self.breaker.admit(instant) {
-            self.breaker.settle(permit, result, instant);
-            self.breaker_moved(BreakerState::Closed);
-        }
-        if self.breaker.state() == BreakerState::Open {
-            self.apply(PluginEvent::BreakerOpened, now.wall);
-            self.fault =
-                Some(Fault::new(Stage::Running, Code::PluginBreakerOpen, Code::PluginBreakerOpen.meaning()));
-        }
-    }
-
-    /// How a health probe went. An open breaker takes it as its trial call, once its cool-down is over.
-    pub(super) fn probed(&mut self, result: Result<(), String>, now: Times) {
-        let instant = now.monotonic.into_std();
-        let before = self.breaker.state();
-        let was_open = before != BreakerState::Closed;
-        if was_open {
-            let Ok(permit) = self.breaker.admit(instant) else { return };
-            let trial = if result.is_ok() { CallResult::Success } else { CallResult::Failure };
-            self.breaker.settle(permit, trial, instant);
-            self.breaker_moved(before);
-        }
-        match result {
-            // It is well, and still lacks what it requires.
-            Ok(()) if self.lacks.is_some() => {}
-            Ok(()) => {
-                let event = if was_open { PluginEvent::BreakerClosed } else { PluginEvent::ProbePassed };
-                if self.apply(event, now.wall) {
-                    self.fault = None;
-                }
-            }
-            Err(reason) => {
-                self.apply(PluginEvent::ProbeFailed, now.wall);
-                self.fault = Some(Fault::new(Stage::Running, Code::PluginProbeFailed, reason));
-            }
-        }
-    }
-
-    /// It shall finish and not come back.
-    pub(super) fn drain(&mut self, now: SystemTime) -> Option<Arc<Instance>> {
-        self.apply(PluginEvent::DrainOrdered, now);
-        self.retry = None;
-        self.instance.clone()
-    }
-
-    /// For the route table.
-    pub(super) fn route(&self) -> RouteEntry {
-        let health = match self.state {
-            PluginState::Healthy => RouteHealth::Healthy,
-            _ => RouteHealth::Unhealthy {
-                code: self.code(),
-                reason: self.code().meaning().to_owned(),
-                retry_after: self.retry.map(|(_, pause)| pause),
-            },
-        };
-        RouteEntry {
-            id: self.settings.spec.id.clone(),
-            generation: self.generation,
-            health,
-            substitutes: self.settings.substitutes.clone(),
-        }
-    }
-
-    /// Why it gets no runs, in one stable word.
-    pub(super) fn code(&self) -> Code {
-        match self.state {
-            PluginState::Disabled => Code::PluginDisabled,
-            PluginState::Quarantined => Code::PluginQuarantined,
-            PluginState::Draining | PluginState::Unloaded => Code::PluginDraining,
-            PluginState::Failed if self.is_crash_loop() => Code::PluginCrashLoop,
-            PluginState::Discovered
-            | PluginState::Verified
-            | PluginState::Loaded
-            | PluginState::Initialised
-            | PluginState::Healthy
-            | PluginState::Degraded
-            | PluginState::Failed => self.fault.as_ref().map_or(Code::PluginStarting, |fault| fault.code),
-        }
-    }
-
-    /// It started well and crashed, more than once. A start that fails keeps its own code, which says why.
-    fn is_crash_loop(&self) -> bool {
-        let crashed = self.fault.as_ref().is_some_and(|fault| fault.stage == Stage::Running);
-        crashed && self.restarts > 1 && self.retry.is_some()
-    }
-
-    pub(super) fn id(&self) -> String {
-        self.settings.spec.id.to_string()
+        self.record.crashed(generation, instance, report, now);
     }
 
     fn fail(&mut self, now: Times) -> Verdict {
@@ -330,7 +283,7 @@ impl Slot {
                 self.retry = Some((now.wall + pause, pause));
                 PluginRestarted {
                     plugin: self.id(),
-                    generation: self.generation.0 + 1,
+                    generation: self.spare.successor().map_or(self.issued.0 + 1, |spare| spare.0),
                     attempt: self.restarts,
                     after_ms: pause.as_millis(),
                 }
@@ -354,27 +307,57 @@ impl Slot {
         }
     }
 
-    /// Says so, if the breaker is not in this state any more.
-    fn breaker_moved(&self, before: BreakerState) {
-        let now = self.breaker.state();
-        if now != before {
-            BreakerMoved { plugin: self.id(), from: before.as_str(), to: now.as_str() }.emit();
+    /// Begins the next generation, if the event does that in this state.
+    fn next_generation(&mut self, event: PluginEvent, now: SystemTime) -> bool {
+        if self.state.on(event) != Transition::NextGeneration {
+            return false;
         }
+        let generation = self.issue();
+        self.apply_all(&[event], Some(generation), now)
     }
 
     /// Applies an event; whether it changed anything.
     fn apply(&mut self, event: PluginEvent, now: SystemTime) -> bool {
-        let to = match self.state.on(event) {
-            Transition::Stay => return false,
-            Transition::To(state) => state,
-            Transition::NextGeneration => PluginState::Discovered,
-        };
-        PluginStateChanged { plugin: self.id(), from: self.state.to_string(), to: to.to_string() }.emit();
-        self.state = to;
+        self.apply_all(&[event], None, now)
+    }
+
+    /// Applies events that came as one; whether they changed anything. `generation`: the one that begins.
+    fn apply_all(&mut self, events: &[PluginEvent], generation: Option<Generation>, now: SystemTime) -> bool {
+        let from = self.state;
+        let mut moved = false;
+        for event in events {
+            match self.state.on(*event) {
+                Transition::Stay => continue,
+                Transition::To(state) => self.state = state,
+                Transition::NextGeneration => self.state = PluginState::Discovered,
+            }
+            moved = true;
+        }
+        if moved {
+            self.generation = generation.unwrap_or(self.generation);
+            self.entered(from, now);
+        }
+        moved
+    }
+
+    /// Tells and notes that it is in another state than before, or in the same as another generation.
+    fn entered(&mut self, from: PluginState, now: SystemTime) {
+        PluginStateChanged { plugin: self.id(), from: from.to_string(), to: self.state.to_string() }.emit();
         self.since = now;
-        true
+        self.record.moved(self.generation, from, self.state, self.fault.as_ref(), now);
     }
 }
+
+/// A generation that answered its probe.
+struct Ready {
+    instance: Arc<Instance>,
+    digest: String,
+    sandbox: SandboxReport,
+}
+
+/// What a generation goes through from its file to its first run.
+const PIPELINE: [PluginEvent; 4] =
+    [PluginEvent::VerifyPassed, PluginEvent::LoadPassed, PluginEvent::InitPassed, PluginEvent::ProbePassed];
 
 /// One moment, on both clocks.
 #[derive(Debug, Clone, Copy)]

@@ -56,6 +56,8 @@ pub(super) struct Script {
     pub(super) route: Option<RouteChoice>,
     /// The self-test is not answered while this is set.
     pub(super) deaf: Arc<std::sync::atomic::AtomicBool>,
+    /// Once this is set, it does that instead.
+    pub(super) mended: Option<(Arc<std::sync::atomic::AtomicBool>, Vec<Step>)>,
 }
 
 pub(super) fn script(handle: impl IntoIterator<Item = Step>) -> Script {
@@ -73,7 +75,7 @@ type Starter = Box<dyn Fn(Generation) -> BoxFuture<'static, Result<Script, Fault
 pub(super) struct FakeRuntime {
     starters: HashMap<String, Starter>,
     pub(super) journal: Arc<Mutex<Vec<String>>>,
-    /// To end an instance from outside: by plugin, the latest generation.
+    /// To end an instance from outside: by plugin, the latest generation; by `plugin#generation`, that one.
     pub(super) killers: Arc<Mutex<HashMap<String, mpsc::UnboundedSender<Exit>>>>,
 }
 
@@ -109,7 +111,8 @@ impl PluginRuntime for FakeRuntime {
             let (commands, orders) = mpsc::channel(64);
             let (exit, exited) = watch::channel(None);
             let (killer, killed) = mpsc::unbounded_channel();
-            killers.lock().unwrap().insert(spec.id.to_string(), killer);
+            killers.lock().unwrap().insert(spec.id.to_string(), killer.clone());
+            killers.lock().unwrap().insert(format!("{}#{generation}", spec.id), killer);
             let descriptor = Arc::new(PluginDescriptor {
                 id: spec.id.clone(),
                 kind: spec.kind,
@@ -255,7 +258,12 @@ impl Instance {
                 if let Some(answer) = &params.answer {
                     self.note(&format!("answer {}", answer.response));
                 }
-                let steps = self.script.handle.clone().into();
+                let mended = self
+                    .script
+                    .mended
+                    .as_ref()
+                    .filter(|(is, _)| is.load(std::sync::atomic::Ordering::Relaxed));
+                let steps = mended.map_or(&self.script.handle, |(_, steps)| steps).clone().into();
                 let waits = Waits::No;
                 let call_state = Call {
                     outputs,

@@ -61,6 +61,7 @@ pub(super) fn plugin(id: &str) -> PluginSettings {
         enabled: true,
         restarts: 3,
         restart_window: Duration::from_secs(60),
+        spares: 0,
         substitutes: Vec::new(),
         double_texting: crate::settings::DoubleTexting::default(),
     }
@@ -232,6 +233,18 @@ impl Host {
 
     pub(super) fn kill(&self, plugin: &str, exit: agent_host_core::outcome::Exit) {
         self.killers.lock().unwrap()[plugin].send(exit).unwrap();
+    }
+
+    /// Instances that were started and are not gone.
+    pub(super) fn living(&self) -> usize {
+        let killers = self.killers.lock().unwrap();
+        killers.iter().filter(|(name, killer)| name.contains('#') && !killer.is_closed()).count()
+    }
+
+    /// Waits until that generation is gone.
+    pub(super) async fn gone(&self, name: &str) {
+        let killer = self.killers.lock().unwrap()[name].clone();
+        tokio::time::timeout(Duration::from_secs(300), killer.closed()).await.unwrap();
     }
 
     /// The whole log of a thread, checked to be dense; a run may still be open.

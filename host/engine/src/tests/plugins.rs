@@ -10,10 +10,10 @@ use agent_host_core::{
         instance::{Fault, Stage},
     },
 };
-use agent_plugin_protocol::{Code, Generation, call::Completion};
+use agent_plugin_protocol::{Code, Generation};
 
 use super::{
-    fake::{self, FakeRuntime, Script, Step, echo},
+    fake::{FakeRuntime, Script, echo},
     host::{Host, message, plugin},
 };
 use crate::Outgoing;
@@ -109,21 +109,6 @@ async fn a_plugin_that_does_not_answer_its_probe_is_degraded_until_it_does() {
     deaf.store(false, Relaxed);
     host.level(ServiceLevel::Full).await;
     assert_eq!(host.client("ann").ask(message("m2", "hi")).await.agent, "echo");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_plugin_that_keeps_failing_gets_no_runs_until_its_trial() {
-    let bad = fake::script([Step::Complete(Completion::Panicked { message: "boom".to_owned() })]);
-    let host = Host::healthy(&["bad"], FakeRuntime::default().with("bad", bad)).await;
-    for n in 0..5 {
-        host.client("ann").ask(message(&format!("m{n}"), "hi")).await;
-    }
-    host.until(|status| status.plugins[0].state == "degraded").await;
-    assert_eq!(host.engine.status().missing[0].code, Code::PluginBreakerOpen);
-    let handled = host.told("handle");
-    assert_eq!(host.client("ann").ask(message("m9", "hi")).await.agent, "fallback");
-    assert_eq!(host.told("handle"), handled);
-    host.level(ServiceLevel::Full).await;
 }
 
 #[tokio::test(start_paused = true)]

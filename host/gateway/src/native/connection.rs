@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal};
 use agent_host_engine::{Incoming, Outgoing, session::Problem};
 use agent_host_telemetry::series;
-use agent_plugin_protocol::{Code, MessageId};
+use agent_plugin_protocol::{Code, EventKind, MessageId};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -21,6 +21,7 @@ use super::{
     expiry::{Due, Expiry},
     frames::ClientFrame,
     liveness::{Beat, Liveness},
+    pace,
     socket::{Broken, Inbound, Socket, Unwritten},
     task::Shared,
 };
@@ -39,8 +40,14 @@ pub(crate) struct Connection<'a, T, C> {
     judge_at: Instant,
     messages: Option<TokenBucket>,
     frames: Option<TokenBucket>,
-    /// What the next write holds. Bounded by [`BURST`]; it is written before more is taken.
+    /// What the next write holds. Bounded by [`BURST`] and [`BURST_BYTES`]; then it is written before more is taken.
     out: Vec<Message>,
+    /// How much that is of what may wait, in bytes.
+    out_bytes: usize,
+    /// Until when it may wait for more. `None`: nothing waits.
+    held_until: Option<Instant>,
+    /// Whether there is something in it that may not wait.
+    urgent: bool,
 }
 
 /// How a connection ended.
@@ -64,6 +71,8 @@ enum Event {
 
 /// Frames of one write; more wait for the next turn, so that what comes in is heard in between.
 const BURST: usize = 256;
+/// Bytes from which on a burst does not wait for more: one write more is little beside them.
+const BURST_BYTES: usize = 4096;
 
 impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C> {
     pub(crate) fn new(
@@ -91,15 +100,29 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             messages,
             frames,
             out: Vec::new(),
+            out_bytes: 0,
+            held_until: None,
+            urgent: false,
         }
     }
 
     /// Welcomes the client, then serves it until either side ends it.
     pub(crate) async fn run(&mut self, welcome: Utf8Bytes, accepted: Instant) -> Ending {
-        self.out.push(Message::Text(welcome));
-        match self.converse(accepted).await {
+        self.push(welcome);
+        let ending = match self.converse(accepted).await {
             Ok(never) => match never {},
             Err(ending) => ending,
+        };
+        self.last_burst(ending).await;
+        ending
+    }
+
+    /// What waited for more goes out before the close frame. Not to a client that does not read, or is gone.
+    async fn last_burst(&mut self, ending: Ending) {
+        match ending {
+            Ending::ByClient(_) | Ending::Gone | Ending::ByHost(Close::Slow | Close::NoPong) => {}
+            // An error: it is gone, as the close will find out.
+            Ending::ByHost(_) => drop(self.flush().await),
         }
     }
 
@@ -117,6 +140,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         loop {
             // A sign of life puts the next look off, a new token too.
             let wake = self.liveness.wake_at().min(self.judge_at);
+            let wake = self.held_until.map_or(wake, |until| wake.min(until));
             if timer.deadline() != wake {
                 timer.as_mut().reset(wake);
             }
@@ -131,7 +155,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                 Event::Told(told) => self.deliver(told).await?,
                 Event::TimerFired => {
                     self.check_timers()?;
-                    self.flush().await?;
+                    self.settle().await?;
                 }
                 Event::Stopped => return Err(Ending::ByHost(Close::Restarting)),
             }
@@ -157,7 +181,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                 self.act(&text).await;
             }
         }
-        self.flush().await
+        self.settle().await
     }
 
     /// Acts on a text frame. Whatever is wrong with it, the client is told and the connection stays.
@@ -221,14 +245,17 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             let Some(more) = self.conversation.try_next() else { break };
             self.tell(&more);
         }
-        self.flush().await
+        self.settle().await
     }
 
     fn tell(&mut self, told: &Outgoing) {
         if let Outgoing::Event(delivery) = told {
             self.shared.delivered.count(&delivery.entry.event.agent);
         }
-        self.push(encode::outgoing(told));
+        self.urgent |= !may_wait(told);
+        let text = encode::outgoing(told);
+        self.out_bytes += text.len();
+        self.out.push(Message::Text(text));
     }
 
     /// Does what is due. The token is judged at every look, so that a jump of the clock
@@ -246,6 +273,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             Beat::Rest => {}
             Beat::Dead => return Err(Ending::ByHost(Close::NoPong)),
             Beat::Ping => {
+                // With what it names: positions of events that the client has not got yet would look like a loss.
                 self.push(encode::ping(&self.conversation.positions()));
                 self.out.push(Message::Ping(Bytes::new()));
             }
@@ -266,17 +294,53 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
     }
 
     fn push(&mut self, text: Utf8Bytes) {
+        self.urgent = true;
         self.out.push(Message::Text(text));
+    }
+
+    /// Writes what may not wait, or has waited enough. On a busy host the first part of a run waits for the rest of it:
+    /// a write costs more than all else that a burst does.
+    async fn settle(&mut self) -> Result<(), Ending> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        if !self.urgent && self.out.len() < BURST && self.out_bytes < BURST_BYTES {
+            let now = Instant::now();
+            match self.held_until {
+                Some(until) if now < until => return Ok(()),
+                None if pace::is_busy(now) => {
+                    self.held_until = Some(now + pace::HOLD);
+                    return Ok(());
+                }
+                Some(_) | None => {}
+            }
+        }
+        self.flush().await
     }
 
     async fn flush(&mut self) -> Result<(), Ending> {
         if self.out.is_empty() {
             return Ok(());
         }
+        (self.urgent, self.held_until, self.out_bytes) = (false, None, 0);
+        pace::wrote(Instant::now());
         self.socket.send(&mut self.out).await.map_err(|unwritten| match unwritten {
             Unwritten::Stuck => Ending::ByHost(Close::Slow),
             Unwritten::Gone => Ending::Gone,
         })
+    }
+}
+
+/// Whether more of the same run is to follow at once: then a busy host may tell it together with that. The last word of
+/// a run never waits, nor does what is no part of one.
+fn may_wait(told: &Outgoing) -> bool {
+    match told {
+        Outgoing::Accepted(_) => true,
+        Outgoing::Event(delivery) => delivery.entry.event.kind != EventKind::AgentCompleted,
+        Outgoing::Subscribed(_)
+        | Outgoing::Status { .. }
+        | Outgoing::Problem(_)
+        | Outgoing::GoingAway { .. } => false,
     }
 }
 

@@ -2,7 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use agent_host_core::{identity::Principal, level::ServiceLevel, ports::store::LogEntry, timestamp::rfc3339};
+use agent_host_core::{
+    identity::Principal,
+    level::ServiceLevel,
+    ports::store::LogEntry,
+    timestamp::{rfc3339, rfc3339_bytes},
+};
 use agent_host_engine::{
     Outgoing,
     session::{Accepted, Problem, Subscribed},
@@ -265,7 +270,7 @@ pub(crate) fn event(entry: &LogEntry) -> Bytes {
     out.extend_from_slice(b",\"agent\":");
     json_string(&mut out, &event.agent);
     out.extend_from_slice(b",\"time\":\"");
-    out.extend_from_slice(rfc3339(event.time).as_bytes());
+    out.extend_from_slice(&rfc3339_bytes(event.time));
     out.extend_from_slice(b"\",\"payload\":");
     out.extend_from_slice(&event.payload);
     out.push(b'}');

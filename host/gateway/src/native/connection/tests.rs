@@ -19,7 +19,7 @@ use crate::{
     Settings,
     auth::Verifier,
     host::Host,
-    native::{Shared, Upgraded, serve},
+    native::{Shared, Upgraded, pace, serve},
     tests::support::{Script, Shifted, event, settings, token},
 };
 
@@ -156,4 +156,63 @@ async fn a_client_that_vanishes_ends_the_task() {
     let wire = wire(4096, |_| {}).await;
     drop(wire.client);
     wire.task.await.unwrap();
+}
+
+/// Makes the thread of the test one that writes often.
+async fn make_busy(wire: &mut Wire) {
+    for seq in 1..=100 {
+        wire.script.tell(Some(event(seq, EventKind::AgentCompleted, "echo", r#"{"text":"…"}"#)));
+        wire.client.next().await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_calm_host_tells_everything_at_once() {
+    let mut wire = wire(4096, |_| {}).await;
+    wire.client.next().await.unwrap().unwrap();
+    let start = Instant::now();
+    wire.script.tell(Some(event(1, EventKind::AgentThinking, "echo", r#"{"text":"…"}"#)));
+    wire.client.next().await.unwrap().unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_busy_host_the_parts_of_a_run_wait_for_its_end_or_for_a_moment() {
+    let mut wire = wire(4096, |_| {}).await;
+    wire.client.next().await.unwrap().unwrap();
+    make_busy(&mut wire).await;
+    let start = Instant::now();
+    wire.script.tell(Some(event(101, EventKind::AgentThinking, "echo", r#"{"text":"…"}"#)));
+    assert_eq!(json(wire.client.next().await.unwrap().unwrap())["seq"], 101);
+    let waited = start.elapsed();
+    assert!((pace::HOLD..=3 * pace::HOLD).contains(&waited), "{waited:?}");
+
+    make_busy(&mut wire).await;
+    let start = Instant::now();
+    wire.script.tell(Some(event(102, EventKind::AgentThinking, "echo", r#"{"text":"…"}"#)));
+    wire.script.tell(Some(event(103, EventKind::AgentCompleted, "echo", r#"{"text":"…"}"#)));
+    for seq in [102, 103] {
+        assert_eq!(json(wire.client.next().await.unwrap().unwrap())["seq"], seq);
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO, "the last word takes along what waits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_goes_out_before_an_answer_and_before_the_close() {
+    let mut wire = wire(4096, |_| {}).await;
+    wire.client.next().await.unwrap().unwrap();
+    make_busy(&mut wire).await;
+    wire.script.tell(Some(event(101, EventKind::AgentThinking, "echo", r#"{"text":"…"}"#)));
+    // All tasks that are ready have their turn: the connection has taken it, and the clock has not moved.
+    tokio::task::yield_now().await;
+    wire.client.send(Message::text(r#"{"type":"ping"}"#)).await.unwrap();
+    assert_eq!(json(wire.client.next().await.unwrap().unwrap())["seq"], 101);
+    assert_eq!(json(wire.client.next().await.unwrap().unwrap())["type"], "pong");
+
+    make_busy(&mut wire).await;
+    wire.script.tell(Some(event(102, EventKind::AgentThinking, "echo", r#"{"text":"…"}"#)));
+    tokio::task::yield_now().await;
+    wire.stop.cancel();
+    assert_eq!(json(wire.client.next().await.unwrap().unwrap())["seq"], 102);
+    assert!(wire.client.next().await.unwrap().unwrap().is_close());
 }

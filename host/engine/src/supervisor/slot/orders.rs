@@ -1,0 +1,136 @@
+//! What an operator's order does to a slot.
+
+use std::sync::Arc;
+
+use agent_host_core::lifecycle::{PluginEvent, PluginState};
+use agent_host_telemetry::happening::PluginOrdered;
+
+use super::{super::Goal, Slot, Times};
+use crate::{
+    control::{ControlError, PluginOrder},
+    routes::Instance,
+};
+
+/// What follows an order that was taken.
+#[derive(Default)]
+pub(in super::super) struct Ordered {
+    /// When it is carried out.
+    pub(in super::super) goal: Goal,
+    /// The current generation is to be started.
+    pub(in super::super) start: bool,
+    /// A candidate is to be started.
+    pub(in super::super) candidate: bool,
+    /// A self-test is to be made.
+    pub(in super::super) probe: bool,
+    /// To finish their calls and end.
+    pub(in super::super) retire: Vec<Arc<Instance>>,
+}
+
+impl Slot {
+    /// Takes an order.
+    ///
+    /// # Errors
+    /// [`ControlError`] if it makes no sense in the state that the slot is in.
+    pub(in super::super) fn order(
+        &mut self,
+        order: PluginOrder,
+        now: Times,
+    ) -> Result<Ordered, ControlError> {
+        let ordered = match order {
+            PluginOrder::Enable => self.enable(now),
+            PluginOrder::Disable => self.disable(now),
+            PluginOrder::Reload => self.reload(now)?,
+            PluginOrder::Reset => self.reset(now)?,
+            PluginOrder::Probe => self.probe_now()?,
+        };
+        PluginOrdered { plugin: self.id(), order: order.as_str(), state: self.state.to_string() }.emit();
+        Ok(ordered)
+    }
+
+    fn enable(&mut self, now: Times) -> Ordered {
+        if self.settings.enabled {
+            return Ordered::default();
+        }
+        self.settings.enabled = true;
+        let mut ordered = Ordered::default();
+        if self.state == PluginState::Draining {
+            // Disabled a moment ago: that generation finishes its calls beside the next one.
+            self.retiring.extend(self.instance.take());
+            self.apply(PluginEvent::Drained, now.wall);
+        }
+        self.budget.reset();
+        ordered.start = self.next_generation(PluginEvent::Enabled, now.wall);
+        ordered.goal = Goal::Started(self.generation);
+        ordered
+    }
+
+    fn disable(&mut self, now: Times) -> Ordered {
+        if !self.settings.enabled {
+            return Ordered { goal: Goal::Off, ..Ordered::default() };
+        }
+        self.settings.enabled = false;
+        self.judged = true;
+        self.retry = None;
+        self.candidate = None;
+        self.fault = None;
+        self.apply(PluginEvent::Disabled, now.wall);
+        let retire = self.spare.dismiss().into_iter().chain(self.instance.clone()).collect();
+        Ordered { goal: Goal::Off, retire, ..Ordered::default() }
+    }
+
+    fn reload(&mut self, now: Times) -> Result<Ordered, ControlError> {
+        self.wanted()?;
+        self.budget.reset();
+        match self.state {
+            PluginState::Healthy | PluginState::Degraded => {
+                let generation = self.begin_candidate(now.wall);
+                Ok(Ordered { goal: Goal::Replaced(generation), candidate: true, ..Ordered::default() })
+            }
+            // The start that goes on is of the file as it was: another takes its place.
+            PluginState::Discovered
+            | PluginState::Verified
+            | PluginState::Loaded
+            | PluginState::Initialised => {
+                self.generation = self.issue();
+                Ok(Ordered { goal: Goal::Started(self.generation), start: true, ..Ordered::default() })
+            }
+            PluginState::Failed
+            | PluginState::Quarantined
+            | PluginState::Unloaded
+            | PluginState::Draining
+            | PluginState::Disabled => Ok(self.start_again(now)),
+        }
+    }
+
+    fn reset(&mut self, now: Times) -> Result<Ordered, ControlError> {
+        self.wanted()?;
+        self.budget.reset();
+        self.spare.reset();
+        self.restarts = 0;
+        if self.instance.is_some() {
+            self.fresh_fitness(now.wall);
+            self.judge(now);
+            return Ok(Ordered::default());
+        }
+        Ok(self.start_again(now))
+    }
+
+    fn start_again(&mut self, now: Times) -> Ordered {
+        let start = self.next_generation(PluginEvent::Reset, now.wall);
+        Ordered { goal: Goal::Started(self.generation), start, ..Ordered::default() }
+    }
+
+    fn probe_now(&mut self) -> Result<Ordered, ControlError> {
+        self.wanted()?;
+        if self.instance.is_none() {
+            let plugin = self.settings.spec.id.clone();
+            return Err(ControlError::NotRunning { plugin, code: self.code() });
+        }
+        Ok(Ordered { goal: Goal::Probed(self.fitness.probes + 1), probe: true, ..Ordered::default() })
+    }
+
+    fn wanted(&self) -> Result<(), ControlError> {
+        let wanted = self.settings.enabled;
+        wanted.then_some(()).ok_or_else(|| ControlError::Disabled(self.settings.spec.id.clone()))
+    }
+}
