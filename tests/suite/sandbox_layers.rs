@@ -48,6 +48,10 @@ async fn no_other_process_is_made(host: &Host) -> Result<(), String> {
     refused(host, "fork-bomb").await
 }
 
+async fn no_crowd_of_threads_is_made(host: &Host) -> Result<(), String> {
+    refused(host, "thread-bomb").await
+}
+
 async fn address_space_is_bounded(host: &Host) -> Result<(), String> {
     refused(host, "reserve").await
 }
@@ -188,6 +192,12 @@ twin! {
 twin! {
     the_process_limit_alone_stops_a_fork_bomb(no_other_process_is_made) on of_a_user();
     faults "sandbox.seccomp=off";
+    broken by "sandbox.process_limit=off", says "SUCCEEDED"
+}
+
+twin! {
+    the_process_limit_alone_stops_a_thread_bomb(no_crowd_of_threads_is_made) on of_a_user();
+    faults "sandbox.cgroup=off";
     broken by "sandbox.process_limit=off", says "SUCCEEDED"
 }
 

@@ -4,7 +4,11 @@ use agent_plugin_protocol::Code;
 
 use crate::{
     client::Client,
-    harness::{Host, Plugin, Setup, eventually, host::cli},
+    harness::{
+        Host, Plugin, Setup, artifacts, eventually,
+        host::{cli, plain_cli},
+    },
+    sandbox::NOBODY,
     scenario::ready,
 };
 
@@ -73,4 +77,57 @@ async fn a_range_without_room_fails_the_plugin_that_finds_none() {
     });
     codes.await.unwrap();
     assert!(host.said().contains("widen it"), "{}", host.said());
+}
+
+#[tokio::test]
+async fn plugins_that_are_not_confined_are_an_error_that_is_said_once() {
+    let two = || Setup::echo().plugin(Plugin::misbehaving("bad"));
+    let said = async |setup: Setup| {
+        let host = setup.start();
+        ready(&host).await.unwrap();
+        host.said().matches("plugins are not confined").count()
+    };
+    assert_eq!(said(two().failpoints("sandbox.seccomp=off")).await, 1);
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(said(two()).await, 1, "as root, without users for plugins");
+        assert_eq!(said(two().set("isolation.uid_range", "\"3999600000-3999600009\"")).await, 0);
+        assert_eq!(said(two().user(NOBODY)).await, 0);
+    }
+}
+
+/// Where no user namespace is to be had, the worker runs without, and says so. Made so by a namespace around the host in
+/// which none further are allowed.
+#[test]
+fn without_namespaces_a_plugin_runs_and_the_layer_is_reported() {
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" check --output json \"$1\"";
+    let around = std::process::Command::new("unshare").args(["-r", "-U", "true"]).status();
+    if !around.is_ok_and(|status| status.success()) {
+        eprintln!("not held: no namespace can be made around the host here");
+        return;
+    }
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-r", "-U", "sh", "-c", script]).arg(artifacts::host()).arg(artifacts::echo());
+    let output = command.output().unwrap();
+    let reports: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checked = &reports["plugins"][0];
+    assert_eq!(checked["fit"], true, "{checked}");
+    assert_eq!(checked["sandbox"]["namespace"]["state"], "unavailable", "{checked}");
+    assert_eq!(checked["sandbox"]["seccomp"]["state"], "enforced", "{checked}");
+}
+
+#[test]
+fn check_shows_each_layer_and_sums_them_up() {
+    let echo = artifacts::echo();
+    let output = plain_cli(&["check", "--output", "json", echo.to_str().unwrap()], &[]);
+    let reports: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checked = &reports["plugins"][0];
+    assert_eq!(checked["sandbox"]["seccomp"]["state"], "enforced", "{checked}");
+    let known = ["full", "partial", "weak"];
+    let word = checked["isolation_enforced"].as_str().unwrap_or_default();
+    assert!(known.contains(&word), "{checked}");
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(word, "weak", "a plugin of root is root");
+        let reason = checked["sandbox"]["own_user"]["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains("uid_range"), "{checked}");
+    }
 }

@@ -61,7 +61,7 @@ layers! {
         stops "privileges by set-user-id programs",
         not "what it may do already";
     Hidden "hidden"
-        stops "another process of its user from reading its memory or tracing it; the crash handler's own work goes on",
+        stops "another process of its user from reading its memory or tracing it",
         not "root";
     LandlockFiles "landlock_files"
         stops "every file but its own folder and what a library needs to run: library folders, loader cache, names, certificates, time zones, a few devices; running programs",

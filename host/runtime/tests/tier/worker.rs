@@ -17,7 +17,8 @@ use agent_plugin_protocol::{Code, Generation, PluginKind, call::Completion};
 use serde_json::json;
 
 use crate::support::{
-    Call, eventually, exit_of, library, misbehaving, runtime, say, spec, start, start_with, worker, workers,
+    Call, descendants, eventually, exit_of, library, misbehaving, runtime, say, spec, start, start_with,
+    worker, workers,
 };
 
 /// Signals, the same on every Linux.
@@ -120,6 +121,20 @@ async fn a_looping_worker_is_killed_on_demand() {
     let mut call = say(&started.handle, "!loop").await;
     started.handle.commands.send(InstanceCommand::Kill(KillReason::Hung)).await.unwrap();
     assert_eq!(call.lost().await.exit, Exit::Hung);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_is_told_when_nothing_of_the_worker_is_left() {
+    let started = start(misbehaving(json!({}))).await.unwrap();
+    let enclosed = started.sandbox.enforces(Layer::Namespace);
+    let all = descendants(std::process::id());
+    assert_eq!(all.len(), if enclosed { 3 } else { 1 }, "{all:?}");
+    started.handle.commands.send(InstanceCommand::Kill(KillReason::Stopped)).await.unwrap();
+    exit_of(&started.handle).await;
+    // Not even a remainder that somebody else would have to reap.
+    let left: Vec<_> =
+        all.iter().filter(|pid| std::path::Path::new(&format!("/proc/{pid}")).exists()).collect();
+    assert!(left.is_empty(), "{left:?} of {all:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
