@@ -50,7 +50,7 @@ fn page() -> String {
     let mut page = BEFORE.to_owned();
     page.push_str("| layer | stops | does not stop |\n|---|---|---|\n");
     for layer in Layer::ALL {
-        writeln!(page, "| `{layer}` | {} | {} |", layer.stops(), layer.leaves()).unwrap();
+        writeln!(page, "| `{layer}` | {} | {} |", layer.stops(), layer.leaves()).expect("a String takes all");
     }
     page.push_str(AFTER);
     page

@@ -195,8 +195,9 @@ fn raise(signal: i32) {
     unsafe { libc::sigaddset(&raw mut set, signal) };
     // SAFETY: the set is valid; a null pointer asks for no answer.
     unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
+    let own = rustix::process::getpid().as_raw_pid();
     // SAFETY: no memory is involved.
-    unsafe { libc::kill(libc::getpid(), signal) };
+    unsafe { libc::kill(own, signal) };
 }
 
 #[allow(unsafe_code, reason = "closes descriptors whose owners are never used again")]

@@ -35,9 +35,8 @@ impl Users {
                 "every user of `[isolation] uid_range` ({first}-{last}) belongs to another plugin: widen it"
             )
         })?;
-        match folder {
-            Some(folder) => hand_over(folder, user).map_err(|e| format!("{}: {e}", folder.display()))?,
-            None => {}
+        if let Some(folder) = folder {
+            hand_over(folder, user).map_err(|error| format!("{}: {error}", folder.display()))?;
         }
         Ok(user)
     }
