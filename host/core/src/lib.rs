@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod breaker;
+pub mod crash;
 pub mod failpoint;
 pub mod hash;
 pub mod identity;

@@ -175,6 +175,11 @@ async fn stopped(handle: &InstanceHandle, grace: std::time::Duration) -> Arc<Exi
     let _ = handle.commands.send(InstanceCommand::Stop { grace }).await;
     let mut exit = handle.exit.clone();
     let report = exit.wait_for(Option::is_some).await.ok().and_then(|report| report.clone());
-    let nobody = || ExitReport { exit: Exit::Stopped, uptime: Default::default(), stderr_tail: Vec::new() };
+    let nobody = || ExitReport {
+        exit: Exit::Stopped,
+        uptime: Default::default(),
+        stderr_tail: Vec::new(),
+        crash: None,
+    };
     report.unwrap_or_else(|| Arc::new(nobody()))
 }

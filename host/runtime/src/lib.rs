@@ -36,9 +36,11 @@
 //! | `frames`, `hello` | the wire between host and worker, and its first words |
 //! | `link` | the host's end of one worker: process, socket, printed words |
 //! | `instance` | the task that owns a worker while it serves, and sees to its end |
+//! | `crash`, `crash/area` | the memory through which a dying worker tells of its crash, and what is read from it |
+//! | `crash/backtrace`, `crash/symbols` | unwinds the copy of the stack, and gives the addresses their names |
 //! | `words` | what a plugin prints and logs, made harmless and bounded |
 //! | [`memory`] | gives freed memory back to the system |
-//! | `worker`, `worker/outbox`, `worker/voice` | the worker's own side |
+//! | `worker`, `worker/outbox`, `worker/voice`, `worker/crash` | the worker's own side |
 //!
 //! The life of a worker: spawned by one thread that lives as long as the host (the parent-death signal fires when
 //! the spawning *thread* ends), with an empty environment, in its own process group, its socket as descriptor 0. It
@@ -48,6 +50,7 @@
 
 mod calls;
 mod candidate;
+mod crash;
 mod create;
 mod frames;
 mod hello;

@@ -5,7 +5,6 @@
 
 use std::{
     ops::RangeInclusive,
-    os::fd::AsFd,
     path::PathBuf,
     sync::{
         Arc,
@@ -35,6 +34,7 @@ use tokio::{
 };
 
 use crate::{
+    crash::backtrace::{Autopsy, Scene},
     create,
     frames::{FromWorker, PROTOCOL, ToWorker},
     hello::{HostHello, LoadFailed, WorkerHello},
@@ -147,7 +147,7 @@ impl Start {
         let Prepared { library, folder } = prepared;
         let (mut link, sandbox) = self.load(library, folder.clone()).await?;
         if let Err((gone, fault)) = self.init(&mut link).await {
-            return Err(fault.told(link.end(gone).await));
+            return Err(self.told(fault, link.end(gone).await));
         }
         if let Err(fault) = self.dependencies(library, available) {
             link.end(Gone::Kill(Exit::Stopped)).await;
@@ -178,16 +178,16 @@ impl Start {
         let spawned = timeout_at(deadline, spawn(self.runtime.command.clone(), folder.clone())).await;
         let spawned =
             spawned.map_err(|_| no_worker(std::io::ErrorKind::TimedOut.into()))?.map_err(no_worker)?;
-        let mut link = Link::new(spawned, &self.spec.id, self.generation).map_err(no_worker)?;
+        let scene = self.scene(library).map_err(no_worker)?;
+        let mut link = Link::new(spawned, scene, &self.spec.id, self.generation).map_err(no_worker)?;
         let hello = ToWorker::Hello(self.hello(folder, user));
-        if let Err(error) = link.greet(&hello, library.file.as_fd()) {
-            return Err(self
-                .handshake(&format!("it does not listen: {error}"))
-                .told(link.end(Gone::Ended).await));
+        if let Err(error) = link.greet(&hello) {
+            let failing = self.handshake(&format!("it does not listen: {error}"));
+            return Err(self.told(failing, link.end(Gone::Ended).await));
         }
         match self.loaded(&mut link, deadline).await {
             Ok(sandbox) => Ok((link, sandbox)),
-            Err((gone, fault)) => Err(fault.told(link.end(gone).await)),
+            Err((gone, fault)) => Err(self.told(fault, link.end(gone).await)),
         }
     }
 
@@ -311,6 +311,26 @@ impl Start {
         settled.map(Some).map_err(|reason| fault(format!("no user of its own: {reason}")))
     }
 
+    /// What a backtrace of the worker would be made from.
+    fn scene(&self, library: &StagedLibrary) -> std::io::Result<Scene> {
+        let name = self.spec.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        Ok(Scene {
+            library: library.file.try_clone()?,
+            digest: library.digest.clone(),
+            name: sanitise::line(&name, 128),
+            program: self.runtime.command.program.clone(),
+        })
+    }
+
+    /// The fault of a worker that has ended.
+    fn told(&self, failing: Failing, (report, autopsy): (ExitReport, Option<Autopsy>)) -> Fault {
+        let report = Arc::new(report);
+        if let Some(autopsy) = autopsy {
+            autopsy.begin(self.spec.id.clone(), self.generation, Arc::clone(&report));
+        }
+        failing.told(&report)
+    }
+
     fn hello(&self, folder: Option<PathBuf>, user: Option<u32>) -> Bytes {
         let create = create::params(&self.spec, self.generation, folder.as_deref());
         let sandbox = Sandbox::of(&self.spec, folder, user, self.runtime.require.clone());
@@ -369,9 +389,9 @@ impl Failing {
         self
     }
 
-    fn told(mut self, report: ExitReport) -> Fault {
+    fn told(mut self, report: &ExitReport) -> Fault {
         if self.crashed {
-            self.fault.reason = format!("{}: {}", self.fault.reason, describe(&report));
+            self.fault.reason = format!("{}: {}", self.fault.reason, describe(report));
         }
         self.fault
     }

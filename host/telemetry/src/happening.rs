@@ -35,6 +35,10 @@ happenings! {
     { plugin: String, generation: u32, code: String, signal: &'static str, how: String, uptime_ms: u128, stderr: String }
     => |it| { counter!(metric::PLUGIN_CRASHES, "plugin" => it.plugin.clone(), "signal" => it.signal).increment(1); }
 
+    /// A worker died of a crash and told of it; its backtrace is found out. Follows `PluginExited` or `PluginFailed`.
+    PluginCrashed WARN Warning "plugin crashed" action "Send the frames to the plugin's authors; the next generation is started by itself."
+    { plugin: String, generation: u32, signal: &'static str, how: String, uptime_ms: u128, open_calls: String, frames: String }
+
     /// A failed plugin is given another try.
     PluginRestarted INFO Warning "plugin is being started again" action "None, unless it keeps happening."
     { plugin: String, generation: u32, attempt: u32, after_ms: u128 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use agent_plugin_protocol::{CallId, Code, Generation, PluginDescriptor, PluginId, PluginKind};
+use agent_plugin_protocol::{CallId, Code, Generation, PluginDescriptor, PluginId, PluginKind, RunId};
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
@@ -248,6 +248,8 @@ pub struct Invocation {
     pub call: CallId,
     /// A name of `protocol::call::method`.
     pub method: &'static str,
+    /// The run that it belongs to, for the report of a crash.
+    pub run: Option<RunId>,
     /// Its parameters, as JSON.
     pub payload: Bytes,
     /// How long it may take; told to the plugin. The host keeps its own clock.

@@ -359,6 +359,7 @@ impl Instance {
             exit,
             uptime: Duration::from_secs(1),
             stderr_tail: vec!["last words".to_owned()],
+            crash: None,
         });
         for (id, call) in self.calls {
             let _ = call.outputs.try_send((id, CallOutput::Lost(Arc::clone(&report))));

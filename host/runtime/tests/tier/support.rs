@@ -173,14 +173,16 @@ pub(crate) fn alone(test: &str, failpoints: &str) -> (bool, String) {
 /// An open call.
 pub(crate) struct Call {
     pub(crate) id: CallId,
+    pub(crate) run: RunId,
     pub(crate) outputs: mpsc::Receiver<(CallId, CallOutput)>,
     handle: InstanceHandle,
 }
 
 /// Says something to an agent.
 pub(crate) async fn say(handle: &InstanceHandle, text: &str) -> Call {
+    let run = RunId::random();
     let params = HandleParams {
-        run_id: RunId::random(),
+        run_id: run.clone(),
         thread_id: ThreadId::random(),
         message_id: "m".into(),
         message: IncomingMessage {
@@ -195,9 +197,16 @@ pub(crate) async fn say(handle: &InstanceHandle, text: &str) -> Call {
     let (outputs, inbox) = mpsc::channel(CALL_OUTPUTS);
     let id = CallId(getrandom::u64().unwrap());
     let payload = Bytes::from(serde_json::to_vec(&params).unwrap());
-    let invocation = Invocation { call: id, method: method::HANDLE, payload, deadline: PATIENCE, outputs };
+    let invocation = Invocation {
+        call: id,
+        method: method::HANDLE,
+        run: Some(run.clone()),
+        payload,
+        deadline: PATIENCE,
+        outputs,
+    };
     handle.commands.send(InstanceCommand::Invoke(invocation)).await.expect("the instance takes orders");
-    Call { id, outputs: inbox, handle: handle.clone() }
+    Call { id, run, outputs: inbox, handle: handle.clone() }
 }
 
 impl Call {
