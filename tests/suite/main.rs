@@ -42,3 +42,4 @@ mod sandbox_required;
 mod supervisors;
 mod telemetry;
 mod tokens;
+mod trust;

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod instance;
+pub mod library;
 pub mod store;
 pub mod tools;
 

@@ -10,6 +10,7 @@ use crate::{
     control::{self, ControlError, PluginOrder},
     details::Details,
     drain,
+    files::{ChangedFiles, Files},
     session::Session,
     settings::{Parts, Settings},
     shared::{Published, Shared},
@@ -25,6 +26,7 @@ const SUPERVISOR_COMMANDS: usize = 1024;
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
+    files: watch::Receiver<Arc<ChangedFiles>>,
 }
 
 impl Engine {
@@ -40,10 +42,12 @@ impl Engine {
             details: details.subscribe(),
         };
         let (supervisor, commands) = mpsc::channel(SUPERVISOR_COMMANDS);
+        let (watched, files) = Files::new(&settings, &parts);
         let shared = Arc::new(Shared::new(settings, parts, published, supervisor));
         let task = Supervisor::new(Arc::clone(&shared), Outlets { status, settled, details });
         task::spawn(&shared.tasks, "supervisor", task.run(commands));
-        Self { shared }
+        task::spawn(&shared.tasks, "files", watched.run());
+        Self { shared, files }
     }
 
     /// Opens a session. Never fails, and consults nothing that could (laws 1 and 2).
@@ -61,14 +65,24 @@ impl Engine {
         self.shared.status.clone()
     }
 
+    /// With what lies at its path, if that is not what it runs from. What a reload took is no candidate any more.
+    fn with_file(&self, detail: PluginDetail) -> PluginDetail {
+        let changed = self.files.borrow().get(&detail.view.id).cloned();
+        let changed_file = changed
+            .filter(|file| file.candidate.digest.is_none() || file.candidate.digest != detail.view.digest);
+        PluginDetail { changed_file, ..detail }
+    }
+
     /// All there is to know of one plugin, as it is now.
     pub fn plugin(&self, id: &PluginId) -> Option<PluginDetail> {
-        self.shared.details.borrow().plugin(id)
+        let detail = self.shared.details.borrow().plugin(id)?;
+        Some(self.with_file(detail))
     }
 
     /// All there is to know of every plugin, in configured order.
     pub fn plugins(&self) -> Vec<PluginDetail> {
-        self.shared.details.borrow().all()
+        let all = self.shared.details.borrow().all();
+        all.into_iter().map(|detail| self.with_file(detail)).collect()
     }
 
     /// Tells a plugin what an operator wants of it, and answers once it is so: healthy or failed after `Enable`,

@@ -21,6 +21,7 @@ mod directory;
 mod drain;
 mod engine;
 mod fallback;
+mod files;
 mod outbox;
 mod random;
 mod routes;
@@ -37,6 +38,7 @@ pub mod view;
 
 pub use control::{ControlError, PluginOrder};
 pub use engine::Engine;
+pub use files::ChangedFile;
 pub use session::{Incoming, Outgoing, Session};
 pub use settings::{Parts, Settings};
 

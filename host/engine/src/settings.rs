@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use agent_host_core::{
     ports::{
         clock::Clock,
-        instance::{PluginRuntime, PluginSpec},
+        instance::{Isolation, PluginRuntime, PluginSpec},
         store::Store,
         tools::ToolHost,
     },
@@ -106,4 +106,16 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Which services plugins can use; its sender lives as long as the host.
     pub services: watch::Receiver<Arc<ServiceTable>>,
+}
+
+impl Parts {
+    /// The runtime of an isolation tier, where this host has one.
+    pub(crate) fn runtime_of(&self, isolation: Isolation) -> Option<&Arc<dyn PluginRuntime>> {
+        match isolation {
+            Isolation::Process => Some(&self.process),
+            Isolation::InProcess => self.in_process.as_ref(),
+            // The built-in fallback is no slot: it is linked, not loaded.
+            Isolation::BuiltIn => None,
+        }
+    }
 }

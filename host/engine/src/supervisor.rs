@@ -272,6 +272,9 @@ impl Supervisor {
     fn order(&mut self, plugin: &PluginId, order: PluginOrder, taken: Taken) {
         let ordered = self.registry.order(plugin, order);
         let answer = ordered.map(|(slot, ordered)| {
+            if ordered.start || ordered.candidate {
+                self.reread(slot);
+            }
             if ordered.start {
                 self.start(slot);
             }
@@ -287,6 +290,15 @@ impl Supervisor {
             ordered.goal
         });
         self.answers.push((taken, answer));
+    }
+
+    /// What an operator starts is the file as it is now; what starts by itself is what ran before.
+    fn reread(&self, slot: usize) {
+        if let Some(spec) = self.registry.spec(slot)
+            && let Some(runtime) = self.shared.parts.runtime_of(spec.isolation)
+        {
+            runtime.reread(&spec.id);
+        }
     }
 
     /// When a breaker has opened: the next run may try it after its pause.

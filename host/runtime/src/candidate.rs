@@ -1,21 +1,27 @@
 //! Finds a plugin's file and reads it once, without running it: the first steps of the pipeline.
 //!
-//! What is judged here is the file itself: that it is one, that nobody else can write it, that it is not too large.
+//! What is judged here is the file itself: that it is one, that nobody else can exchange it, that it is not too large.
 //! Whatever happens to the path afterwards, the bytes that were read are the ones that are judged, hashed and run.
 
 use std::{
     fs::File,
     io::{self, Read},
-    os::unix::fs::{FileTypeExt, MetadataExt},
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
 };
 
-use agent_host_core::ports::instance::{Fault, PluginSpec, Stage};
+use agent_host_core::{
+    failpoint,
+    failpoint::Action,
+    ports::instance::{Fault, PluginSpec, Stage},
+};
 use agent_plugin_protocol::Code;
 use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
 };
+
+use crate::custody::{self, Doubt};
 
 /// A file that the configuration names and that is there.
 #[derive(Debug)]
@@ -50,7 +56,7 @@ impl Candidate {
         if !meta.is_file() {
             return Err(not_a_file(&self.path, meta.file_type()));
         }
-        self.writable_by_the_owner_only(&meta)?;
+        self.in_custody()?;
         if meta.len() > self.limit {
             return Err(self.too_large(meta.len()));
         }
@@ -65,26 +71,21 @@ impl Candidate {
         Ok(bytes)
     }
 
-    /// Neither the file nor a folder in which its name stands may be written by everybody.
+    /// Nobody but root and the host's user can exchange the file.
     ///
-    /// A sticky folder (`/tmp`) is fine: only the owner can replace the file there.
-    fn writable_by_the_owner_only(&self, meta: &std::fs::Metadata) -> Result<(), Fault> {
-        let insecure = |what: &Path| {
-            let reason = format!("{} can be written by everybody", what.display());
-            Fault::new(Stage::Verify, Code::PluginInsecureMode, reason)
-        };
-        if meta.mode() & 0o002 != 0 {
-            return Err(insecure(&self.path));
+    /// Judged after it was opened: what was opened before its place was unsafe is then refused too.
+    fn in_custody(&self) -> Result<(), Fault> {
+        // Off for a broken twin: a host that loads what anybody may have put there.
+        if failpoint!("runtime.custody") == Some(Action::Off) {
+            return Ok(());
         }
-        let target = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
-        for folder in [self.path.parent(), target.parent()].into_iter().flatten() {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            let meta = folder.metadata().map_err(|e| open_fault(Stage::Verify, folder, &e))?;
-            if meta.mode() & 0o002 != 0 && meta.mode() & 0o1000 == 0 {
-                return Err(insecure(folder));
-            }
-        }
-        Ok(())
+        custody::judge(&self.path).map_err(|doubt| match doubt {
+            Doubt::Unreadable(error) => open_fault(Stage::Verify, &self.path, &error),
+            Doubt::Exposed(exposed) => Fault {
+                hint: exposed.hint,
+                ..Fault::new(Stage::Verify, Code::PluginInsecureMode, exposed.reason)
+            },
+        })
     }
 
     fn too_large(&self, size: u64) -> Fault {
@@ -94,7 +95,7 @@ impl Candidate {
 }
 
 /// Opens without waiting: opening a fifo for reading would otherwise hang until somebody writes to it.
-fn open(path: &Path) -> Result<File, Fault> {
+pub(crate) fn open(path: &Path) -> Result<File, Fault> {
     // Looked at before it is opened too: to open some devices is to act on them.
     let before = std::fs::metadata(path).map_err(|e| open_fault(Stage::Verify, path, &e))?;
     if !before.is_file() {

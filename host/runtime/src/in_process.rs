@@ -23,9 +23,10 @@ use agent_host_core::{
         instance::{
             Fault, InstanceCommand, InstanceHandle, Isolation, PluginRuntime, PluginSpec, Stage, Started,
         },
+        library::Seen,
     },
 };
-use agent_plugin_protocol::{Code, Generation};
+use agent_plugin_protocol::{Code, Generation, PluginId};
 use tokio::sync::{mpsc, watch};
 
 use self::{apart::Blocked, instance::Instance, living::Living, loader::Loader, voice::Voice};
@@ -33,9 +34,11 @@ use crate::{
     create, host_api,
     link::describe,
     module::Module,
-    prepare::{Prepared, prepare},
+    prepare::{Prepared, look, prepare},
     probe::prove,
     process::{ORDERS, ProcessRuntime, Tuning},
+    shelf::Shelf,
+    stage::StagedLibrary,
 };
 
 /// Starts plugins inside this process.
@@ -44,13 +47,14 @@ pub struct InProcessRuntime {
     preflight: ProcessRuntime,
     loader: Arc<Loader>,
     tuning: Tuning,
+    shelf: Arc<Shelf>,
 }
 
 impl InProcessRuntime {
     /// A runtime whose preflights are made by `preflight`, and whose libraries pass through the folder `staged`: made
     /// private, and empty but while a library is being loaded.
     pub fn new(preflight: ProcessRuntime, staged: PathBuf, tuning: Tuning) -> Self {
-        Self { preflight, loader: Arc::new(Loader::new(staged)), tuning }
+        Self { preflight, loader: Arc::new(Loader::new(staged)), tuning, shelf: Arc::default() }
     }
 }
 
@@ -61,8 +65,17 @@ impl PluginRuntime for InProcessRuntime {
         generation: Generation,
         available: Arc<[String]>,
     ) -> BoxFuture<'static, Result<Started, Fault>> {
+        let kept = self.shelf.take(&spec);
         let start = Start { runtime: self.clone(), spec, generation };
-        Box::pin(async move { start.run(&available).await })
+        Box::pin(async move { start.run(kept, &available).await })
+    }
+
+    fn reread(&self, plugin: &PluginId) {
+        self.shelf.reread(plugin);
+    }
+
+    fn look(&self, spec: Arc<PluginSpec>) -> BoxFuture<'static, Option<Seen>> {
+        Box::pin(look(spec, Arc::clone(&self.shelf)))
     }
 }
 
@@ -80,18 +93,19 @@ fn no_sandbox() -> SandboxReport {
 }
 
 impl Start {
-    async fn run(self, available: &[String]) -> Result<Started, Fault> {
+    async fn run(self, kept: Option<Arc<StagedLibrary>>, available: &[String]) -> Result<Started, Fault> {
         if self.spec.isolation != Isolation::InProcess {
             let reason =
                 format!("isolation = \"{}\" is not that of this process", self.spec.isolation.as_str());
             return Err(Fault::new(Stage::Load, Code::PluginConfigInvalid, reason));
         }
-        let prepared = prepare(&self.spec).await?;
+        let prepared = prepare(&self.spec, kept, &self.runtime.shelf).await?;
         self.preflight(&prepared, available).await?;
         let module = self.runtime.loader.load(&prepared.library, self.spec.timeouts.init).await?;
         let (living, voice, fate) = self.create(module, &prepared).await?;
         let handle = self.serve(&prepared, Instance::new(living, voice, fate));
         prove(&handle, self.spec.timeouts.init).await?;
+        self.runtime.shelf.keep(&self.spec, self.generation, &prepared.library);
         Ok(Started { handle, digest: prepared.library.digest.clone(), sandbox: no_sandbox() })
     }
 

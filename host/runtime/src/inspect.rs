@@ -19,6 +19,7 @@ use crate::{
         elf::Elf,
         hex_digest,
         needs::{linked_libraries, needed_glibc},
+        signature::{self, Signed},
     },
 };
 
@@ -29,6 +30,8 @@ pub struct Inspection {
     pub size: u64,
     /// SHA-256 of its bytes, lower-case hex: what a pin is held against.
     pub sha256: String,
+    /// What the signature beside it says, held against the given keys; `None` where there is none, or it does not verify.
+    pub signed: Option<Signed>,
     /// What it is as a library; `None` where it is none for this machine.
     pub library: Option<Library>,
 }
@@ -61,15 +64,19 @@ pub enum Allocator {
     Unknown,
 }
 
-/// Reads a file of at most `limit` bytes. Blocks on the disk, never on a fifo.
+/// Reads a file of at most `limit` bytes, and the signature beside it. Blocks on the disk, never on a fifo.
 ///
 /// # Errors
 /// The loader's own fault, where the file cannot be read or may not be.
-pub fn inspect(path: &Path, limit: u64) -> Result<Inspection, Fault> {
+pub fn inspect(path: &Path, limit: u64, keys: &[String]) -> Result<Inspection, Fault> {
     let bytes = Candidate::at(path, limit)?.read()?;
     Ok(Inspection {
         size: bytes.len() as u64,
         sha256: hex_digest(&bytes),
+        signed: signature::read(path)
+            .ok()
+            .flatten()
+            .and_then(|text| signature::judge(&bytes, &text, keys).ok()),
         library: Elf::parse(&bytes).ok().map(|elf| library(&elf)),
     })
 }
@@ -175,10 +182,10 @@ mod tests {
     #[test]
     fn a_running_program_can_be_inspected_and_is_no_library() {
         let program = std::env::current_exe().unwrap();
-        let inspection = inspect(&program, u64::MAX).unwrap();
+        let inspection = inspect(&program, u64::MAX, &[]).unwrap();
         assert_eq!((inspection.sha256.len(), inspection.size > 0), (64, true));
         let descriptor = inspection.library.and_then(|library| library.descriptor);
         assert_eq!(descriptor, None);
-        assert!(inspect(&program, 1).is_err());
+        assert!(inspect(&program, 1, &[]).is_err());
     }
 }

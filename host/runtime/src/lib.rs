@@ -12,10 +12,12 @@
 //! | file | its idea |
 //! |---|---|
 //! | `candidate` | finds the file and reads it once, without running it |
-//! | `verify`, `verify/elf`, `verify/needs` | judges the bytes: headers against size, machine, pin, descriptor, needs |
+//! | `custody`, `custody/group` | who could exchange a file: judges its whole way from `/` |
+//! | `verify`, `verify/elf`, `verify/needs`, `verify/signature` | judges the bytes: headers against size, machine, pin, signature, descriptor, needs |
 //! | `inspect` | tells what a library is, for people, without loading it |
 //! | `stage` | the private, sealed copy of the bytes that were judged |
-//! | `prepare` | the three above in one go, off the async threads, with a deadline; for every tier |
+//! | `shelf` | the bytes that a plugin was last healthy with, for its restarts; notices when its file becomes another |
+//! | `prepare` | all of that in one go, off the async threads, with a deadline; for every tier |
 //! | `create` | what goes into `create`, and how its failure reads; for every tier |
 //! | `module` | drives the ABI: `dlopen`, header, layout check, typed calls; for every tier |
 //! | `host_api` | the table of functions that a plugin calls; for every tier |
@@ -52,6 +54,7 @@ mod calls;
 mod candidate;
 mod crash;
 mod create;
+mod custody;
 mod frames;
 mod hello;
 mod host_api;
@@ -65,6 +68,7 @@ mod prepare;
 mod probe;
 mod process;
 mod sandbox;
+mod shelf;
 mod spawn;
 mod stage;
 mod verify;
@@ -76,3 +80,4 @@ pub use inspect::{Allocator, Inspection, Library, inspect};
 pub use link::describe;
 pub use process::{Confinement, ProcessRuntime, Tuning};
 pub use spawn::WorkerCommand;
+pub use verify::signature::{Signed, is_signed};

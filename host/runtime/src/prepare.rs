@@ -7,10 +7,18 @@ use std::{
     time::Duration,
 };
 
-use agent_host_core::ports::instance::{Fault, PluginSpec, Stage};
+use agent_host_core::ports::{
+    instance::{Fault, PluginSpec, Stage},
+    library::Seen,
+};
 use agent_plugin_protocol::Code;
 
-use crate::{candidate::Candidate, stage::StagedLibrary, verify::verify};
+use crate::{
+    candidate::Candidate,
+    shelf::{Mark, Shelf},
+    stage::StagedLibrary,
+    verify::verify,
+};
 
 /// How long reading and judging the file may take: a network disk that hangs is not waited for.
 const DISK: Duration = Duration::from_secs(30);
@@ -19,19 +27,25 @@ const DISK: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Prepared {
     /// The private copy of the bytes that were judged.
-    pub(crate) library: StagedLibrary,
+    pub(crate) library: Arc<StagedLibrary>,
     /// The plugin's own folder, absolute.
     pub(crate) folder: Option<PathBuf>,
 }
 
-/// Takes a plugin from its path to a private copy that was found fit to be loaded, and makes its own folder.
-pub(crate) async fn prepare(spec: &Arc<PluginSpec>) -> Result<Prepared, Fault> {
+/// Takes a plugin from its path to a private copy that was found fit to be loaded, if it is not `kept` from before, and
+/// makes its own folder.
+pub(crate) async fn prepare(
+    spec: &Arc<PluginSpec>,
+    kept: Option<Arc<StagedLibrary>>,
+    shelf: &Arc<Shelf>,
+) -> Result<Prepared, Fault> {
     let work = {
-        let spec = Arc::clone(spec);
+        let (spec, shelf) = (Arc::clone(spec), Arc::clone(shelf));
         move || {
-            let candidate = Candidate::discover(&spec)?;
-            let artifact = verify(&spec, &candidate)?;
-            let library = StagedLibrary::seal(artifact)?;
+            let library = match kept {
+                Some(kept) => kept,
+                None => read(&spec, &shelf)?,
+            };
             Ok(Prepared { library, folder: spec.data_dir.as_deref().and_then(own_folder) })
         }
     };
@@ -44,6 +58,19 @@ pub(crate) async fn prepare(spec: &Arc<PluginSpec>) -> Result<Prepared, Fault> {
         Ok(Err(_)) => Err(stuck("the check ended by a panic: a bug of the host")),
         Err(_) => Err(stuck("it could not be read within 30 s")),
     }
+}
+
+fn read(spec: &PluginSpec, shelf: &Shelf) -> Result<Arc<StagedLibrary>, Fault> {
+    // Before it is read: what is written meanwhile shows at the next look.
+    shelf.mark(&spec.id, Mark::of(&spec.path));
+    let candidate = Candidate::discover(spec)?;
+    StagedLibrary::seal(verify(spec, &candidate)?).map(Arc::new)
+}
+
+/// Looks at the plugin's file; see [`Shelf::look`]. A disk that hangs has nothing to tell.
+pub(crate) async fn look(spec: Arc<PluginSpec>, shelf: Arc<Shelf>) -> Option<Seen> {
+    let work = tokio::task::spawn_blocking(move || shelf.look(&spec));
+    tokio::time::timeout(DISK, work).await.ok()?.ok()?
 }
 
 /// Makes the plugin's own folder, for its eyes only. Without one it still runs.

@@ -21,11 +21,12 @@ use agent_host_core::{
     ports::{
         BoxFuture,
         instance::{Fault, InstanceHandle, Isolation, PluginRuntime, PluginSpec, Stage, Started},
+        library::Seen,
     },
     sanitise,
 };
 use agent_host_telemetry::happening;
-use agent_plugin_protocol::{Code, Generation, call::HEARTBEAT};
+use agent_plugin_protocol::{Code, Generation, PluginId, call::HEARTBEAT};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::{
@@ -40,9 +41,10 @@ use crate::{
     hello::{HostHello, LoadFailed, WorkerHello},
     instance::{Instance, log_line},
     link::{Gone, Link, describe},
-    prepare::{Prepared, prepare},
+    prepare::{Prepared, look, prepare},
     probe::prove,
     sandbox::{Sandbox, Users},
+    shelf::Shelf,
     spawn::{WorkerCommand, spawn},
     stage::StagedLibrary,
     words::Rate,
@@ -71,6 +73,7 @@ impl Default for Tuning {
 pub struct ProcessRuntime {
     command: WorkerCommand,
     tuning: Tuning,
+    shelf: Arc<Shelf>,
     require: Vec<Layer>,
     users: Option<Arc<Users>>,
     /// That plugins are not confined has been said.
@@ -89,7 +92,14 @@ pub struct Confinement {
 impl ProcessRuntime {
     /// A runtime whose workers are started by `command`.
     pub fn new(command: WorkerCommand, tuning: Tuning) -> Self {
-        Self { command, tuning, require: Vec::new(), users: None, warned: Arc::default() }
+        Self {
+            command,
+            tuning,
+            shelf: Arc::default(),
+            require: Vec::new(),
+            users: None,
+            warned: Arc::default(),
+        }
     }
 
     /// The same, with what the operator demands of the sandbox.
@@ -107,16 +117,26 @@ impl PluginRuntime for ProcessRuntime {
         generation: Generation,
         available: Arc<[String]>,
     ) -> BoxFuture<'static, Result<Started, Fault>> {
-        let runtime = self.clone();
+        let (runtime, kept) = (self.clone(), self.shelf.take(&spec));
         Box::pin(async move {
             if spec.isolation != Isolation::Process {
                 let reason =
                     format!("isolation = \"{}\" is not one of worker processes", spec.isolation.as_str());
                 return Err(Fault::new(Stage::Load, Code::PluginConfigInvalid, reason));
             }
-            let prepared = prepare(&spec).await?;
-            runtime.bring_up(spec, generation, &prepared, &available).await
+            let prepared = prepare(&spec, kept, &runtime.shelf).await?;
+            let started = runtime.bring_up(Arc::clone(&spec), generation, &prepared, &available).await?;
+            runtime.shelf.keep(&spec, generation, &prepared.library);
+            Ok(started)
         })
+    }
+
+    fn reread(&self, plugin: &PluginId) {
+        self.shelf.reread(plugin);
+    }
+
+    fn look(&self, spec: Arc<PluginSpec>) -> BoxFuture<'static, Option<Seen>> {
+        Box::pin(look(spec, Arc::clone(&self.shelf)))
     }
 }
 

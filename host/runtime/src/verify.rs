@@ -2,6 +2,7 @@
 
 pub(crate) mod elf;
 pub(crate) mod needs;
+pub(crate) mod signature;
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -25,8 +26,18 @@ pub(crate) struct VerifiedArtifact {
 
 /// Stage `verify`. Blocks on the disk: to be called where that is allowed.
 pub(crate) fn verify(spec: &PluginSpec, candidate: &Candidate) -> Result<VerifiedArtifact, Fault> {
-    let bytes = candidate.read()?;
-    judge(spec, bytes, &Platform::current()).map_err(|refusal| {
+    verify_bytes(spec, candidate, candidate.read()?)
+}
+
+/// The same for the candidate's bytes.
+pub(crate) fn verify_bytes(
+    spec: &PluginSpec,
+    candidate: &Candidate,
+    bytes: Vec<u8>,
+) -> Result<VerifiedArtifact, Fault> {
+    // Without a key there is nothing to hold it against.
+    let signature = if spec.trust.keys.is_empty() { Ok(None) } else { signature::read(candidate.path()) };
+    judge(spec, bytes, signature, &Platform::current()).map_err(|refusal| {
         let reason = format!("{}: {}", candidate.path().display(), refusal.reason);
         Fault::new(Stage::Verify, refusal.code, reason)
     })
@@ -48,7 +59,12 @@ impl Refusal {
 }
 
 /// The checks on the bytes, in the order in which their answers are most telling. Total on any bytes.
-fn judge(spec: &PluginSpec, bytes: Vec<u8>, platform: &Platform) -> Result<VerifiedArtifact, Refusal> {
+fn judge(
+    spec: &PluginSpec,
+    bytes: Vec<u8>,
+    signature: Result<Option<String>, Refusal>,
+    platform: &Platform,
+) -> Result<VerifiedArtifact, Refusal> {
     let elf = Elf::parse(&bytes)?;
     let digest = hex_digest(&bytes);
     if let Some(pin) = &spec.sha256
@@ -57,11 +73,12 @@ fn judge(spec: &PluginSpec, bytes: Vec<u8>, platform: &Platform) -> Result<Verif
         let reason = format!("its SHA-256 is {digest}, pinned is {pin}");
         return Err(Refusal::new(Code::PluginDigestMismatch, reason));
     }
-    if spec.isolation == Isolation::InProcess && spec.sha256.is_none() {
-        let reason =
-            format!("in-process it needs a pin: sha256 = \"{digest}\", if that is the file you built");
-        return Err(Refusal::new(Code::PluginSignatureMissing, reason));
-    }
+    // A signature that is there is verified, also where none is asked for.
+    let signed = match signature? {
+        Some(text) => signature::judge(&bytes, &text, &spec.trust.keys)?.verified,
+        None => false,
+    };
+    vouched(spec, &digest, signed)?;
     let descriptor = descriptor(&elf)?;
     if descriptor.kind != spec.kind {
         let reason = format!(
@@ -77,6 +94,22 @@ fn judge(spec: &PluginSpec, bytes: Vec<u8>, platform: &Platform) -> Result<Verif
     }
     needs::check(&elf, platform)?;
     Ok(VerifiedArtifact { bytes, digest, descriptor: Arc::new(descriptor) })
+}
+
+/// Whether somebody vouches for the bytes, as far as that is asked for.
+fn vouched(spec: &PluginSpec, digest: &str, signed: bool) -> Result<(), Refusal> {
+    let pinned = spec.sha256.is_some();
+    let pin = format!("sha256 = \"{digest}\", if that is the file you built");
+    let reason = if spec.trust.require_signature && !signed {
+        "[trust] require_signature is true, and there is no .minisig beside it".to_owned()
+    } else if spec.trust.require_pin && !pinned {
+        format!("[trust] require_pin is true; pin it: {pin}")
+    } else if spec.isolation == Isolation::InProcess && !pinned && !signed {
+        format!("in-process it needs a pin or a signature: {pin}")
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::new(Code::PluginSignatureMissing, reason))
 }
 
 pub(crate) fn descriptor(elf: &Elf<'_>) -> Result<PluginDescriptor, Refusal> {

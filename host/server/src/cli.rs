@@ -203,6 +203,9 @@ pub(crate) struct CheckArgs {
     /// What the operator would write under [plugins.<id>.config], as JSON
     #[arg(long, value_name = "JSON", value_parser = json)]
     pub(crate) plugin_config: Option<serde_json::Value>,
+    /// A public minisign key (the line that begins with RW): the signature beside each file must be one of its; may be repeated
+    #[arg(long = "key", value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
     /// How long one call of the suite may take
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = lifetime)]
     pub(crate) patience: Duration,

@@ -55,8 +55,15 @@ fn plugin_warnings(id: &PluginId, plugin: &PluginConfig, config: &Config) -> Vec
         warnings.push(format!("plugin `{id}` will fail: there is no {}", plugin.path.display()));
     }
     let unpinned = plugin.sha256.is_none();
+    let unsigned = config.trust.keys.is_empty() || !agent_host_runtime::is_signed(&plugin.path);
+    if config.trust.require_signature && unsigned {
+        warnings.push(format!(
+            "plugin `{id}` will fail: [trust] require_signature is true and there is no {}.minisig",
+            plugin.path.display()
+        ));
+    }
     match plugin.isolation {
-        PluginIsolation::InProcess if unpinned && config.trust.keys.is_empty() => {
+        PluginIsolation::InProcess if unpinned && unsigned => {
             warnings.push(format!(
                 "plugin `{id}` will fail: in-process it needs `sha256`, or a signature and [trust] keys"
             ));

@@ -1,9 +1,12 @@
 //! Turns the configuration of a plugin into what the runtime is told: [`PluginSpec`].
 
 use agent_host_config::{Config, PluginConfig, PluginIsolation};
-use agent_host_core::ports::instance::{Isolation, Limits, PluginSpec, Timeouts};
+use agent_host_core::ports::{
+    instance::{Isolation, Limits, PluginSpec, Timeouts},
+    library::Trust,
+};
 use agent_host_runtime::Confinement;
-use agent_plugin_protocol::PluginId;
+use agent_plugin_protocol::{PluginId, Secret};
 
 /// The spec of one plugin.
 pub(crate) fn spec(id: &PluginId, plugin: &PluginConfig, config: &Config) -> PluginSpec {
@@ -16,7 +19,18 @@ pub(crate) fn spec(id: &PluginId, plugin: &PluginConfig, config: &Config) -> Plu
             PluginIsolation::InProcess => Isolation::InProcess,
         },
         sha256: plugin.sha256.clone(),
+        trust: Trust {
+            require_pin: config.trust.require_pin,
+            require_signature: config.trust.require_signature,
+            keys: config.trust.keys.clone(),
+        },
         config: plugin.config.clone(),
+        secrets: plugin
+            .secrets
+            .iter()
+            .filter_map(|(name, secret)| Some((name.clone(), Secret::new(secret.as_ref()?.expose()))))
+            .collect(),
+        network: plugin.network.clone(),
         requires: plugin.requires.clone(),
         timeouts: Timeouts {
             init: plugin.timeouts.init,

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use agent_host_config::Config;
-use agent_host_core::ports::instance::{Fault, PluginRuntime, PluginSpec, Stage, Started};
+use agent_host_core::ports::{
+    instance::{Fault, PluginRuntime, PluginSpec, Stage, Started},
+    library::Seen,
+};
 use agent_plugin_protocol::{Code, Generation, PluginId};
 use futures_util::future::{BoxFuture, FutureExt as _};
 
@@ -46,5 +49,13 @@ impl<R: PluginRuntime> PluginRuntime for Withheld<R> {
             Some(fault) => std::future::ready(Err(fault.clone())).boxed(),
             None => self.runtime.start(spec, generation, available),
         }
+    }
+
+    fn reread(&self, plugin: &PluginId) {
+        self.runtime.reread(plugin);
+    }
+
+    fn look(&self, spec: Arc<PluginSpec>) -> BoxFuture<'static, Option<Seen>> {
+        self.runtime.look(spec)
     }
 }

@@ -48,6 +48,11 @@ happenings! {
     PluginQuarantined ERROR Critical "plugin is quarantined" action "Mend the plugin, then reset it."
     { plugin: String, restarts: u32, within_ms: u128, code: String, reason: String }
 
+    /// The file of a plugin became another (its digest is told; where it would not be loaded, the code too). What runs is
+    /// not touched, and a restart after a crash does not take it.
+    PluginFileChanged INFO Warning "plugin's file changed" action "Reload the plugin to take it, or put the file back."
+    { plugin: String, digest: String, code: String, reason: String }
+
     /// A running plugin gets no new runs: its self-test fails, its breaker is open, or a service that it requires is gone.
     PluginDegraded WARN Warning "plugin gets no new runs" action "None, unless it stays so: then see the reason, and the plugin's failed runs."
     { plugin: String, generation: u32, code: String, reason: String }

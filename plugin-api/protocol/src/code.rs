@@ -72,8 +72,8 @@ codes! {
         "the plugin's file is above the size limit",
         "strip the library (`strip = true` in its release profile), or raise `limits.library`";
     PluginInsecureMode "plugin.insecure_mode" fatal:
-        "others could write the plugin's file or its folder",
-        "`chmod o-w` the file and its folder";
+        "others could exchange the plugin's file: it, or a folder on its way, is theirs or can be written by them",
+        "the fault's own hint names the part of the path and the chmod or chown that mends it";
     PluginNotElf "plugin.not_elf" fatal:
         "the file is not an ELF library",
         "build the plugin as `crate-type = [\"cdylib\"]` for Linux";
@@ -103,10 +103,10 @@ codes! {
         "deploy the pinned file, or change `sha256` after reviewing the new one";
     PluginSignatureMissing "plugin.signature_missing" fatal:
         "the plugin needs a pin or a signature and has none",
-        "set `sha256`, or sign the file and keep the .minisig beside it";
+        "set `sha256`, or sign the file (`minisign -S -m FILE.so`), keep the .minisig beside it and the public key in [trust] keys";
     PluginSignatureInvalid "plugin.signature_invalid" fatal:
         "the plugin's signature does not verify",
-        "sign the file again with a trusted key";
+        "sign the file again with a key of [trust] keys, and deploy both files together";
     PluginMissingLibrary "plugin.missing_library" fatal:
         "a library that the plugin needs is not installed",
         "install the named library on the host, or link it statically";

@@ -10,9 +10,11 @@ pub mod code;
 pub mod descriptor;
 pub mod event;
 pub mod id;
+pub mod secret;
 pub mod section;
 
 pub use code::Code;
 pub use descriptor::{PanicStrategy, PluginDescriptor, PluginKind};
 pub use event::EventKind;
 pub use id::{CallId, Epoch, Generation, MessageId, PluginId, RunId, Seq, ThreadId, ToolCallId};
+pub use secret::Secret;

@@ -82,6 +82,11 @@ impl Host {
         self.child.id()
     }
 
+    /// Its configuration folder.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Sets the faults from now on, beside those that it was started with by [`Setup::failpoints`].
     pub(crate) fn inject(&self, faults: &str) {
         write_faults(self.dir.path(), &format!("{};{faults}", self.faults));

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{artifacts, host::Host, tokens};
@@ -13,6 +14,8 @@ use super::{artifacts, host::Host, tokens};
 pub(crate) struct Setup {
     settings: BTreeMap<String, String>,
     appended: String,
+    files: Vec<(String, Arc<[u8]>)>,
+    modes: Vec<(String, u32)>,
     pub(super) plugins: Vec<Plugin>,
     pub(super) env: Vec<(String, String)>,
     pub(super) failpoints: Option<String>,
@@ -26,6 +29,8 @@ impl Setup {
         let setup = Self {
             settings: BTreeMap::new(),
             appended: String::new(),
+            files: Vec::new(),
+            modes: Vec::new(),
             plugins: Vec::new(),
             env: Vec::new(),
             failpoints: None,
@@ -62,6 +67,19 @@ impl Setup {
     /// Adds a plugin, in order.
     pub(crate) fn plugin(mut self, plugin: Plugin) -> Self {
         self.plugins.push(plugin);
+        self
+    }
+
+    /// Writes a file into the configuration folder, where a plugin whose path is `plugins/NAME` (or `NAME` alone) is
+    /// found. Its folders are made.
+    pub(crate) fn file(mut self, path: &str, bytes: impl Into<Arc<[u8]>>) -> Self {
+        self.files.push((path.to_owned(), bytes.into()));
+        self
+    }
+
+    /// Sets the mode of a file or folder that was written.
+    pub(crate) fn mode(mut self, path: &str, mode: u32) -> Self {
+        self.modes.push((path.to_owned(), mode));
         self
     }
 
@@ -104,6 +122,14 @@ impl Setup {
         host.push_str(&self.appended);
         std::fs::write(dir.join("host.toml"), host).unwrap();
         std::fs::create_dir_all(dir.join("plugins.d")).unwrap();
+        for (path, bytes) in &self.files {
+            let path = dir.join(path);
+            std::fs::create_dir_all(path.parent().expect("it lies in the folder")).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        for (path, mode) in &self.modes {
+            super::elf::mode(&dir.join(path), *mode);
+        }
         for (place, plugin) in self.plugins.iter().enumerate() {
             // The files' order is the plugins' order.
             let file = dir.join("plugins.d").join(format!("{place:02}-{}.toml", plugin.id));
@@ -137,7 +163,12 @@ impl Plugin {
     /// The fixture, called `id`: it echoes, but a message `!segv` (and many another word) is done as told. Its
     /// clocks are short, so that what never ends ends soon.
     pub(crate) fn misbehaving(id: &str) -> Self {
-        Self::at(id, artifacts::misbehaving()).key(
+        Self::misbehaving_at(id, artifacts::misbehaving())
+    }
+
+    /// The same from a copy of its library.
+    pub(crate) fn misbehaving_at(id: &str, path: impl Into<PathBuf>) -> Self {
+        Self::at(id, path).key(
             "timeouts",
             "{ init = \"2s\", tool = \"1s\", idle = \"1s\", run = \"4s\", grace = \"200ms\" }",
         )

@@ -1,12 +1,17 @@
 //! A running generation of a plugin, and how one is started.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use agent_plugin_protocol::{CallId, Code, Generation, PluginDescriptor, PluginId, PluginKind, RunId};
+use agent_plugin_protocol::{
+    CallId, Code, Generation, PluginDescriptor, PluginId, PluginKind, RunId, Secret,
+};
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use super::BoxFuture;
+use super::{
+    BoxFuture,
+    library::{Seen, Trust},
+};
 use crate::{isolation::SandboxReport, outcome::ExitReport};
 
 /// Where a plugin's code runs.
@@ -44,8 +49,14 @@ pub struct PluginSpec {
     pub isolation: Isolation,
     /// The pinned digest (lower-case hex), if any.
     pub sha256: Option<String>,
+    /// What the library must show before it is loaded.
+    pub trust: Trust,
     /// `[plugins.x.config]`.
     pub config: serde_json::Value,
+    /// Its own secrets, by name: for this plugin only.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Peers, `host:port`, that it may reach through the host.
+    pub network: Vec<String>,
     /// Names of the services it needs beside those its descriptor names.
     pub requires: Vec<String>,
     /// Deadlines.
@@ -154,12 +165,25 @@ pub trait PluginRuntime: Send + Sync + 'static {
     ///
     /// Never takes longer than the spec's deadlines allow and leaves nothing behind when it fails. `available`
     /// names the services that are there. Cancel safe: dropping the future ends the worker.
+    ///
+    /// A plugin that was healthy before is started from the very bytes that it ran from then, whatever has become of
+    /// its file: a restart after a crash is no deployment. [`reread`](Self::reread) asks for the file.
     fn start(
         &self,
         spec: Arc<PluginSpec>,
         generation: Generation,
         available: Arc<[String]>,
     ) -> BoxFuture<'static, Result<Started, Fault>>;
+
+    /// The next start of the plugin takes the file as it is then: for what an operator orders (reload, enable, reset).
+    /// If that start fails, the bytes of before are kept for the one after it.
+    fn reread(&self, _plugin: &PluginId) {}
+
+    /// Looks whether the plugin's file is still what its last start read, without loading it. `None`: nothing new since
+    /// the last look. Cheap where nothing changed: no file is read. A change is told once it has held for two looks.
+    fn look(&self, _spec: Arc<PluginSpec>) -> BoxFuture<'static, Option<Seen>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// A generation that answered its probe.

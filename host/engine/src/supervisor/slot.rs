@@ -15,7 +15,7 @@ use agent_host_core::{
     isolation::SandboxReport,
     lifecycle::{PluginEvent, PluginState, Transition},
     outcome::{Exit, ExitReport},
-    ports::instance::{Fault, Isolation, PluginRuntime, PluginSpec, Stage, Started},
+    ports::instance::{Fault, PluginSpec, Stage, Started},
     restart::{RestartBudget, RestartDecision, RestartPolicy},
 };
 use agent_host_telemetry::{
@@ -34,11 +34,7 @@ use self::{
 };
 pub(super) use self::{orders::Ordered, understudy::Role};
 use super::Command;
-use crate::{
-    random,
-    routes::Instance,
-    settings::{Parts, PluginSettings},
-};
+use crate::{random, routes::Instance, settings::PluginSettings};
 
 /// What follows a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,16 +50,6 @@ pub(super) enum Verdict {
     },
     /// The next spare, after a pause.
     SpareAfter(Duration),
-}
-
-/// The runtime of an isolation tier, where this host has one.
-pub(super) fn runtime_of(parts: &Parts, isolation: Isolation) -> Option<&Arc<dyn PluginRuntime>> {
-    match isolation {
-        Isolation::Process => Some(&parts.process),
-        Isolation::InProcess => parts.in_process.as_ref(),
-        // The built-in fallback is no slot: it is linked, not loaded.
-        Isolation::BuiltIn => None,
-    }
 }
 
 pub(super) struct Slot {

@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     Event, Supervisor,
     registry::{Began, Spare},
-    slot::{self, Verdict},
+    slot::Verdict,
 };
 
 /// Beyond the runtime's own deadlines, which it promises to keep.
@@ -34,7 +34,7 @@ impl Supervisor {
     /// Starts that generation; the slot knows what it is for.
     pub(super) fn launch(&mut self, slot: usize, spec: Arc<PluginSpec>, generation: Generation) {
         let available = self.registry.available();
-        let Some(runtime) = slot::runtime_of(&self.shared.parts, spec.isolation) else {
+        let Some(runtime) = self.shared.parts.runtime_of(spec.isolation) else {
             let fault = Fault::new(
                 Stage::Load,
                 Code::PluginSandboxUnavailable,

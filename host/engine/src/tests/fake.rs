@@ -17,7 +17,7 @@ use agent_host_core::{
     },
 };
 use agent_plugin_protocol::{
-    CallId, Generation, PanicStrategy, PluginDescriptor, PluginKind,
+    CallId, Generation, PanicStrategy, PluginDescriptor, PluginId, PluginKind,
     call::{CREDIT_WINDOW, Completion, HandleParams, Reply, RouteChoice, method},
     event::emit_kind,
 };
@@ -98,6 +98,10 @@ impl FakeRuntime {
 }
 
 impl PluginRuntime for FakeRuntime {
+    fn reread(&self, plugin: &PluginId) {
+        self.journal.lock().unwrap().push(format!("{plugin} shall be read again"));
+    }
+
     fn start(
         &self,
         spec: Arc<PluginSpec>,

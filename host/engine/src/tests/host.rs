@@ -43,6 +43,9 @@ pub(super) fn plugin(id: &str) -> PluginSettings {
             path: PathBuf::from("/secret/path.so"),
             isolation: Isolation::Process,
             sha256: None,
+            trust: Default::default(),
+            secrets: Default::default(),
+            network: Vec::new(),
             config: Value::Null,
             requires: Vec::new(),
             timeouts: Timeouts {

@@ -210,3 +210,19 @@ async fn what_makes_no_sense_is_refused_by_code() {
         assert_eq!(code("echo", wanted).await, Err(Code::HostDraining), "{wanted:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_an_operator_starts_is_the_file_and_what_starts_by_itself_is_what_ran() {
+    let host = one().await;
+    let reads = || host.told("echo shall be read again");
+    host.kill("echo", Exit::Signal(11));
+    host.until(|status| status.plugins[0].generation.0 == 2 && status.plugins[0].state == "healthy").await;
+    assert_eq!(reads(), 0, "a restart");
+    order(&host, "echo", PluginOrder::Reset).await.unwrap();
+    assert_eq!(reads(), 0, "it runs: nothing is started");
+    order(&host, "echo", PluginOrder::Reload).await.unwrap();
+    assert_eq!(reads(), 1);
+    order(&host, "echo", PluginOrder::Disable).await.unwrap();
+    order(&host, "echo", PluginOrder::Enable).await.unwrap();
+    assert_eq!(reads(), 2);
+}

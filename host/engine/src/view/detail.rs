@@ -9,6 +9,7 @@ use agent_host_core::{isolation::SandboxReport, outcome::ExitReport, ports::inst
 use agent_plugin_protocol::{Code, Generation, RunId};
 
 use super::PluginView;
+use crate::files::ChangedFile;
 
 /// One plugin, as an operator sees it who looks closely.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct PluginDetail {
     pub spares: SparesView,
     /// The generation that a reload loads beside the serving one, or the last that could not take over.
     pub candidate: Option<CandidateView>,
+    /// What lies at its path, where that is not what it runs from: the next reload would take it.
+    pub changed_file: Option<ChangedFile>,
     /// Replaced generations that still finish calls.
     pub retiring: Vec<Generation>,
     /// Its last 20 changes of state, newest last.

@@ -16,7 +16,10 @@ fn spec() -> PluginSpec {
         path: PathBuf::new(),
         isolation: Isolation::Process,
         sha256: None,
+        trust: Default::default(),
         config: serde_json::Value::Null,
+        secrets: Default::default(),
+        network: Vec::new(),
         requires: Vec::new(),
         timeouts: Timeouts { init: moment, tool: moment, idle: moment, run: moment, grace: moment },
         limits: Limits { memory: 0, concurrent_runs: 1, library: 1 << 20, open_files: 64 },
@@ -56,7 +59,7 @@ fn library() -> &'static [u8] {
 }
 
 fn judged(bytes: &[u8]) -> Result<VerifiedArtifact, Refusal> {
-    judge(&spec(), bytes.to_vec(), &Platform::current())
+    judge(&spec(), bytes.to_vec(), Ok(None), &Platform::current())
 }
 
 #[test]

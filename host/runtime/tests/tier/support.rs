@@ -91,7 +91,10 @@ pub(crate) fn spec(path: impl Into<PathBuf>) -> PluginSpec {
         path: path.into(),
         isolation: Isolation::Process,
         sha256: None,
+        trust: Default::default(),
         config: json!({}),
+        secrets: Default::default(),
+        network: Vec::new(),
         requires: Vec::new(),
         timeouts: Timeouts {
             init: Duration::from_secs(20),

@@ -10,7 +10,10 @@ use std::{
 use agent_host_core::{
     isolation::{Enforcement, Layer},
     outcome::Exit,
-    ports::instance::{CallOutput, InstanceCommand, KillReason, PluginRuntime, PluginSpec, Stage, Timeouts},
+    ports::{
+        instance::{CallOutput, InstanceCommand, KillReason, PluginRuntime, PluginSpec, Stage, Timeouts},
+        library::Seen,
+    },
 };
 use agent_host_runtime::{ProcessRuntime, Tuning};
 use agent_plugin_protocol::{Code, Generation, PluginKind, call::Completion};
@@ -291,6 +294,55 @@ async fn a_library_that_is_replaced_while_it_runs_is_not_touched() {
     let (_, last) = say(&started.handle, "hello").await.ended().await;
     assert!(matches!(last, CallOutput::Completed(_)));
     assert_eq!(start(spec(&path)).await.unwrap_err().code, Code::PluginNotElf);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_takes_the_bytes_that_ran_until_the_file_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("echo.so");
+    std::fs::copy(library("echo"), &path).unwrap();
+    let (runtime, plugin) = (runtime(), spec(&path).id);
+    let digest = start_with(&runtime, spec(&path)).await.unwrap().digest;
+    std::fs::write(&path, b"no library any more").unwrap();
+    assert_eq!(start_with(&runtime, spec(&path)).await.unwrap().digest, digest);
+
+    // What an operator orders is refused, and the next restart still has what ran.
+    runtime.reread(&plugin);
+    assert_eq!(start_with(&runtime, spec(&path)).await.unwrap_err().code, Code::PluginNotElf);
+    assert_eq!(start_with(&runtime, spec(&path)).await.unwrap().digest, digest);
+
+    std::fs::copy(library("misbehaving"), &path).unwrap();
+    runtime.reread(&plugin);
+    let next = start_with(&runtime, spec(&path)).await.unwrap().digest;
+    assert_ne!(next, digest);
+    // Bytes that were judged under another order are judged again.
+    let pinned = PluginSpec { sha256: Some(digest), ..spec(&path) };
+    assert_eq!(start_with(&runtime, pinned).await.unwrap_err().code, Code::PluginDigestMismatch);
+    assert_eq!(start_with(&runtime, spec(&path)).await.unwrap().digest, next);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_becomes_another_is_seen_once_it_has_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("echo.so");
+    std::fs::copy(library("echo"), &path).unwrap();
+    let (runtime, plugin) = (runtime(), Arc::new(spec(&path)));
+    assert_eq!(runtime.look(Arc::clone(&plugin)).await, None, "it was never started");
+    start_with(&runtime, spec(&path)).await.unwrap();
+    let looks = async || [runtime.look(Arc::clone(&plugin)).await, runtime.look(Arc::clone(&plugin)).await];
+    assert_eq!(looks().await, [None, None]);
+
+    std::fs::remove_file(&path).unwrap();
+    let [None, Some(Seen::Candidate(gone))] = looks().await else { panic!("its removal is seen") };
+    assert_eq!((gone.digest, gone.fault.unwrap().code), (None, Code::PluginNotFound));
+    assert_eq!(looks().await, [None, None], "it is told once");
+
+    std::fs::copy(library("misbehaving"), &path).unwrap();
+    let [None, Some(Seen::Candidate(other))] = looks().await else { panic!("another library is seen") };
+    assert_eq!((other.digest.map(|it| it.len()), other.fault), (Some(64), None));
+
+    std::fs::copy(library("echo"), &path).unwrap();
+    assert_eq!(looks().await, [None, Some(Seen::Same)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

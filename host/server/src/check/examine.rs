@@ -1,12 +1,13 @@
 //! Examines one file: reads it, has the loader judge it in a worker process, and holds what lives against the contract.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use agent_host_core::{
     ports::instance::{
         Fault, InstanceCommand, InstanceHandle, Isolation as Tier, Limits, PluginRuntime as _, PluginSpec,
         Stage, Started, Timeouts,
     },
+    ports::library::Trust,
     sanitise,
 };
 use agent_host_runtime::{Inspection, ProcessRuntime, Tuning, WorkerCommand, inspect};
@@ -26,7 +27,7 @@ use crate::cli::CheckArgs;
 /// Checks a file. Whatever it is, the answer is a report.
 pub(super) async fn examine(file: &Path, args: &CheckArgs) -> Checked {
     let mut checked = blank(file);
-    let inspected = look(file).await;
+    let inspected = look(file, &args.keys).await;
     let inspection = inspected.as_ref().ok();
     let library = inspection.and_then(|inspection| inspection.library.as_ref());
     let descriptor = library.and_then(|library| library.descriptor.as_ref());
@@ -84,11 +85,13 @@ fn blank(file: &Path) -> Checked {
     }
 }
 
-async fn look(file: &Path) -> Result<Inspection, Fault> {
-    let path = file.to_owned();
+async fn look(file: &Path, keys: &[String]) -> Result<Inspection, Fault> {
+    let (path, keys) = (file.to_owned(), keys.to_vec());
     let fault = |reason: &str| Fault::new(Stage::Verify, Code::PluginUnreadable, reason);
     // A disk that hangs, or a panic over a file that nobody thought of, costs its own thread.
-    match tokio::time::timeout(DISK, tokio::task::spawn_blocking(move || inspect(&path, LARGEST))).await {
+    match tokio::time::timeout(DISK, tokio::task::spawn_blocking(move || inspect(&path, LARGEST, &keys)))
+        .await
+    {
         Ok(Ok(looked)) => looked,
         Ok(Err(_)) => Err(fault("it could not be read: a bug of this program")),
         Err(_) => Err(fault("it could not be read in time")),
@@ -118,6 +121,14 @@ fn spec(file: &Path, kind: PluginKind, args: &CheckArgs) -> Result<PluginSpec, F
         path: file.to_owned(),
         isolation: Tier::Process,
         sha256: None,
+        // With a key at hand, the question is whether it signed this.
+        trust: Trust {
+            require_pin: false,
+            require_signature: !args.keys.is_empty(),
+            keys: args.keys.clone(),
+        },
+        secrets: BTreeMap::new(),
+        network: Vec::new(),
         config: args.plugin_config.clone().unwrap_or(serde_json::Value::Null),
         requires: Vec::new(),
         timeouts: Timeouts {

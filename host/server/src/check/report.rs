@@ -68,6 +68,8 @@ impl From<Fault> for Told {
 pub(crate) struct Artifact {
     pub(crate) bytes: u64,
     pub(crate) sha256: String,
+    /// `None` where there is no signature beside it, or none that verifies.
+    pub(crate) signature: Option<Signature>,
     /// `None` where it is no library.
     pub(crate) stripped: Option<bool>,
     pub(crate) needed: Vec<String>,
@@ -84,6 +86,11 @@ impl Artifact {
         Self {
             bytes: inspection.size,
             sha256: inspection.sha256.clone(),
+            signature: inspection.signed.clone().map(|signed| Signature {
+                key: signed.key,
+                comment: signed.comment,
+                verified: signed.verified,
+            }),
             stripped: library.map(|library| library.stripped),
             needed: library.map(|library| library.needed.clone()).unwrap_or_default(),
             glibc: library.and_then(|library| library.glibc).map(|(major, minor)| format!("{major}.{minor}")),
@@ -95,6 +102,17 @@ impl Artifact {
             imports: library.map(|library| Import::of(&library.imports)).unwrap_or_default(),
         }
     }
+}
+
+/// The signature beside the file.
+#[derive(Debug, Serialize)]
+pub(crate) struct Signature {
+    /// The key that it names.
+    pub(crate) key: String,
+    /// Signed with the library; worth nothing where `verified` is false.
+    pub(crate) comment: String,
+    /// Whether a key of `--key` made it over these bytes.
+    pub(crate) verified: bool,
 }
 
 /// What a library says of itself.

@@ -87,6 +87,10 @@ fn artifact(out: &mut String, found: &Artifact) -> fmt::Result {
     };
     row(out, "size", &format!("{}{stripped}", size(found.bytes)))?;
     row(out, "pin", &format!("sha256 = \"{}\"", found.sha256))?;
+    if let Some(signature) = &found.signature {
+        let standing = if signature.verified { "verified" } else { "NOT verified: name the key with --key" };
+        row(out, "signature", &format!("of key {}, {standing}: {}", signature.key, signature.comment))?;
+    }
     if !found.needed.is_empty() {
         let glibc =
             found.glibc.as_ref().map(|version| format!("; glibc {version} or newer")).unwrap_or_default();

@@ -112,6 +112,8 @@ impl Slot {
                 since: candidate.since,
                 fault: candidate.fault.clone(),
             }),
+            // Known to the files task only.
+            changed_file: None,
             retiring: generations(&self.retiring),
             history: self.record.changes(),
             last_crash: self.record.last_crash.clone(),
