@@ -174,13 +174,14 @@ unsafe fn tell(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) 
     if area.is_null() {
         return;
     }
-    // SAFETY: valid, as the caller says.
-    let code = unsafe { (*info).si_code };
+    // SAFETY: valid, as the caller says, for as long as the handler runs.
+    let info = unsafe { &*info };
+    let code = info.si_code;
     let mut record = Record { signal, code, phase: PHASE.load(Ordering::Relaxed), ..Record::default() };
     // One that a process sent has no address, and a general protection fault does not know it.
     if code > 0 && code != libc::SI_KERNEL {
-        // SAFETY: valid, as the caller says, and raised by a fault: it has an address.
-        record.address = unsafe { (*info).si_addr() } as u64;
+        // SAFETY: raised by a fault: it has an address.
+        record.address = unsafe { info.si_addr() } as u64;
         record.addressed = 1;
     }
     record.call = EXECUTING.try_with(Cell::get).unwrap_or_default();
