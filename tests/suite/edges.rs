@@ -67,6 +67,7 @@ const FENCED: &[(&str, &str)] = &[
     ("framehop", "agent-host-runtime"),
     ("addr2line", "agent-host-runtime"),
     ("rustc-demangle", "agent-host-runtime"),
+    ("rusqlite", "agent-host-store"),
     ("toml", "agent-host-config"),
     ("clap", "agent-host"),
     ("metrics", "agent-host-telemetry"),

@@ -37,6 +37,8 @@ pub(super) struct Registry {
     /// What the host offers plugins.
     services: Arc<ServiceTable>,
     pub(super) store_works: bool,
+    /// What is amiss with a store that works.
+    pub(super) store_damage: Option<Code>,
     pub(super) fallback_works: bool,
     pub(super) draining: bool,
 }
@@ -53,6 +55,7 @@ impl Registry {
             epoch: (now, Instant::now()),
             services,
             store_works: true,
+            store_damage: None,
             fallback_works: true,
             draining: false,
         }
@@ -317,7 +320,7 @@ impl Registry {
             fallback_works: self.fallback_works,
             healthy_agents: self.agents().filter(|slot| slot.state == PluginState::Healthy).count(),
             starting,
-            missing: plugins.map(missing_of).chain(services).collect(),
+            missing: plugins.map(missing_of).chain(services).chain(self.missing_history()).collect(),
         });
         Arc::new(Status {
             host: Arc::clone(&self.host),
@@ -331,6 +334,19 @@ impl Registry {
         })
     }
 
+    /// A store that works, but not with everything that it had.
+    fn missing_history(&self) -> Option<CoreMissing> {
+        let code = self.store_damage.filter(|_| self.store_works)?;
+        let reason = code.meaning().to_owned();
+        Some(CoreMissing {
+            name: "store".to_owned(),
+            kind: MissingKind::Store,
+            code,
+            reason,
+            retry_after: None,
+        })
+    }
+
     fn service_views(&self) -> Vec<ServiceView> {
         let offered = self.services.iter().map(|(name, state)| {
             let (verdict, code, reason) = match state {
@@ -340,14 +356,12 @@ impl Registry {
             };
             ServiceView { name: name.as_str(), verdict, code, reason }
         });
-        let own = [
-            ("store", self.store_works, Code::StoreUnavailable),
-            ("fallback", self.fallback_works, Code::HostInternal),
-        ];
-        let own = own.map(|(name, works, code)| ServiceView {
+        let store = (!self.store_works).then_some(Code::StoreUnavailable).or(self.store_damage);
+        let fallback = (!self.fallback_works).then_some(Code::HostInternal);
+        let own = [("store", store), ("fallback", fallback)].map(|(name, code)| ServiceView {
             name,
-            verdict: if works { "healthy" } else { "failed" },
-            code: (!works).then_some(code),
+            verdict: if code.is_none() { "healthy" } else { "failed" },
+            code,
             reason: None,
         });
         offered.chain(own).collect()
