@@ -43,6 +43,7 @@ mod sandbox;
 mod sandbox_layers;
 mod sandbox_orphans;
 mod sandbox_required;
+mod supervision;
 mod supervisors;
 mod telemetry;
 mod tokens;
