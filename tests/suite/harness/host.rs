@@ -135,11 +135,6 @@ impl Host {
         all.iter().map(|process| process.pid).filter(|pid| !parents.contains(pid)).collect()
     }
 
-    /// Its configuration folder.
-    pub(crate) fn folder(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// Sends a signal to the host alone.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.id(), signal).expect("the host is a child not yet waited for");
