@@ -335,3 +335,18 @@ async fn threads_that_are_past_their_time_are_deleted() {
     .unwrap();
     assert!(host.said().contains("ThreadsExpired"));
 }
+
+#[tokio::test]
+async fn a_log_that_does_not_last_is_said_to_everybody() {
+    for word in ["durable", "ephemeral", "memory"] {
+        let host = Setup::echo().set("store.durability", &format!("{word:?}")).start();
+        ready(&host).await.unwrap();
+        let mut client = Client::connect(&host, "alice").await.unwrap();
+        let told = &client.welcome["service"]["durability"];
+        assert_eq!(told.as_str().unwrap_or("durable"), word, "{}", client.welcome);
+        let page = http::get(host.address, "/ready?verbose", &[], Duration::from_secs(2)).await.unwrap();
+        assert_eq!(page.json().unwrap()["durability"], word);
+        client.run("hello").await.unwrap().answered_by("echo").unwrap();
+        assert_eq!(host.folder().join("data/log/log.db").exists(), word != "memory");
+    }
+}

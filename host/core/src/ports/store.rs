@@ -4,6 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use agent_plugin_protocol::{Code, Epoch, EventKind, MessageId, RunId, Seq, ThreadId};
 use bytes::Bytes;
+use serde::Serialize;
 
 use super::BoxFuture;
 use crate::identity::Scope;
@@ -255,6 +256,27 @@ impl StoreError {
     /// `store.unavailable`.
     pub fn unavailable(reason: impl Into<String>) -> Self {
         Self { code: Code::StoreUnavailable, reason: reason.into() }
+    }
+}
+
+/// How long what the store keeps is kept, as its operator says.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// It outlives the machine.
+    #[default]
+    Durable,
+    /// It goes with the machine.
+    Ephemeral,
+    /// It goes with the host.
+    Memory,
+}
+
+impl Durability {
+    /// Whether there is nothing to say of it.
+    pub fn is_durable(&self) -> bool {
+        *self == Self::Durable
     }
 }
 

@@ -11,7 +11,10 @@ use agent_host_core::{
     level::{LevelFacts, Missing as CoreMissing, MissingKind, ServiceStatus},
     lifecycle::PluginState,
     outcome::ExitReport,
-    ports::instance::{Fault, InstanceHandle, PluginSpec, Started},
+    ports::{
+        instance::{Fault, InstanceHandle, PluginSpec, Started},
+        store::Durability,
+    },
     routing::{RouteEntry, RouteHealth, RouteTable, Target},
     service::{ServiceName, ServiceState, ServiceTable},
 };
@@ -32,6 +35,7 @@ pub(super) struct Registry {
     slots: Vec<Slot>,
     order: Vec<PluginId>,
     host: Arc<str>,
+    durability: Durability,
     /// The wall clock against the monotonic one, as of the start: views show times of day.
     epoch: (SystemTime, Instant),
     /// What the host offers plugins.
@@ -52,6 +56,7 @@ impl Registry {
             slots: settings.plugins.iter().map(slot).collect(),
             order: settings.order.clone(),
             host: settings.host.as_str().into(),
+            durability: settings.durability,
             epoch: (now, Instant::now()),
             services,
             store_works: true,
@@ -329,6 +334,7 @@ impl Registry {
             missing: service.missing.into_iter().map(told).collect(),
             plugins: self.slots.iter().map(|slot| slot.view(self.served_by(slot))).collect(),
             services: self.service_views(),
+            durability: self.durability,
             starting,
             draining: leaving || self.draining,
         })
