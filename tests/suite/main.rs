@@ -48,3 +48,4 @@ mod supervisors;
 mod telemetry;
 mod tokens;
 mod trust;
+mod typescript;
