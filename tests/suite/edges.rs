@@ -24,7 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("misbehaving-supervisor", &["agent-plugin-api"]),
     ("agent-host-core", &["agent-plugin-protocol"]),
     ("agent-host-telemetry", &["agent-plugin-protocol"]),
-    ("agent-host-config", &["agent-host-telemetry", "agent-plugin-protocol"]),
+    ("agent-host-config", &["agent-host-core", "agent-host-telemetry", "agent-plugin-protocol"]),
     (
         "agent-host-runtime",
         &["agent-host-core", "agent-host-telemetry", "agent-plugin-api", "agent-plugin-protocol"],
@@ -61,7 +61,9 @@ const FENCED: &[(&str, &str)] = &[
     ("axum", "agent-host-gateway"),
     ("hyper", "agent-host-gateway"),
     ("jsonwebtoken", "agent-host-gateway"),
+    ("landlock", "agent-host-runtime"),
     ("libloading", "agent-host-runtime"),
+    ("seccompiler", "agent-host-runtime"),
     ("framehop", "agent-host-runtime"),
     ("addr2line", "agent-host-runtime"),
     ("rustc-demangle", "agent-host-runtime"),

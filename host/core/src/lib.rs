@@ -9,6 +9,7 @@ pub mod crash;
 pub mod failpoint;
 pub mod hash;
 pub mod identity;
+pub mod isolation;
 pub mod level;
 pub mod lifecycle;
 pub mod outcome;

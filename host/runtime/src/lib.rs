@@ -31,6 +31,10 @@
 //! | `in_process/instance` | the task that carries the orders to it and sees to its end |
 //! | `spawn` | starts worker processes; kills and reaps them, whatever happens |
 //! | `sandbox` | what a worker may do: one value, applied by the worker before it loads anything |
+//! | `sandbox/namespace` | its own user and process namespace, under a tiny init |
+//! | `sandbox/landlock`, `sandbox/seccomp` | which files it may open; which system calls it may make |
+//! | `sandbox/privileges`, `sandbox/users` | who it is: one user for each plugin, without privileges |
+//! | `sandbox/bounds` | the limits on its use of the machine |
 //! | `frames`, `hello` | the wire between host and worker, and its first words |
 //! | `link` | the host's end of one worker: process, socket, printed words |
 //! | `instance` | the task that owns a worker while it serves, and sees to its end |
@@ -74,6 +78,6 @@ pub mod worker;
 pub use in_process::InProcessRuntime;
 pub use inspect::{Allocator, Inspection, Library, inspect};
 pub use link::describe;
-pub use process::{ProcessRuntime, Tuning};
+pub use process::{Confinement, ProcessRuntime, Tuning};
 pub use spawn::WorkerCommand;
 pub use verify::signature::{Signed, is_signed};

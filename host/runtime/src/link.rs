@@ -27,7 +27,7 @@ use crate::{
         backtrace::{Autopsy, Scene},
     },
     frames::{FrameError, FromWorker, ToWorker},
-    spawn::{Ended, Spawned, WorkerProcess},
+    spawn::{Ended, STUBBORN, Spawned, WorkerProcess},
     words::Words,
 };
 
@@ -87,6 +87,11 @@ impl Link {
             area: CrashArea::new().ok(),
             scene,
         })
+    }
+
+    /// The worker has no namespace of its own.
+    pub(crate) fn is_bare(&mut self) {
+        self.process.is_bare();
     }
 
     /// Its process id.
@@ -197,7 +202,11 @@ impl Link {
         }
         let ended = loop {
             // Killed or ended: the wait is short. Readiness may be stale, so it is asked until the kernel agrees.
-            if let Ok(mut ready) = pidfd.readable().await {
+            let Ok(ready) = timeout(STUBBORN, pidfd.readable()).await else {
+                process.kill_now();
+                continue;
+            };
+            if let Ok(mut ready) = ready {
                 match process.reap() {
                     Ok(ended) => break ended,
                     Err(alive) => process = alive,

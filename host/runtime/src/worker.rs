@@ -19,6 +19,7 @@ use std::{
     sync::Arc,
 };
 
+use agent_host_core::isolation::LayerState;
 use bytes::BytesMut;
 use rustix::{
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketType, recv, recvmsg, sockopt},
@@ -33,7 +34,6 @@ use crate::{
     hello::{HostHello, WorkerHello},
     host_api,
     module::{Instance, Module},
-    sandbox::Layer,
 };
 
 /// Read at a time.
@@ -69,16 +69,19 @@ pub(crate) fn end() -> ! {
     std::process::abort()
 }
 
-fn serve(socket: OwnedFd, descriptors: Layer) -> io::Result<()> {
+fn serve(socket: OwnedFd, descriptors: LayerState) -> io::Result<()> {
     let mut inbox = Inbox { socket, bytes: BytesMut::new(), chunk: vec![0; CHUNK].into() };
     let (hello, Enclosed { library, area }) = inbox.hello()?;
     if !(hello.protocol[0]..=hello.protocol[1]).contains(&PROTOCOL) {
         return Err(io::Error::other("the host speaks another protocol"));
     }
     bound_arenas();
-    // The thread and the buffers are made before the limits that might forbid them.
+    // Before any thread: it forks, and what it gives up is given up by threads that are made later.
+    let mut sandbox = hello.sandbox.enter(descriptors)?;
+    // The thread and the buffers are made before the bounds that might forbid them.
     let outbox = Outbox::start(inbox.socket.try_clone()?)?;
-    let sandbox = hello.sandbox.apply(descriptors);
+    hello.sandbox.bound(&mut sandbox);
+    let weaker = hello.sandbox.lacks(&sandbox).is_some();
     crash::enter(Phase::Load);
     if let Some(area) = area {
         crash::report_through(area);
@@ -87,6 +90,10 @@ fn serve(socket: OwnedFd, descriptors: Layer) -> io::Result<()> {
     let first = WorkerHello { protocol: PROTOCOL, pid: std::process::id(), sandbox };
     let first = serde_json::to_vec(&first)?;
     outbox.push_now(|out| FromWorker::Hello(first.into()).encode(out));
+    if weaker {
+        // The host sees the same, says so, and ends this process: nothing foreign has run.
+        return inbox.wait_for_the_end();
+    }
 
     // A worker loads one library: no other was known under this path.
     let path = PathBuf::from(format!("/proc/self/fd/{}", library.as_raw_fd()));
@@ -233,11 +240,11 @@ fn take_socket() -> io::Result<OwnedFd> {
 
 /// Closes every descriptor above the standard ones, before this program opened any.
 #[allow(unsafe_code, reason = "closes descriptors that nothing owns")]
-fn close_inherited() -> Layer {
+fn close_inherited() -> LayerState {
     // SAFETY: this is the first thing that a worker's main does: no descriptor above 2 is owned by anything in this
     // process, so none is closed under its owner.
     let closed = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
-    if closed == 0 { Layer::Enforced } else { Layer::Unavailable }
+    LayerState::of(if closed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) })
 }
 
 /// Keeps glibc from reserving 64 MiB of address space for each thread, which the limit on it would count.

@@ -22,6 +22,10 @@ happenings! {
     PluginHealthy INFO Success "plugin is healthy" action "None."
     { plugin: String, kind: String, generation: u32, version: String, digest: String, isolation: String, took_ms: u128 }
 
+    /// Plugins run that are not confined: hostile code in them could do what the host's user can. Said once.
+    IsolationWeak ERROR Critical "plugins are not confined" action "Run the host as an ordinary user, or give `[isolation] uid_range`; `docs/sandbox.md` says what each layer needs."
+    { plugin: String, reason: String }
+
     /// A plugin could not be started. The host serves without it.
     PluginFailed WARN Warning "plugin failed" action "Follow the hint; `agent-host explain CODE` says more."
     { plugin: String, kind: String, generation: u32, stage: String, code: String, reason: String, hint: String }

@@ -12,7 +12,7 @@ use super::{
     BoxFuture,
     library::{Seen, Trust},
 };
-use crate::outcome::ExitReport;
+use crate::{isolation::SandboxReport, outcome::ExitReport};
 
 /// Where a plugin's code runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -193,8 +193,8 @@ pub struct Started {
     pub handle: InstanceHandle,
     /// SHA-256 of the library's bytes, lower-case hex.
     pub digest: String,
-    /// What of the sandbox is in force, by layer name, with `enforced`, `partial`, `unavailable` or `off`.
-    pub sandbox: BTreeMap<String, String>,
+    /// What of the sandbox is in force around it.
+    pub sandbox: SandboxReport,
 }
 
 /// A handle to a running generation; cheap to clone.

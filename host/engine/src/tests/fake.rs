@@ -1,7 +1,7 @@
 //! A plugin runtime whose instances follow a script.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -142,7 +142,7 @@ impl PluginRuntime for FakeRuntime {
                     exit: exited,
                 },
                 digest: "00".to_owned(),
-                sandbox: BTreeMap::new(),
+                sandbox: Default::default(),
             })
         })
     }

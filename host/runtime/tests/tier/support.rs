@@ -266,6 +266,22 @@ pub(crate) async fn exit_of(handle: &InstanceHandle) -> Arc<ExitReport> {
     report.expect("an instance ends").expect("its end is told").clone().expect("waited for")
 }
 
+/// Everything below `parent`: the processes around workers too.
+pub(crate) fn descendants(parent: u32) -> Vec<u32> {
+    children(parent).into_iter().flat_map(|child| [vec![child], descendants(child)].concat()).collect()
+}
+
+/// The workers below `parent`: of each chain of processes the last, which is the one that runs the plugin.
+pub(crate) fn workers(parent: u32) -> Vec<u32> {
+    let below = children(parent).into_iter();
+    below
+        .flat_map(|child| {
+            let further = workers(child);
+            if further.is_empty() { vec![child] } else { further }
+        })
+        .collect()
+}
+
 /// Processes whose parent is `parent`, dead ones that nobody reaped included.
 pub(crate) fn children(parent: u32) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
