@@ -10,7 +10,7 @@ mod status;
 
 pub use crash::{CrashPart, FramePart, OpenCallPart};
 pub use plugin::{
-    BreakerPart, BudgetPart, CandidatePart, ChangePart, ChangedFilePart, FaultPart, IsolationPart,
+    BreakerPart, BudgetPart, CandidatePart, ChangePart, ChangedFilePart, FaultPart, IsolationPart, LayerPart,
     PluginLine, PluginList, PluginPage, SparesPart,
 };
 pub use status::{Counts, MissingPart, ServiceLine, StatusPage};

@@ -100,7 +100,7 @@ async fn the_pages_say_what_is_so() {
     }
     let (_, page) = get(&doors, "/admin/v1/plugins/echo").await;
     assert_eq!((&page["verdict"], &page["in_flight"]), (&"healthy".into(), &2.into()), "{page}");
-    assert_eq!(page["isolation"]["layers"]["landlock"], "enforced");
+    assert_eq!(page["isolation"]["layers"]["seccomp"]["state"], "enforced");
     assert_eq!(page["last_crash"]["how"], "SIGSEGV");
     assert_eq!(page["changed_file"]["digest"], "e3b0");
     assert_eq!(page["last_crash"]["stderr"][0], "last words", "what a plugin wrote is made safe");

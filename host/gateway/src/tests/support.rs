@@ -12,6 +12,7 @@ use std::{
 
 use agent_host_core::{
     identity::Principal,
+    isolation::{Layer, LayerState, SandboxReport},
     level::ServiceLevel,
     outcome::{Exit, ExitReport},
     ports::{
@@ -256,7 +257,7 @@ pub(crate) fn detail(view: PluginView) -> PluginDetail {
     };
     PluginDetail {
         view,
-        sandbox: [("landlock".to_owned(), "enforced".to_owned())].into(),
+        sandbox: SandboxReport([(Layer::Seccomp, LayerState::enforced())].into()),
         breaker: BreakerView { state: "closed", since: now, retry_at: None, failures: 1, calls: 4 },
         in_flight: 2,
         restarts: BudgetView { used: 1, max: 5, within: Duration::from_secs(60) },

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use agent_host_gateway::admin::view::{ChangePart, CrashPart, FramePart, PluginPage};
+use agent_host_gateway::admin::view::{ChangePart, CrashPart, FramePart, IsolationPart, PluginPage};
 use time::OffsetDateTime;
 
 use super::{
@@ -80,10 +80,22 @@ fn protection(out: &mut String, page: &PluginPage, now: OffsetDateTime) -> fmt::
     let budget = &page.restart_budget;
     let spent = format!("{} of {} within {}", budget.used, budget.max, lasted(budget.within_ms));
     row(out, "restarts", &format!("{spent}; {} since the host began", page.line.restarts))?;
-    let layers = &page.isolation.layers;
-    let layers: Vec<String> = layers.iter().map(|(layer, how)| format!("{layer} {how}")).collect();
-    let layers = if layers.is_empty() { String::new() } else { format!(": {}", layers.join(", ")) };
-    row(out, "isolation", &format!("{}{}", shown(&page.isolation.tier), shown(&layers)))
+    isolation(out, &page.isolation)
+}
+
+/// The layers in force, and each that is not with its reason.
+fn isolation(out: &mut String, found: &IsolationPart) -> fmt::Result {
+    let (mut names, mut others) = (Vec::new(), Vec::new());
+    for (name, layer) in &found.layers {
+        match layer.state.as_str() {
+            "enforced" => names.push(name.as_str()),
+            state => others.push(format!("{state}: {name}: {}", layer.reason)),
+        }
+    }
+    let enforced = found.enforced.as_deref().map(|word| format!(", {word}")).unwrap_or_default();
+    let names = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+    row(out, "isolation", &shown(&format!("{}{enforced}{names}", found.tier)))?;
+    others.iter().try_for_each(|other| row(out, "", &shown(other)))
 }
 
 fn replacement(out: &mut String, page: &PluginPage, now: OffsetDateTime) -> fmt::Result {
@@ -174,7 +186,7 @@ fn row(out: &mut String, name: &str, value: &str) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use agent_host_gateway::admin::view::{
-        BreakerPart, BudgetPart, FaultPart, IsolationPart, OpenCallPart, PluginLine,
+        BreakerPart, BudgetPart, FaultPart, LayerPart, OpenCallPart, PluginLine,
     };
     use time::format_description::well_known::Rfc3339;
 
@@ -207,7 +219,13 @@ mod tests {
             digest: Some(own("e3b0")),
             isolation: IsolationPart {
                 tier: own("process"),
-                layers: [(own("landlock"), own("enforced"))].into_iter().collect(),
+                enforced: Some(own("partial")),
+                layers: [
+                    (own("seccomp"), LayerPart { state: own("enforced"), reason: String::new() }),
+                    (own("cgroup"), LayerPart { state: own("unavailable"), reason: own("not delegated") }),
+                ]
+                .into_iter()
+                .collect(),
             },
             breaker: BreakerPart {
                 state: own("open"),
@@ -265,7 +283,8 @@ failed: billing 1.2.0 (agent), generation 6
   traffic      fallback; 1 call under way
   breaker      open, 5 of 5 calls failed; one trial from 14:11:00 UTC
   restarts     5 of 5 within 60 s; 5 since the host began
-  isolation    process: landlock enforced
+  isolation    process, partial: seccomp
+               unavailable: cgroup: not delegated
   sha256       e3b0
   history      14:02:11 UTC  healthy → quarantined (generation 6)  plugin.crash_loop
   last crash   14:02:11 UTC  generation 6: SIGSEGV, plugin.crashed after 3 s

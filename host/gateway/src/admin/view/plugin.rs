@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use agent_host_core::ports::instance::Fault;
+use agent_host_core::{
+    isolation::{Layer, LayerState, SandboxReport},
+    ports::instance::{Fault, Isolation},
+};
 use agent_host_engine::{
     ChangedFile,
     view::{BreakerView, CandidateView, PluginDetail, SparesView, StateChange},
@@ -113,8 +116,24 @@ pub struct PluginPage {
 pub struct IsolationPart {
     /// `process` or `in-process`.
     pub tier: String,
-    /// What of its sandbox is in force, by layer: `enforced`, `partial`, `unavailable` or `off`. Empty until it started.
-    pub layers: BTreeMap<String, String>,
+    /// What of its sandbox is in force, in one word: `full`, `partial` or `weak`. Absent until it started.
+    #[schemars(extend("enum" = ["full", "partial", "weak"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enforced: Option<String>,
+    /// The same by layer, as `agent-host check` says it. Empty until it started.
+    pub layers: BTreeMap<String, LayerPart>,
+}
+
+/// One layer of a sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LayerPart {
+    /// `enforced`, `partial`, `unavailable` or `off`.
+    #[schemars(extend("enum" = ["enforced", "partial", "unavailable", "off"]))]
+    pub state: String,
+    /// Why it is not in force.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 /// A plugin's breaker.
@@ -230,15 +249,11 @@ impl From<&PluginDetail> for PluginLine {
 impl From<&PluginDetail> for PluginPage {
     fn from(detail: &PluginDetail) -> Self {
         let view = &detail.view;
-        let layer = |(name, how): (&String, &String)| (line(name), line(how));
         Self {
             line: PluginLine::from(detail),
             description: view.description.as_deref().map(line),
             digest: view.digest.clone(),
-            isolation: IsolationPart {
-                tier: view.isolation.as_str().to_owned(),
-                layers: detail.sandbox.iter().map(layer).collect(),
-            },
+            isolation: IsolationPart::new(view.isolation, &detail.sandbox),
             breaker: BreakerPart::from(&detail.breaker),
             restart_budget: BudgetPart {
                 used: detail.restarts.used,
@@ -263,6 +278,18 @@ impl From<&Fault> for FaultPart {
             reason: line(&fault.reason),
             hint: line(&fault.hint),
         }
+    }
+}
+
+impl IsolationPart {
+    fn new(tier: Isolation, sandbox: &SandboxReport) -> Self {
+        let layer = |(layer, it): (Layer, &LayerState)| {
+            let part = LayerPart { state: it.state.as_str().to_owned(), reason: line(&it.reason) };
+            (layer.as_str().to_owned(), part)
+        };
+        let layers: BTreeMap<_, _> = sandbox.iter().map(layer).collect();
+        let enforced = (!layers.is_empty()).then(|| sandbox.summary().as_str().to_owned());
+        Self { tier: tier.as_str().to_owned(), enforced, layers }
     }
 }
 
