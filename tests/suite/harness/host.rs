@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex, mpsc},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -230,6 +231,8 @@ pub(crate) fn plain_cli(arguments: &[&str], env: &[(&str, &str)]) -> Output {
 fn finished(mut command: Command) -> Output {
     command.stdout(Stdio::piped());
     let mut child = command.process_group(0).spawn().expect("the host's binary runs");
+    // Read all along: whoever writes more than a pipe holds waits for its reader.
+    let (stdout, stderr) = (drained(child.stdout.take()), drained(child.stderr.take()));
     let deadline = Instant::now() + PATIENCE;
     while matches!(child.try_wait(), Ok(None)) {
         if Instant::now() > deadline {
@@ -238,7 +241,19 @@ fn finished(mut command: Command) -> Output {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    child.wait_with_output().expect("its pipes can be read")
+    let status = child.wait().expect("it can be waited for");
+    let all = |reader: JoinHandle<Vec<u8>>| reader.join().expect("reading does not panic");
+    Output { status, stdout: all(stdout), stderr: all(stderr) }
+}
+
+/// Reads a pipe to its end, beside everything else.
+fn drained(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What came before an error is what there is.
+        let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+        bytes
+    })
 }
 
 /// A command of the host's binary with a clean environment.
