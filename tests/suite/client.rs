@@ -65,6 +65,12 @@ impl Client {
         Self::with_token(host, &tokens::of(user)).await
     }
 
+    /// As [`connect`](Self::connect), for who has only the address.
+    pub(crate) async fn connect_to(address: SocketAddr, user: &str) -> Result<Self, String> {
+        let bearer = format!("Bearer {}", tokens::of(user));
+        Self::upgrade_at(address, &[("authorization", bearer), (PROTOCOL, "agent-host.v1".into())]).await
+    }
+
     /// Connects with this token, as `Authorization`, and reads the welcome.
     pub(crate) async fn with_token(host: &Host, token: &str) -> Result<Self, String> {
         Self::upgrade(

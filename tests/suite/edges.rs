@@ -62,6 +62,7 @@ const FENCED: &[(&str, &str)] = &[
     ("hyper", "agent-host-gateway"),
     ("jsonwebtoken", "agent-host-gateway"),
     ("libloading", "agent-host-runtime"),
+    ("rusqlite", "agent-host-store"),
     ("toml", "agent-host-config"),
     ("clap", "agent-host"),
     ("metrics", "agent-host-telemetry"),

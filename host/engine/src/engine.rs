@@ -2,20 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_host_core::identity::Principal;
-use agent_plugin_protocol::PluginId;
-use tokio::sync::{mpsc, watch};
+use agent_host_core::identity::{Principal, Scope};
+use agent_plugin_protocol::{Code, PluginId, ThreadId};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     control::{self, ControlError, PluginOrder},
     details::Details,
+    directory::ThreadKey,
     drain,
     files::{ChangedFiles, Files},
-    session::Session,
+    session::{Problem, Session},
     settings::{Parts, Settings},
     shared::{Published, Shared},
     supervisor::{Outlets, Supervisor},
-    task,
+    task, thread,
     view::{PluginDetail, Status},
 };
 
@@ -100,6 +101,17 @@ impl Engine {
     /// Whether new connections shall be refused.
     pub fn is_draining(&self) -> bool {
         self.shared.is_draining()
+    }
+
+    /// Deletes a thread with everything in it; `false` if the user has none of that name. Subscribers hear no more of it.
+    ///
+    /// # Errors
+    /// `run.busy` while a run is going on in it: cancel that first; or what the store says.
+    pub async fn delete_thread(&self, scope: &Scope, thread: &ThreadId) -> Result<bool, Problem> {
+        let key = ThreadKey { scope: scope.clone(), thread: thread.clone() };
+        let (reply, answer) = oneshot::channel();
+        thread::send(&self.shared, key, thread::Command::Delete { reply }).await;
+        answer.await.unwrap_or_else(|_| Err(Problem::new(Code::HostInternal)))
     }
 
     /// Tells every session to go away, lets runs finish for at most `grace`, ends the others as `interrupted`, then

@@ -10,6 +10,7 @@ mod configuration;
 mod dev;
 mod exit;
 mod explain;
+mod log;
 mod serve;
 mod settings;
 mod specs;
@@ -42,6 +43,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Chat(args) => return chat::chat(&args),
         Command::Check(args) => return check::run(&args),
         Command::Explain(args) => explain::run(&args)?,
+        Command::Threads(command) => log::threads(&command)?,
+        Command::Db(command) => log::db(&command)?,
         Command::Completions { shell } => completions::run(shell)?,
         Command::Serve(args) => serve::serve(&configuration::load(&args)?, |_| ())?,
         Command::Dev(args) => dev::dev(&args)?,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agent_host_config::{Config, DefaultProtocol, PluginConfig, Secret};
+use agent_host_core::ports::store::{Durability, Quota};
 use agent_host_engine::{
     Settings as Engine,
     settings::{DoubleTexting, PluginSettings},
@@ -25,6 +26,15 @@ pub(crate) fn engine(config: &Config) -> Engine {
         settle: config.service.settle,
         drain_grace: config.drain.grace,
         runs_at_once: config.limits.runs_at_once.unwrap_or(0),
+        durability: match config.store.durability {
+            agent_host_config::Durability::Durable => Durability::Durable,
+            agent_host_config::Durability::Ephemeral => Durability::Ephemeral,
+            agent_host_config::Durability::Memory => Durability::Memory,
+        },
+        quota: Quota {
+            threads: config.limits.threads_per_user.map_or(0, u64::from),
+            bytes: config.limits.storage_per_user.map_or(0, |size| size.0),
+        },
         ..Engine::default()
     }
 }

@@ -132,6 +132,23 @@ happenings! {
     StoreFailed ERROR Critical "the store failed" action "See the store's disk; messages are refused until it recovers."
     { operation: &'static str, code: String, reason: String }
 
+    /// The log is open for writing.
+    StoreOpened INFO Success "the log is open" action "None. `clean` is false after a crash; what was acknowledged is there all the same."
+    { file: String, epoch: String, clean: bool }
+
+    /// The log's file is damaged. It was set aside, and the host goes on with an empty one, in a new epoch.
+    StoreDamaged ERROR Critical "the log was damaged and is set aside" action "Restore a backup with `agent-host db restore`, or keep what `agent-host db check` can read of the files that were set aside."
+    { reason: String, set_aside: String }
+
+    /// Threads that nobody used for `store.retention` were deleted.
+    ThreadsExpired INFO Success "unused threads were deleted" action "None."
+    { threads: usize }
+
+    /// After a restart a run was found that the end of the host had cut off; it was completed as `interrupted`, or begun
+    /// if it had not been.
+    RunRecovered INFO Warning "a run was cut off by the end of the host" action "None."
+    { run: String, thread: String, how: &'static str }
+
     /// A client's connection is open.
     ConnectionOpened DEBUG Success "connection opened" action "None."
     { connection: String, surface: &'static str }

@@ -28,13 +28,39 @@ pub(crate) struct Host {
     said: Arc<Mutex<Vec<String>>>,
     /// The faults that stay, whatever is injected later.
     faults: String,
-    dir: TempDir,
+    /// Kept when it is started again.
+    dir: Arc<TempDir>,
 }
 
 impl Host {
     /// Starts a host and waits for its line on stdout.
     pub(super) fn start(setup: &Setup) -> Self {
-        let dir = config_dir(setup);
+        Self::start_in(Arc::new(config_dir(setup)), setup)
+    }
+
+    /// Kills it as `kill -9` does, if it still runs, and starts it again on the same folder, with this configuration.
+    pub(crate) fn start_again(&mut self, setup: &Setup) {
+        self.kill();
+        let dir = Arc::clone(&self.dir);
+        setup.rewrite(dir.path());
+        if let Some(faults) = &setup.failpoints {
+            write_faults(dir.path(), faults);
+        }
+        *self = Self::start_in(dir, setup);
+    }
+
+    /// Kills it as `kill -9` does, and waits for its end.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// The folder of its configuration; the store is in `data` there.
+    pub(crate) fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn start_in(dir: Arc<TempDir>, setup: &Setup) -> Self {
         let mut command = command(setup, dir.path());
         command.arg("serve").arg("--config").arg(dir.path());
         if setup.unheard {
@@ -47,14 +73,14 @@ impl Host {
 
     /// Starts `dev` in the repository, as a newcomer would, with these keys set.
     pub(crate) fn dev(keys: &[&str]) -> Self {
-        let dir = config_dir(&Setup::new());
+        let dir = Arc::new(config_dir(&Setup::new()));
         let mut command = Command::new(artifacts::host());
         command.arg("dev").current_dir(artifacts::root()).stdin(Stdio::null()).stderr(Stdio::piped());
         command.args(keys.iter().flat_map(|key| ["--set", key]));
         Self::spawn(command, dir, String::new(), BUILD_PATIENCE)
     }
 
-    fn spawn(mut command: Command, dir: TempDir, faults: String, within: Duration) -> Self {
+    fn spawn(mut command: Command, dir: Arc<TempDir>, faults: String, within: Duration) -> Self {
         let mut child =
             command.stdout(Stdio::piped()).process_group(0).spawn().expect("the host's binary runs");
         let said = Arc::new(Mutex::new(Vec::new()));
@@ -132,7 +158,8 @@ impl Host {
         self.said.lock().unwrap().join("\n")
     }
 
-    fn id(&self) -> Pid {
+    /// Its id, for system calls.
+    pub(crate) fn id(&self) -> Pid {
         let raw = i32::try_from(self.child.id()).expect("process ids are small");
         Pid::from_raw(raw).expect("a child's id is not 0")
     }
@@ -166,6 +193,13 @@ pub(crate) fn cli(arguments: &[&str], setup: &Setup) -> Output {
     let dir = config_dir(setup);
     let mut command = command(setup, dir.path());
     command.args(arguments).arg("--config").arg(dir.path());
+    finished(command)
+}
+
+/// Runs the host's command line to its end, on the folder of a host that may be running.
+pub(crate) fn cli_beside(host: &Host, arguments: &[&str], setup: &Setup) -> Output {
+    let mut command = command(setup, host.folder());
+    command.args(arguments).arg("--config").arg(host.folder());
     finished(command)
 }
 

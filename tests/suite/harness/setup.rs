@@ -105,6 +105,12 @@ impl Setup {
         Host::start(self)
     }
 
+    /// Writes the configuration in place of an earlier one.
+    pub(super) fn rewrite(&self, dir: &Path) {
+        std::fs::remove_dir_all(dir.join("plugins.d")).unwrap();
+        self.write(dir);
+    }
+
     /// Writes the configuration folder.
     pub(crate) fn write(&self, dir: &Path) {
         let mut host = String::new();

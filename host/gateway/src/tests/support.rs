@@ -16,7 +16,7 @@ use agent_host_core::{
     ports::{
         clock::Clock,
         instance::Isolation,
-        store::{LogEntry, NewEvent},
+        store::{Durability, LogEntry, NewEvent},
     },
 };
 use agent_host_engine::{
@@ -217,6 +217,7 @@ pub(crate) fn status() -> Status {
         }],
         plugins: vec![plugin("echo", PluginKind::Agent, true), plugin("billing", PluginKind::Agent, false)],
         services: Vec::new(),
+        durability: Durability::Durable,
         starting: false,
         draining: false,
     }
