@@ -25,6 +25,7 @@ const PAGES: &[&str] = &[
     "docs/operating.md",
     "docs/performance.md",
     "docs/plugin-authors.md",
+    "docs/sandbox.md",
 ];
 
 /// `docs/codes.md`, from the one table.

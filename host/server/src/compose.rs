@@ -21,7 +21,7 @@ use agent_host_services::{BuiltinTools, ServiceBoard};
 use agent_host_store::{MemoryStore, Place, SqliteStore};
 use agent_host_telemetry::happening::ThreadsExpired;
 
-use crate::{settings, withheld::Withheld};
+use crate::{settings, specs, withheld::Withheld};
 
 /// The host, serving.
 pub(crate) struct Host {
@@ -40,7 +40,8 @@ impl Host {
     /// If an address cannot be bound. A plugin that cannot be loaded is none: it is a fault in the registry.
     pub(crate) async fn start(config: &Config, metrics: MetricsPage) -> io::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let process = ProcessRuntime::new(WorkerCommand::this_program("worker"), Tuning::default());
+        let process = ProcessRuntime::new(WorkerCommand::this_program("worker"), Tuning::default())
+            .confined(specs::confinement(config));
         let staged = config.store.path.join("staged");
         let in_process = InProcessRuntime::new(process.clone(), staged, Tuning::default());
         let board = Arc::new(services());

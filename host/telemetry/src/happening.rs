@@ -22,6 +22,10 @@ happenings! {
     PluginHealthy INFO Success "plugin is healthy" action "None."
     { plugin: String, kind: String, generation: u32, version: String, digest: String, isolation: String, took_ms: u128 }
 
+    /// Plugins run that are not confined: hostile code in them could do what the host's user can. Said once.
+    IsolationWeak ERROR Critical "plugins are not confined" action "Run the host as an ordinary user, or give `[isolation] uid_range`; `docs/sandbox.md` says what each layer needs."
+    { plugin: String, reason: String }
+
     /// A plugin could not be started. The host serves without it.
     PluginFailed WARN Warning "plugin failed" action "Follow the hint; `agent-host explain CODE` says more."
     { plugin: String, kind: String, generation: u32, stage: String, code: String, reason: String, hint: String }
@@ -30,6 +34,10 @@ happenings! {
     PluginExited WARN Warning "plugin's process ended" action "The next generation is started by itself; report the crash to the plugin's authors."
     { plugin: String, generation: u32, code: String, signal: &'static str, how: String, uptime_ms: u128, stderr: String }
     => |it| { counter!(metric::PLUGIN_CRASHES, "plugin" => it.plugin.clone(), "signal" => it.signal).increment(1); }
+
+    /// A worker died of a crash and told of it; its backtrace is found out. Follows `PluginExited` or `PluginFailed`.
+    PluginCrashed WARN Warning "plugin crashed" action "Send the frames to the plugin's authors; the next generation is started by itself."
+    { plugin: String, generation: u32, signal: &'static str, how: String, uptime_ms: u128, open_calls: String, frames: String }
 
     /// A failed plugin is given another try.
     PluginRestarted INFO Warning "plugin is being started again" action "None, unless it keeps happening."

@@ -123,9 +123,16 @@ impl Host {
         write_faults(self.dir.path(), "");
     }
 
-    /// How many processes it has begun that live.
+    /// How many workers it has that live.
     pub(crate) fn workers(&self) -> usize {
-        descendants(self.pid()).len()
+        self.worker_ids().len()
+    }
+
+    /// The processes in which plugins run: those below it that have none below themselves.
+    pub(crate) fn worker_ids(&self) -> Vec<u32> {
+        let all = descendants(self.pid());
+        let parents: Vec<u32> = all.iter().map(|process| process.parent).collect();
+        all.iter().map(|process| process.pid).filter(|pid| !parents.contains(pid)).collect()
     }
 
     /// Sends a signal to the host alone.
@@ -238,6 +245,9 @@ fn command(setup: &Setup, dir: &Path) -> Command {
     if setup.failpoints.is_some() {
         command.env("AGENT_HOST_FAILPOINTS", format!("@{}", faults_file(dir).display()));
     }
+    if let Some(user) = setup.user {
+        command.uid(user).gid(user);
+    }
     command.envs(setup.env.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stderr(Stdio::piped());
     command
@@ -249,7 +259,18 @@ fn config_dir(setup: &Setup) -> TempDir {
     if let Some(faults) = &setup.failpoints {
         write_faults(dir.path(), faults);
     }
+    if let Some(user) = setup.user {
+        give(dir.path(), user);
+    }
     dir
+}
+
+/// Makes a user the owner of a folder and all that is in it.
+fn give(path: &Path, user: u32) {
+    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
+    for entry in std::fs::read_dir(path).into_iter().flatten() {
+        give(&entry.unwrap().path(), user);
+    }
 }
 
 fn faults_file(dir: &Path) -> PathBuf {

@@ -20,6 +20,7 @@ pub(crate) struct Setup {
     pub(super) env: Vec<(String, String)>,
     pub(super) failpoints: Option<String>,
     pub(super) unheard: bool,
+    pub(super) user: Option<u32>,
 }
 
 impl Setup {
@@ -34,6 +35,7 @@ impl Setup {
             env: Vec::new(),
             failpoints: None,
             unheard: false,
+            user: None,
         };
         setup
             .set("version", "1")
@@ -97,6 +99,12 @@ impl Setup {
     /// Its stderr is a pipe that nobody reads any more.
     pub(crate) fn unheard(mut self) -> Self {
         self.unheard = true;
+        self
+    }
+
+    /// It runs as this user, where the tests are run by root; else as who runs them.
+    pub(crate) fn user(mut self, user: u32) -> Self {
+        self.user = Some(user).filter(|_| rustix::process::geteuid().is_root());
         self
     }
 

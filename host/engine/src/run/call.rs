@@ -13,7 +13,7 @@ use agent_host_core::{
     service::ServiceName,
 };
 use agent_plugin_protocol::{
-    CallId, Code, EventKind,
+    CallId, Code, EventKind, RunId,
     call::{CREDIT_WINDOW, Completion, InvokeStatus, Reply},
 };
 use bytes::Bytes;
@@ -69,11 +69,12 @@ impl Call {
     pub(super) fn invocation(
         &self,
         method: &'static str,
+        run: RunId,
         payload: Bytes,
         deadline: Duration,
         outputs: mpsc::Sender<(CallId, CallOutput)>,
     ) -> Invocation {
-        Invocation { call: self.id, method, payload, deadline, outputs }
+        Invocation { call: self.id, method, run: Some(run), payload, deadline, outputs }
     }
 
     pub(super) fn target(&self) -> Target {
