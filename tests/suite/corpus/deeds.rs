@@ -70,7 +70,9 @@ pub(crate) fn ends() -> Vec<Case> {
             &["plugin.timeout_idle", "plugin.hung", "plugin.timeout_tool"],
         )
         .not_in_process(THREAD_LOST),
-        deed("memory", 5, "!memory", &["plugin.crashed", "plugin.memory"]).patient().not_in_process(NO_LIMITS),
+        deed("memory", 5, "!memory", &["plugin.crashed", "plugin.memory"])
+            .patient()
+            .not_in_process(NO_LIMITS),
         deed(
             "flood",
             9,

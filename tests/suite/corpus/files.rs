@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode};
 
-use super::{case::Case, play::pinned_to};
+use super::case::Case;
 use crate::harness::{
     Plugin, artifacts,
     elf::{self, Library},
@@ -53,11 +53,7 @@ fn contents(folder: &Path, library: &Library) -> Vec<Case> {
         file("other-machine", &library.other_machine(), MACHINE),
         file("other-class", &library.other_class(), MACHINE),
         file("other-endian", &library.other_endian(), MACHINE),
-        file(
-            "not-shared",
-            &library.executable(),
-            &["plugin.not_elf", "plugin.wrong_machine"],
-        ),
+        file("not-shared", &library.executable(), &["plugin.not_elf", "plugin.wrong_machine"]),
         file("no-descriptor", &library.without_descriptor(), &["plugin.no_descriptor"]),
         file("wrong-magic", &library.wrong_magic(), DESCRIPTOR),
         file("abi-too-old", &library.with_abi(0), &["plugin.abi_too_old"]),
@@ -144,11 +140,5 @@ fn places(folder: &Path, library: &Library) -> Vec<Case> {
         ),
         Case::file("sparse-gigabyte", huge, &["plugin.too_large"]),
         Case::start("above-its-limit", 7, tight, &["plugin.too_large"]),
-        Case::start(
-            "unsigned-in-process",
-            7,
-            pinned_to(Plugin::misbehaving("unsigned-in-process"), &"1".repeat(64)),
-            &["plugin.digest_mismatch"],
-        ),
     ]
 }
