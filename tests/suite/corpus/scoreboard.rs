@@ -8,7 +8,12 @@ use super::{
     play::{Outcome, Played, play, promised, setup},
     table,
 };
-use crate::harness::{artifacts, host::plain_cli};
+use crate::{
+    client::Client,
+    harness::{artifacts, host::plain_cli},
+    sandbox,
+    scenario::ready,
+};
 
 /// How often each case is played.
 const ROUNDS: usize = 3;
@@ -45,13 +50,36 @@ async fn the_whole_corpus_is_survived() {
         lines.extend(gathered(tier, rounds));
     }
     let folder = tempfile::tempdir().unwrap();
-    let page = page(&lines, &table::all(folder.path()));
+    let mut page = page(&lines, &table::all(folder.path()));
+    attacks(&mut page).await;
     println!("{page}");
     let wrong: Vec<&Line> = lines.iter().filter(|line| line.outcome.starts_with("WRONG")).collect();
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(artifacts::root().join("docs/scoreboard.md"), &page).unwrap();
     }
     assert!(wrong.is_empty(), "{} lines are wrong; see above", wrong.len());
+}
+
+/// What the attacks of row 31 came to, by a plugin that means harm: `sandbox.rs` holds that each is refused.
+async fn attacks(page: &mut String) {
+    let host = sandbox::setup().start();
+    ready(&host).await.unwrap();
+    let mut client = Client::connect(&host, "mallory").await.unwrap();
+    page.push_str("\n## Attacks from a worker\n\nThe host runs as root here, which is the harder case.\n\n| attack | came to |\n|---|---|\n");
+    let mut told = std::collections::BTreeSet::new();
+    for attack in sandbox::attacks(&host) {
+        let said = sandbox::attempt(&mut client, &attack).await.unwrap();
+        // Paths and process ids are this run's own.
+        let name = attack.split(' ').next().unwrap_or_default();
+        let what = attack.split(' ').nth(1).and_then(|what| what.rsplit('/').next()).unwrap_or_default();
+        let what = if what.parse::<u32>().is_ok() { "another process" } else { what };
+        let (came, _) = said.split_once(" (os error").unwrap_or((&said, ""));
+        let row = format!("| {} | {} |", format!("{name} {what}").trim(), came.replace(['|', '\n'], " "));
+        if told.insert(row.clone()) {
+            page.push_str(&row);
+            page.push('\n');
+        }
+    }
 }
 
 fn gathered(tier: Tier, rounds: Vec<Played>) -> Vec<Line> {
