@@ -10,6 +10,8 @@ mod client;
 mod scenario;
 mod harness;
 
+mod admin;
+mod admin_cli;
 mod bad_plugins;
 mod chat;
 mod check;

@@ -26,6 +26,11 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Talks to a host from the terminal: lines in, events out; connects again by itself
     Chat(ChatArgs),
+    /// Says how a running host fares: its level, what is missing, its plugins by verdict
+    Status(StatusArgs),
+    /// Shows the plugins of a running host, and gives them an operator's orders
+    #[command(subcommand)]
+    Plugins(PluginsCommand),
     /// Makes tokens
     #[command(subcommand)]
     Token(TokenCommand),
@@ -142,6 +147,65 @@ pub(crate) struct ChatArgs {
     /// For people, or for programs: each frame of the host as a line of JSON
     #[arg(long, value_enum, value_name = "FORM", default_value = "table")]
     pub(crate) output: Output,
+}
+
+/// Which host, as whom, and for whom it prints. Shared by every command that asks a running host.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AdminArgs {
+    /// The host's admin listener, as http://HOST:PORT; left out, the one of --config, else the `dev` of this workspace, else this machine's 9901
+    #[arg(long, value_name = "URL")]
+    pub(crate) admin: Option<String>,
+    /// A file with an admin token; without it, and without --config, AGENT_HOST_ADMIN_TOKEN has the token
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The host's configuration: it says where the listener is, and its admin key makes a token
+    #[arg(long, value_name = "DIR")]
+    pub(crate) config: Option<PathBuf>,
+    /// For people or for programs
+    #[arg(long, value_enum, value_name = "FORM", default_value = "table")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
+/// Orders end with 0 only if the plugin then has the verdict that the order is for. They hold until the host ends.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginsCommand {
+    /// Lists all, the verdict first
+    List {
+        /// Only those with this verdict (healthy, failed, disabled) or in this state
+        #[arg(long, value_name = "STATE", value_parser = word)]
+        state: Option<String>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Shows all there is to know of one: fault, breaker, restarts, isolation, history, last crash
+    Show(PluginArgs),
+    /// Says in one sentence how it is, why, who has its traffic, and what to do
+    Why(PluginArgs),
+    /// Switches it on and starts it
+    Enable(PluginArgs),
+    /// Switches it off: its runs finish, new ones go elsewhere, connections stay
+    Disable(PluginArgs),
+    /// Reads its file again: the new generation takes over once it is healthy; one that fails leaves the old
+    Reload(PluginArgs),
+    /// Ends a quarantine: forgets crashes and the breaker, and starts it if it does not run
+    Reset(PluginArgs),
+    /// Asks it for a self-test now
+    Probe(PluginArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PluginArgs {
+    /// Its name in the configuration
+    #[arg(value_name = "PLUGIN")]
+    pub(crate) plugin: agent_plugin_protocol::PluginId,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -332,6 +396,11 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
     parts.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| "write KEY=VALUE".to_owned())
 }
 
+fn word(text: &str) -> Result<String, String> {
+    let letters = !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    if letters { Ok(text.to_owned()) } else { Err("write a verdict or a state, such as failed".to_owned()) }
+}
+
 fn json(text: &str) -> Result<serde_json::Value, String> {
     serde_json::from_str(text).map_err(|error| format!("write JSON: {error}"))
 }
@@ -384,6 +453,12 @@ mod tests {
             "agent-host check x.so --plugin-config {",
             "agent-host explain plugin.crashed --output yaml",
             "agent-host completions tcl",
+            "agent-host plugins",
+            "agent-host plugins show",
+            "agent-host plugins show ../x",
+            "agent-host plugins explode echo",
+            "agent-host plugins list --state a&b",
+            "agent-host status --output yaml",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -94,10 +94,12 @@ pub(crate) fn gateway(config: &Config) -> Gateway {
             connections_per_user: limit(config.limits.connections_per_user),
             messages_per_minute: config.limits.messages_per_minute.unwrap_or(0),
             runs_at_once: config.limits.runs_at_once.unwrap_or(0),
+            auth_failures_per_minute: config.limits.auth_failures_per_minute.unwrap_or(0),
             ..Limits::default()
         },
         timing: Timing::default(),
         origins: config.gateway.origins.clone(),
+        admin_hosts: config.admin.hosts.clone(),
         require: config.readiness.require.clone(),
     }
 }
@@ -169,6 +171,8 @@ mod tests {
             ("auth.leeway", "5s"),
             ("readiness.require", "agent"),
             ("gateway.origins", "https://a.example"),
+            ("admin.hosts", "Admin.Example"),
+            ("limits.auth_failures_per_minute", "7"),
         ];
         let config = config(&set);
         let engine = engine(&config);
@@ -182,5 +186,7 @@ mod tests {
             (Duration::from_secs(5), vec!["agent".to_owned()])
         );
         assert_eq!(gateway.origins, ["https://a.example"]);
+        assert_eq!(gateway.admin_hosts, ["admin.example"]);
+        assert_eq!(gateway.limits.auth_failures_per_minute, 7);
     }
 }

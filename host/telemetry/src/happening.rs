@@ -192,6 +192,20 @@ happenings! {
     AcceptPaused WARN Warning "accepting is paused" action "Raise the descriptor limit (`ulimit -n`), or lower `gateway.connections`."
     { listener: &'static str, reason: String, pause_ms: u128 }
 
+    /// An operator's order was carried out, or tried: the audit line of each one that was admitted. `outcome` is the state
+    /// that the plugin has now, or the code of what went wrong.
+    OperatorOrdered INFO Success "an operator's order was carried out" action "None; ask whom the line names if the order is a surprise."
+    { operator: String, token: String, from: String, order: &'static str, plugin: String, outcome: String }
+
+    /// An order over the admin API was refused and nothing was done: no valid operator's token, not the permission, a
+    /// foreign page or host name, or not the way to order it.
+    OrderRefused WARN Warning "an order was refused" action "None for a mistake; look into who is at that address if it keeps happening."
+    { operator: String, token: String, from: String, order: String, plugin: String, code: &'static str, reason: String }
+
+    /// An address sent so many bad tokens to the admin API that it is refused without a line for each from now on.
+    OperatorGuessed WARN Warning "too many failed tokens from one address" action "Find out who is at that address; `agent_host_admin_refusals_total` goes on counting."
+    { from: String, retry_after_ms: u128 }
+
     /// A changed configuration was taken over.
     ConfigApplied INFO Success "configuration applied" action "None; what cannot change while the host runs is named."
     { changed: String, not_live: String }

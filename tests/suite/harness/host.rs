@@ -108,11 +108,6 @@ impl Host {
         self.child.id()
     }
 
-    /// Its configuration folder.
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// Sets the faults from now on, beside those that it was started with by [`Setup::failpoints`].
     pub(crate) fn inject(&self, faults: &str) {
         write_faults(self.dir.path(), &format!("{};{faults}", self.faults));
@@ -121,6 +116,19 @@ impl Host {
     /// Takes every fault back, those that it was started with too.
     pub(crate) fn heal(&self) {
         write_faults(self.dir.path(), "");
+    }
+
+    /// Runs the command line against this host, as its operator does who has its configuration.
+    pub(crate) fn operate(&self, arguments: &[&str]) -> Output {
+        let admin = format!("http://{}", self.admin);
+        let mut command = command(&Setup::new(), self.dir.path());
+        command.args(arguments).args(["--admin", &admin]).arg("--config").arg(self.dir.path());
+        finished(command)
+    }
+
+    /// Its configuration folder.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// How many workers it has that live.

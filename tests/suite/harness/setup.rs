@@ -52,6 +52,11 @@ impl Setup {
         Self::new().plugin(Plugin::echo())
     }
 
+    /// Gives operators a key: there are admin tokens then.
+    pub(crate) fn operated(self) -> Self {
+        self.set("admin.hs256_secrets", &format!("[\"{}\"]", tokens::ADMIN_SECRET))
+    }
+
     /// Sets a key, dotted, to a TOML value.
     pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
         self.settings.insert(key.to_owned(), value.to_owned());
