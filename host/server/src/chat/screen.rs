@@ -182,7 +182,7 @@ impl Screen {
 
 /// A frame on one line, for programs.
 pub(super) fn json_line(frame: &Value) -> String {
-    safe::json(&frame.to_string())
+    safe::json(&frame.to_string()) + "\n"
 }
 
 fn string(value: &Value) -> &str {
