@@ -80,6 +80,12 @@ impl Client {
         .await
     }
 
+    /// Connects as `user` to the host that listens there: for tasks that outlive a borrow of it.
+    pub(crate) async fn at(address: SocketAddr, user: &str) -> Result<Self, String> {
+        let token = format!("Bearer {}", tokens::of(user));
+        Self::upgrade_at(address, &[("authorization", token), (PROTOCOL, "agent-host.v1".into())]).await
+    }
+
     /// Connects with these headers and reads the welcome.
     pub(crate) async fn upgrade(host: &Host, headers: &[(&'static str, String)]) -> Result<Self, String> {
         Self::upgrade_at(host.address, headers).await

@@ -16,6 +16,7 @@ mod bad_plugins;
 mod chat;
 mod check;
 mod config;
+mod corpus;
 mod crashes;
 mod docs;
 mod drain;

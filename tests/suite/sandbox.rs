@@ -50,7 +50,7 @@ pub(crate) fn own_folder(host: &Host, plugin: &str) -> PathBuf {
 }
 
 /// Every attack, with what it needs to know of this host.
-fn attacks(host: &Host) -> Vec<String> {
+pub(crate) fn attacks(host: &Host) -> Vec<String> {
     let (pid, admin, folder) = (host.pid(), host.admin, host.folder().display());
     let others = own_folder(host, "echo").join("secret").display().to_string();
     let mut attacks = vec![
