@@ -6,11 +6,12 @@
 use std::{collections::HashMap, sync::Arc};
 
 use agent_host_core::{
+    crash::{CrashReport, CrashedCall, During, OPEN_CALLS},
     outcome::ExitReport,
     ports::instance::{CALL_OUTPUTS, CallOutput, Invocation},
 };
 use agent_plugin_protocol::{
-    CallId,
+    CallId, RunId,
     call::{CREDIT_WINDOW, InvokeStatus},
 };
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub(crate) struct OpenCalls {
 
 #[derive(Debug)]
 struct OpenCall {
+    method: &'static str,
+    run: Option<RunId>,
     outputs: mpsc::Sender<(CallId, CallOutput)>,
     events: u32,
     requests: u32,
@@ -40,8 +43,32 @@ struct OpenCall {
 impl OpenCalls {
     /// Opens a call.
     pub(crate) fn open(&mut self, invocation: &Invocation) {
-        let call = OpenCall { outputs: invocation.outputs.clone(), events: 0, requests: 0 };
+        let call = OpenCall {
+            method: invocation.method,
+            run: invocation.run.clone(),
+            outputs: invocation.outputs.clone(),
+            events: 0,
+            requests: 0,
+        };
         self.calls.insert(invocation.call.0, call);
+    }
+
+    /// Completes the report of a crash: the names of the call that was executed, and which others were open.
+    pub(crate) fn name_in(&self, crash: &mut CrashReport) {
+        let named = |call: u64, open: &OpenCall| CrashedCall {
+            call: CallId(call),
+            method: Some(open.method),
+            run: open.run.clone(),
+        };
+        let mut executed = None;
+        if let During::Call(told) = &mut crash.during {
+            executed = Some(told.call.0);
+            if let Some(open) = self.calls.get(&told.call.0) {
+                *told = named(told.call.0, open);
+            }
+        }
+        let others = self.calls.iter().filter(|(call, _)| Some(**call) != executed);
+        crash.open = others.take(OPEN_CALLS).map(|(call, open)| named(*call, open)).collect();
     }
 
     /// Whether the call is open.
@@ -177,6 +204,7 @@ mod tests {
         calls.open(&Invocation {
             call: CallId(7),
             method: "handle",
+            run: None,
             payload: Bytes::new(),
             deadline,
             outputs,
@@ -185,7 +213,12 @@ mod tests {
     }
 
     fn report() -> Arc<ExitReport> {
-        Arc::new(ExitReport { exit: Exit::Signal(11), uptime: Duration::ZERO, stderr_tail: Vec::new() })
+        Arc::new(ExitReport {
+            exit: Exit::Signal(11),
+            uptime: Duration::ZERO,
+            stderr_tail: Vec::new(),
+            crash: None,
+        })
     }
 
     #[test]

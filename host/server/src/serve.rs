@@ -34,6 +34,7 @@ pub(crate) fn serve(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Fa
     };
     log::install(format, loaded.config.log.level.as_str());
     hide_memory();
+    agent_host_runtime::memory::return_large_blocks();
     // 1: without it a busy host looks at its sockets too seldom; it cut the p99 at saturation to a sixth.
     let runtime = Builder::new_multi_thread().enable_all().global_queue_interval(1).build();
     let outcome = runtime.and_then(|runtime| runtime.block_on(run(loaded, ready)));
@@ -54,6 +55,9 @@ async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> io::Result<()> {
     tokio::spawn(page.clone().upkeep());
     let metrics: MetricsPage = Arc::new(move || page.render());
     let mut stop = Stop::new()?;
+    // A file that reaches its limit (RLIMIT_FSIZE) is then an error of the write, and not the end of the host. A handler
+    // and not `SIG_IGN`: a worker is to begin without it.
+    let _file_limit = signal(SignalKind::from_raw(SIGXFSZ))?;
     let host = Host::start(&loaded.config, metrics).await.map_err(|error| describe(loaded, error))?;
     let (address, admin) = (host.gateway.public_addr(), host.gateway.admin_addr());
     // Whoever started it may have stopped listening: that is no reason not to serve.
@@ -73,6 +77,9 @@ async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Sent for a write beyond the limit of a file's size; the number of x86 and ARM.
+const SIGXFSZ: i32 = 25;
 
 fn describe(loaded: &Loaded, error: io::Error) -> io::Error {
     let (public, admin) = (loaded.config.gateway.listen, loaded.config.admin.listen);

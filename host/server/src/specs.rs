@@ -11,6 +11,7 @@ use agent_host_core::{
         library::Trust,
     },
 };
+use agent_host_runtime::Confinement;
 use agent_plugin_protocol::{PluginId, Secret};
 
 /// The spec of one plugin.
@@ -61,6 +62,14 @@ fn secrets(id: &PluginId, config: &Config) -> BTreeMap<String, Secret> {
     own.flat_map(|(_, plugin)| &plugin.secrets)
         .filter_map(|(name, secret)| Some((name.clone(), Secret::new(secret.as_ref()?.expose()))))
         .collect()
+}
+
+/// What `[isolation]` demands of every worker's sandbox.
+pub(crate) fn confinement(config: &Config) -> Confinement {
+    Confinement {
+        require: config.isolation.require.clone(),
+        users: config.isolation.uid_range.map(|range| range.first..=range.last),
+    }
 }
 
 #[cfg(test)]

@@ -289,7 +289,7 @@ async fn a_secret_and_a_peer_are_scripted_and_every_other_peer_is_denied() {
         .peer("api.example.com:443", |written| [b"got ", written].concat());
     assert_eq!(kit.run("api.example.com:443").await.text(), "got k-1");
     let denied = kit.run("evil.example.com:443").await;
-    match denied.completion {
+    match denied.completion() {
         Completion::Error { code, .. } => assert_eq!(code, "network.denied"),
         other => panic!("{other:?}"),
     }

@@ -4,6 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{
     breaker::CallResult,
+    failpoint,
+    failpoint::Action,
     outcome::{Clock, Outcome},
     ports::instance::{CallOutput, InstanceCommand, Invocation, KillReason},
     routing::Target,
@@ -11,7 +13,7 @@ use agent_host_core::{
     service::ServiceName,
 };
 use agent_plugin_protocol::{
-    CallId, Code, EventKind,
+    CallId, Code, EventKind, RunId,
     call::{CREDIT_WINDOW, Completion, InvokeStatus, Reply},
 };
 use bytes::Bytes;
@@ -59,7 +61,11 @@ impl Call {
 
     /// Which of its clocks runs out next, and when.
     pub(super) fn clock(&self, ends: Instant, idle: Instant) -> (Instant, Clock) {
-        if self.requests == 0 && idle < ends { (idle, Clock::Idle) } else { (ends, Clock::Run) }
+        // For broken twins: a host without one of its clocks.
+        let off = |action| action == Some(Action::Off);
+        let idles = self.requests == 0 && idle < ends && !off(failpoint!("engine.clock.idle"));
+        let ends = if off(failpoint!("engine.clock.run")) { ends + NEVER } else { ends };
+        if idles { (idle, Clock::Idle) } else { (ends, Clock::Run) }
     }
 
     /// Ends with the call.
@@ -74,11 +80,12 @@ impl Call {
     pub(super) fn invocation(
         &self,
         method: &'static str,
+        run: RunId,
         payload: Bytes,
         deadline: Duration,
         outputs: mpsc::Sender<(CallId, CallOutput)>,
     ) -> Invocation {
-        Invocation { call: self.id, method, payload, deadline, outputs }
+        Invocation { call: self.id, method, run: Some(run), payload, deadline, outputs }
     }
 
     pub(super) fn target(&self) -> Target {
@@ -104,6 +111,9 @@ impl Call {
         self.order(InstanceCommand::Abandon { call: self.id }).await;
     }
 }
+
+/// A clock that is switched off. An hour: a test has long been over.
+const NEVER: Duration = Duration::from_secs(3600);
 
 /// The plugin gets its credit back in pieces of this size. What is kept back leaves it three quarters of its window.
 const CREDIT_STEP: u32 = CREDIT_WINDOW / 4;
@@ -267,6 +277,10 @@ impl Run {
 /// in it, or one person could end the runs of others; the next one that finds itself alone with it ends it.
 pub(super) async fn force(call: &Call, why: Stop) {
     call.order(InstanceCommand::Abandon { call: call.id }).await;
+    // For a broken twin: a host that asks and never insists.
+    if failpoint!("engine.kill") == Some(Action::Off) {
+        return;
+    }
     match why {
         Stop::TimedOut(_) => call.order(InstanceCommand::Kill(KillReason::Hung)).await,
         Stop::Cancelled => call.instance.deaf(),

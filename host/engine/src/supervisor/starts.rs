@@ -134,14 +134,14 @@ impl Supervisor {
 
     /// Loads the spares that are wanted, and ends those that are not.
     pub(super) fn tend_spares(&mut self) {
+        // For a broken twin: a host without spares.
+        if failpoint!("engine.spares") == Some(Action::Off) {
+            return;
+        }
         let (wanted, dismissed) = self.registry.tend_spares();
         for instance in dismissed {
             let grace = instance.spec.timeouts.grace;
             let _ = instance.handle.commands.try_send(InstanceCommand::Stop { grace });
-        }
-        // For a broken twin: a host without spares.
-        if failpoint!("engine.spares") == Some(Action::Off) {
-            return;
         }
         for Spare { slot, spec, generation } in wanted {
             self.launch(slot, spec, generation);

@@ -106,6 +106,10 @@ async fn a_plugin_that_does_not_answer_its_probe_is_degraded_until_it_does() {
     host.until(|status| status.plugins[0].state == "degraded").await;
     assert_eq!(host.engine.status().missing[0].code, Code::PluginProbeFailed);
     assert_eq!(host.client("ann").ask(message("m1", "hi")).await.agent, "fallback");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let history = host.engine.plugins()[0].history.clone();
+    let told: Vec<_> = history.iter().map(|change| change.to).collect();
+    assert_eq!(told, ["healthy", "degraded"], "the change is told, not each self-test");
     deaf.store(false, Relaxed);
     host.level(ServiceLevel::Full).await;
     assert_eq!(host.client("ann").ask(message("m2", "hi")).await.agent, "echo");

@@ -10,6 +10,8 @@ use std::{
 
 use agent_host_core::{
     breaker::{BreakerPolicy, BreakerState, CallResult, CircuitBreaker, Permit},
+    failpoint,
+    failpoint::Action,
     lifecycle::{PluginEvent, PluginState},
     ports::instance::{Fault, Stage},
     service::{ServiceName, ServiceTable},
@@ -65,7 +67,13 @@ impl Fitness {
     }
 
     fn offers_trial(&self) -> bool {
-        matches!(self.trial, Trial::Offered)
+        // For a broken twin: a breaker that lets everybody try at once.
+        let many = failpoint!("engine.breaker.one_trial") == Some(Action::Off);
+        match self.trial {
+            Trial::Offered => true,
+            Trial::Running { .. } => many,
+            Trial::None => false,
+        }
     }
 
     fn fault(&self) -> Option<(PluginEvent, Fault)> {
@@ -135,7 +143,7 @@ impl Slot {
     /// A run took the trial.
     pub(in super::super) fn trial_began(&mut self, call: CallId, now: Times) {
         let fitness = &mut self.fitness;
-        if !fitness.offers_trial() {
+        if !matches!(fitness.trial, Trial::Offered) {
             return;
         }
         let before = fitness.breaker.state();

@@ -1,0 +1,37 @@
+//! What keeps a plugin in order from outside: its three clocks, its breaker, its spare; and that a thousand crashes
+//! leave nothing behind.
+
+mod breaker;
+mod clocks;
+mod crowd;
+mod rounds;
+mod spares;
+
+use serde_json::json;
+
+use crate::{
+    client::Client,
+    harness::{Host, http},
+};
+
+/// A sample of the metrics page: the value of that series, 0 where there is none.
+async fn metric(host: &Host, series: &str) -> Result<f64, String> {
+    let within = std::time::Duration::from_secs(2);
+    let page = http::get(host.admin, "/metrics", &[("Connection", "close")], within).await?.body;
+    let line = page.lines().find(|line| line.starts_with(series));
+    Ok(line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse().ok()).unwrap_or(0.0))
+}
+
+/// Asks a plugin until it answers by itself; its generation.
+async fn served(client: &mut Client, plugin: &str) -> Result<u64, String> {
+    for _ in 0..400 {
+        let run = client.run_with("are you back?", json!({ "agent": plugin })).await?;
+        if run.status() == "ok" {
+            run.answered_by(plugin)?;
+            return run.completed()["responder"]["generation"].as_u64().ok_or("no generation".to_owned());
+        }
+        run.answered_by_fallback("are you back?")?;
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    Err(format!("{plugin} never came back"))
+}
