@@ -25,7 +25,6 @@ const LIES: &[(&str, Told)] = &[
     ("utf8", Counted(&["malformed"])),
     ("surrogate", Counted(&["malformed"])),
     ("newline", Counted(&["malformed"])),
-    ("nul", Counted(&["malformed"])),
     ("progress", Counted(&["out_of_range"])),
     ("huge-number", Counted(&["malformed", "out_of_range"])),
     ("duplicate", Counted(&["malformed"])),
