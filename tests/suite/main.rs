@@ -34,6 +34,7 @@ mod in_process;
 mod incident;
 mod isolation_users;
 mod laws;
+mod lies;
 mod network;
 mod observed;
 mod protocol_closes;
