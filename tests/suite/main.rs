@@ -49,6 +49,7 @@ mod sandbox_layers;
 mod sandbox_orphans;
 mod sandbox_required;
 mod secrets;
+mod start_faults;
 mod supervision;
 mod supervisors;
 mod telemetry;
