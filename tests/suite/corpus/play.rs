@@ -22,8 +22,8 @@ use crate::{
 
 /// Larger files are not hashed: they are refused before anybody reads them.
 const HASHED: u64 = 256 << 20;
-/// Between two messages of another user.
-const PACE: Duration = Duration::from_millis(100);
+/// Between two messages of another user, for each such user: together they send two hundred a second.
+const PACE: Duration = Duration::from_millis(5);
 /// How a plugin is asked whether it is well.
 const WELL: &str = "are you well?";
 
@@ -232,6 +232,7 @@ impl Crowd {
     fn of(host: &Host, people: usize) -> Self {
         let (over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let address = host.address;
+        let pace = PACE * u32::try_from(people).unwrap_or(u32::MAX);
         let people = (0..people).map(|number| {
             let (over, answered) = (Arc::clone(&over), Arc::clone(&answered));
             tokio::spawn(async move {
@@ -241,7 +242,7 @@ impl Crowd {
                 while !over.load(Ordering::Relaxed) {
                     client.run_with("hello", json!({ "agent": "echo" })).await?.answered_by("echo")?;
                     answered.fetch_add(1, Ordering::Relaxed);
-                    tokio::time::sleep(PACE).await;
+                    tokio::time::sleep(pace).await;
                 }
                 client.close().await.map(drop)
             })
