@@ -65,3 +65,28 @@ async fn what_would_crash_the_host_crashes_in_the_preflight() {
     assert_eq!(missing[0]["code"], "plugin.init_crashed", "{missing}");
     Client::connect(&host, "alice").await.unwrap().run("hello").await.unwrap().answered_by("echo").unwrap();
 }
+
+#[tokio::test]
+async fn a_quick_tool_is_answered_on_the_spot_shown_in_its_place_and_only_if_it_was_granted() {
+    let library = artifacts::misbehaving();
+    let plugin = pinned(Plugin::at("bad", &library).key("tools", "[\"clock\"]"), &library);
+    let host = Setup::new().plugin(plugin).start();
+    ready(&host).await.unwrap();
+    let mut client = Client::connect(&host, "alice").await.unwrap();
+    let run = client.run("!tool clock").await.unwrap();
+    run.answered_by("bad").unwrap();
+    assert_eq!(
+        run.kinds().into_iter().filter(|kind| kind.starts_with("tool_")).collect::<Vec<_>>(),
+        ["tool_executing", "tool_completed"]
+    );
+    assert_eq!(run.payload("tool_executing")["tool"], "clock");
+    assert_eq!(run.payload("tool_completed")["status"], "ok");
+
+    let run = client.run("!tool calculator").await.unwrap();
+    assert!(run.completed()["error"].to_string().contains("tool.denied"), "{}", run.completed());
+    assert!(
+        run.kinds().iter().all(|kind| !kind.starts_with("tool_")),
+        "nothing was executed: {:?}",
+        run.kinds()
+    );
+}

@@ -11,6 +11,7 @@
 
 mod call;
 mod delegation;
+mod desk;
 mod ending;
 mod requests;
 mod routing;

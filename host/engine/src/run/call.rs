@@ -7,7 +7,7 @@ use agent_host_core::{
     failpoint,
     failpoint::Action,
     outcome::{Clock, Outcome},
-    ports::instance::{CallOutput, InstanceCommand, Invocation, KillReason},
+    ports::instance::{CallOutput, Desk, InstanceCommand, Invocation, KillReason},
     routing::Target,
     run_machine::RunInput,
     service::ServiceName,
@@ -71,9 +71,10 @@ impl Call {
         method: &'static str,
         payload: Bytes,
         deadline: Duration,
+        desk: Option<Arc<dyn Desk>>,
         outputs: mpsc::Sender<(CallId, CallOutput)>,
     ) -> Invocation {
-        Invocation { call: self.id, method, payload, deadline, outputs }
+        Invocation { call: self.id, method, payload, deadline, desk, outputs }
     }
 
     pub(super) fn target(&self) -> Target {
@@ -119,6 +120,7 @@ impl Run {
             CallOutput::Request { request, method, payload } => {
                 return self.request(call, request, &method, &payload).await;
             }
+            CallOutput::Served(served, _place) => return self.was_served(call, *served),
             CallOutput::Completed(bytes) => LastWord::Completed(bytes),
             CallOutput::Rejected(status) => LastWord::Ended(rejected(status)),
             CallOutput::Lost(report) => {

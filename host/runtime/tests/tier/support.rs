@@ -198,7 +198,8 @@ pub(crate) async fn say(handle: &InstanceHandle, text: &str) -> Call {
     let (outputs, inbox) = mpsc::channel(CALL_OUTPUTS);
     let id = CallId(getrandom::u64().unwrap());
     let payload = Bytes::from(serde_json::to_vec(&params).unwrap());
-    let invocation = Invocation { call: id, method: method::HANDLE, payload, deadline: PATIENCE, outputs };
+    let invocation =
+        Invocation { call: id, method: method::HANDLE, payload, deadline: PATIENCE, desk: None, outputs };
     handle.commands.send(InstanceCommand::Invoke(invocation)).await.expect("the instance takes orders");
     Call { id, outputs: inbox, handle: handle.clone() }
 }
