@@ -2,6 +2,8 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    future,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -115,7 +117,15 @@ impl Instance {
             Entry::Vacant(free) => free.insert(call.clone()),
         };
         let last_word = self.last_word(call.clone());
-        let work = Caught::new(method::run(method, author, call, payload, self.setup.data_dir.clone()));
+        let link = self.link;
+        let mut work = Caught::new(method::run(method, author, call, payload, self.setup.data_dir.clone()));
+        // So that a crash tells in whose code it happened.
+        let work = future::poll_fn(move |cx| {
+            link.executing(id);
+            let polled = Pin::new(&mut work).poll(cx);
+            link.idle();
+            polled
+        });
         self.handle.spawn(async move {
             let completion = work.await.unwrap_or_else(|message| Completion::Panicked { message });
             last_word.say(&completion);

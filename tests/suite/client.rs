@@ -6,6 +6,7 @@ mod run;
 mod schema;
 
 use std::{
+    net::SocketAddr,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -64,6 +65,12 @@ impl Client {
         Self::with_token(host, &tokens::of(user)).await
     }
 
+    /// As [`connect`](Self::connect), for who has only the address.
+    pub(crate) async fn connect_to(address: SocketAddr, user: &str) -> Result<Self, String> {
+        let bearer = format!("Bearer {}", tokens::of(user));
+        Self::upgrade_at(address, &[("authorization", bearer), (PROTOCOL, "agent-host.v1".into())]).await
+    }
+
     /// Connects with this token, as `Authorization`, and reads the welcome.
     pub(crate) async fn with_token(host: &Host, token: &str) -> Result<Self, String> {
         Self::upgrade(
@@ -73,16 +80,25 @@ impl Client {
         .await
     }
 
+    /// Connects as `user` to the host that listens there: for tasks that outlive a borrow of it.
+    pub(crate) async fn at(address: SocketAddr, user: &str) -> Result<Self, String> {
+        let token = format!("Bearer {}", tokens::of(user));
+        Self::upgrade_at(address, &[("authorization", token), (PROTOCOL, "agent-host.v1".into())]).await
+    }
+
     /// Connects with these headers and reads the welcome.
     pub(crate) async fn upgrade(host: &Host, headers: &[(&'static str, String)]) -> Result<Self, String> {
-        let mut request =
-            format!("ws://{}/ws", host.address).into_client_request().map_err(|e| e.to_string())?;
+        Self::upgrade_at(host.address, headers).await
+    }
+
+    async fn upgrade_at(address: SocketAddr, headers: &[(&'static str, String)]) -> Result<Self, String> {
+        let mut request = format!("ws://{address}/ws").into_client_request().map_err(|e| e.to_string())?;
         for (name, value) in headers {
             let value = HeaderValue::from_str(value).map_err(|e| e.to_string())?;
             request.headers_mut().insert(*name, value);
         }
         let open = async {
-            let stream = TcpStream::connect(host.address).await.map_err(|e| format!("connect: {e}"))?;
+            let stream = TcpStream::connect(address).await.map_err(|e| format!("connect: {e}"))?;
             let opened = tokio_tungstenite::client_async(request, stream).await;
             let (socket, _) = opened.map_err(|e| format!("upgrade: {e}"))?;
             let mut client = Self { socket, laws: Laws::default(), welcome: Value::Null };

@@ -255,3 +255,25 @@ twin! {
     judged_events(a_lie_is_not_passed_on) on setup();
     faults ""; broken by "run_machine.decode=off", says "not JSON"
 }
+
+/// The log tells a crash with its signal, the call, and the author's function at the top of the way there.
+async fn a_crash_is_explained_in_the_log(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    let mut client = Client::connect(host, "alice").await?;
+    let run = client.run_with("!segv", json!({ "agent": "bad" })).await?;
+    let wanted =
+        [format!("SIGSEGV at 0x1000 in handle of run {}", run.id()), "misbehaving::deeds::segv".to_owned()];
+    eventually("the crash is explained", async || {
+        let said = host.said();
+        let told = said.lines().find(|line| line.contains("PluginCrashed"));
+        let told = told.ok_or("no crash was reported")?;
+        let missing = wanted.iter().find(|words| !told.contains(words.as_str()));
+        missing.map_or(Ok(()), |words| Err(format!("{words:?} is not in {told}")))
+    })
+    .await
+}
+
+twin! {
+    crash_reports(a_crash_is_explained_in_the_log) on setup();
+    faults ""; broken by "runtime.crash_report=off", says "no crash was reported"
+}

@@ -25,6 +25,7 @@ const PAGES: &[&str] = &[
     "docs/operating.md",
     "docs/performance.md",
     "docs/plugin-authors.md",
+    "docs/sandbox.md",
 ];
 
 /// `docs/codes.md`, from the one table.
@@ -83,6 +84,21 @@ async fn the_published_protocol_is_what_the_host_serves() {
     let etag = answer.header("etag").expect("it has a name for caches").to_owned();
     let again = http::get(host.address, "/asyncapi.json", &[("If-None-Match", &etag)], PATIENCE).await;
     assert_eq!(again.map(|answer| answer.status), Ok(304));
+}
+
+#[tokio::test]
+async fn the_published_admin_api_is_what_the_host_serves() {
+    let host = Setup::new().start();
+    let answer = http::get(host.admin, "/admin/v1/openapi.json", &[], PATIENCE).await.unwrap();
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    let path = artifacts::root().join("docs/admin-openapi.json");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &answer.body).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&path).unwrap_or_default() == answer.body,
+        "docs/admin-openapi.json is not current; run UPDATE_DOCS=1 cargo test -p agent-host-tests docs"
+    );
 }
 
 #[test]

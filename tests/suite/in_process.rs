@@ -66,27 +66,32 @@ async fn what_would_crash_the_host_crashes_in_the_preflight() {
     Client::connect(&host, "alice").await.unwrap().run("hello").await.unwrap().answered_by("echo").unwrap();
 }
 
-#[tokio::test]
-async fn a_quick_tool_is_answered_on_the_spot_shown_in_its_place_and_only_if_it_was_granted() {
+/// The fixture in the host's own process, which may call the clock and nothing else.
+fn clocked() -> Plugin {
     let library = artifacts::misbehaving();
-    let plugin = pinned(Plugin::at("bad", &library).key("tools", "[\"clock\"]"), &library);
-    let host = Setup::new().plugin(plugin).start();
-    ready(&host).await.unwrap();
-    let mut client = Client::connect(&host, "alice").await.unwrap();
-    let run = client.run("!tool clock").await.unwrap();
-    run.answered_by("bad").unwrap();
-    assert_eq!(
-        run.kinds().into_iter().filter(|kind| kind.starts_with("tool_")).collect::<Vec<_>>(),
-        ["tool_executing", "tool_completed"]
-    );
-    assert_eq!(run.payload("tool_executing")["tool"], "clock");
-    assert_eq!(run.payload("tool_completed")["status"], "ok");
+    pinned(Plugin::at("bad", &library).key("tools", "[\"clock\"]"), &library)
+}
 
-    let run = client.run("!tool calculator").await.unwrap();
-    assert!(run.completed()["error"].to_string().contains("tool.denied"), "{}", run.completed());
-    assert!(
-        run.kinds().iter().all(|kind| !kind.starts_with("tool_")),
-        "nothing was executed: {:?}",
-        run.kinds()
-    );
+/// A quick tool is answered on the plugin's own thread: shown in its place, and only if it was granted.
+async fn a_quick_tool_is_shown_and_needs_a_grant(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    let mut client = Client::connect(host, "alice").await?;
+    let run = client.run("!tool clock").await?;
+    run.answered_by("bad")?;
+    let kinds = run.kinds();
+    let expected = ["user_message", "agent_started", "tool_executing", "tool_completed", "agent_completed"];
+    if kinds != expected || run.payload("tool_completed")["status"] != "ok" {
+        return Err(format!("not shown as it was: {:?}", run.events));
+    }
+    // The plugin passes the refusal on, and the fallback answers; what it shows of itself is another tool.
+    let run = client.run("!tool calculator").await?;
+    match run.events.iter().find(|event| event["payload"]["tool"] == "calculator") {
+        None => Ok(()),
+        Some(event) => Err(format!("a tool ran without a grant: {event}")),
+    }
+}
+
+twin! {
+    quick_tools_need_a_grant(a_quick_tool_is_shown_and_needs_a_grant) on Setup::new().plugin(clocked());
+    faults ""; broken by "engine.desk_grants=off", says "a tool ran without a grant"
 }

@@ -32,6 +32,17 @@ macro_rules! failpoint {
         let action: Option<$crate::failpoint::Action> = None;
         action
     }};
+    // One of many points of a kind, by its word.
+    ($kind:literal / $word:expr) => {{
+        #[cfg(feature = "failpoints")]
+        let action = $crate::failpoint::hit(&format!(concat!($kind, ".{}"), $word));
+        #[cfg(not(feature = "failpoints"))]
+        let action: Option<$crate::failpoint::Action> = {
+            let _ = $word;
+            None
+        };
+        action
+    }};
 }
 
 impl Action {

@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 pub mod breaker;
+pub mod crash;
 pub mod failpoint;
 pub mod hash;
 pub mod identity;
+pub mod isolation;
 pub mod level;
 pub mod lifecycle;
 pub mod outcome;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use agent_plugin_protocol::{Code, call::Reply};
 
+use crate::crash::CrashReport;
+
 /// Which of a run's clocks ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Clock {
@@ -62,8 +64,8 @@ impl Exit {
     }
 }
 
-/// Those that end a plugin in practice, by Linux' numbers.
-const fn signal_name(number: i32) -> &'static str {
+/// The name of a signal, of those that end a plugin in practice, by Linux' numbers.
+pub const fn signal_name(number: i32) -> &'static str {
     match number {
         2 => "SIGINT",
         4 => "SIGILL",
@@ -75,6 +77,7 @@ const fn signal_name(number: i32) -> &'static str {
         11 => "SIGSEGV",
         15 => "SIGTERM",
         24 => "SIGXCPU",
+        25 => "SIGXFSZ",
         31 => "SIGSYS",
         _ => "other_signal",
     }
@@ -89,6 +92,8 @@ pub struct ExitReport {
     pub uptime: Duration,
     /// Its last lines on stderr, sanitised, newest last; bounded.
     pub stderr_tail: Vec<String>,
+    /// What a crash left to be known, where a signal ended it and its handler ran.
+    pub crash: Option<CrashReport>,
 }
 
 /// How a call ended.

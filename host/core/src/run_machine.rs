@@ -16,6 +16,7 @@ mod completion;
 pub mod grammar;
 mod open;
 mod payload;
+pub mod replay;
 #[cfg(feature = "schema")]
 pub mod schema;
 mod text;

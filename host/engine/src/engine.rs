@@ -2,20 +2,24 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_host_core::identity::Principal;
-use agent_plugin_protocol::PluginId;
-use tokio::sync::{mpsc, watch};
+use agent_host_core::{
+    identity::{Principal, Scope},
+    ports::store::{Deletion, ThreadSummary},
+};
+use agent_plugin_protocol::{Code, PluginId, ThreadId};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     control::{self, ControlError, PluginOrder},
     details::Details,
+    directory::ThreadKey,
     drain,
     files::{ChangedFiles, Files},
-    session::Session,
+    session::{Problem, Session},
     settings::{Parts, Settings},
     shared::{Published, Shared},
     supervisor::{Outlets, Supervisor},
-    task,
+    task, thread,
     view::{PluginDetail, Status},
 };
 
@@ -100,6 +104,53 @@ impl Engine {
     /// Whether new connections shall be refused.
     pub fn is_draining(&self) -> bool {
         self.shared.is_draining()
+    }
+
+    /// Deletes a thread with everything in it; `false` if the user has none of that name. Subscribers hear no more of it.
+    ///
+    /// # Errors
+    /// `run.busy` while a run is going on in it: cancel that first; or what the store says.
+    pub async fn delete_thread(&self, scope: &Scope, thread: &ThreadId) -> Result<bool, Problem> {
+        let key = ThreadKey { scope: scope.clone(), thread: thread.clone() };
+        let (reply, answer) = oneshot::channel();
+        thread::send(&self.shared, key, thread::Command::Delete { reply }).await;
+        answer.await.unwrap_or_else(|_| Err(Problem::new(Code::HostInternal)))
+    }
+
+    /// A user's threads, newest first, at most `limit`, older than `before` if that is given.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn threads(
+        &self,
+        scope: &Scope,
+        before: Option<&ThreadId>,
+        limit: usize,
+    ) -> Result<Vec<ThreadSummary>, Problem> {
+        self.shared.parts.store.threads(scope, before, limit).await.map_err(|error| Problem::new(error.code))
+    }
+
+    /// Deletes everything of a user; answers how many threads that was. A run that is going on has no log any more: it
+    /// goes on unheard, to its end.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn delete_user(&self, scope: &Scope) -> Result<usize, Problem> {
+        self.delete(Deletion::User(scope.clone())).await
+    }
+
+    /// Deletes everything of a tenant, as [`delete_user`](Self::delete_user) does of a user.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn delete_tenant(&self, tenant: &str) -> Result<usize, Problem> {
+        self.delete(Deletion::Tenant(tenant.into())).await
+    }
+
+    async fn delete(&self, which: Deletion) -> Result<usize, Problem> {
+        let deleted = self.shared.parts.store.delete(which).await;
+        self.shared.store_result("delete", &deleted);
+        deleted.map_err(|error| Problem::new(error.code))
     }
 
     /// Tells every session to go away, lets runs finish for at most `grace`, ends the others as `interrupted`, then

@@ -24,6 +24,7 @@ mod fallback;
 mod files;
 mod outbox;
 mod random;
+mod recovery;
 mod routes;
 mod run;
 #[cfg(feature = "schema")]

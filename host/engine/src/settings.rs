@@ -6,7 +6,7 @@ use agent_host_core::{
     ports::{
         clock::Clock,
         instance::{Isolation, PluginRuntime, PluginSpec},
-        store::Store,
+        store::{Durability, Quota, Store},
         tools::ToolHost,
     },
     service::ServiceTable,
@@ -31,6 +31,10 @@ pub struct Settings {
     pub drain_grace: Duration,
     /// Runs at once for one user; 0: no limit.
     pub runs_at_once: u32,
+    /// How long the log lasts: for what clients and operators are told.
+    pub durability: Durability,
+    /// What one user may have stored.
+    pub quota: Quota,
     /// Outbound bytes that one connection may have unread before it is closed as a slow consumer.
     pub outbox_bytes: usize,
     /// Messages that may wait in one thread while a run is going on.
@@ -83,6 +87,8 @@ impl Default for Settings {
             // 8 s: Cloud Run kills 10 s after SIGTERM.
             drain_grace: Duration::from_secs(8),
             runs_at_once: 4,
+            durability: Durability::Durable,
+            quota: Quota::default(),
             outbox_bytes: 1024 * 1024,
             queued_messages: 32,
             probe_every: Duration::from_secs(10),

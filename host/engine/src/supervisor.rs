@@ -31,7 +31,7 @@ use self::registry::Registry;
 use crate::{
     control::{ControlError, PluginOrder},
     details::Details,
-    fallback,
+    fallback, recovery,
     routes::Instance,
     shared::Shared,
     view::Status,
@@ -156,6 +156,8 @@ pub(crate) struct Supervisor {
     answers: Vec<(Taken, Result<Goal, ControlError>)>,
     /// When the status is settled, if it changed.
     settle_at: Option<Instant>,
+    /// Whether runs that were cut off have been looked for since the store came back.
+    recovered: bool,
     /// The end of the start before, for a broken twin only.
     last_start: Option<oneshot::Receiver<()>>,
 }
@@ -172,6 +174,7 @@ impl Supervisor {
             outlets,
             answers: Vec::new(),
             settle_at: None,
+            recovered: false,
             last_start: None,
         };
         this.publish();
@@ -353,6 +356,12 @@ impl Supervisor {
 
     fn store(&mut self, works: bool) {
         self.registry.store_works = works;
+        self.registry.store_damage = self.shared.parts.store.damage();
+        if works && !self.recovered {
+            recovery::begin(&self.shared);
+        }
+        // What the store did not answer in time may be in the log: looked for again when it is back.
+        self.recovered = works;
         if !works {
             self.check_store(CHECK_EVERY);
         }

@@ -7,6 +7,7 @@ mod double_texting;
 mod failing;
 mod fake;
 mod host;
+mod keeping;
 mod leaving;
 mod ordering;
 mod plugins;

@@ -5,14 +5,18 @@
 //! the order in which things are appended, and a run can meet neither a second run nor a half-appended message.
 
 mod log;
+mod recover;
 mod submit;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use agent_host_core::ports::instance::{CALL_OUTPUTS, CallOutput};
+use agent_host_core::ports::{
+    instance::{CALL_OUTPUTS, CallOutput},
+    store::{Deletion, Unfinished},
+};
 use agent_plugin_protocol::{CallId, Code, Epoch, MessageId, RunId, Seq, call::InputAnswer};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
 
@@ -58,6 +62,13 @@ pub(crate) enum Command {
     },
     /// The host goes away: end every run as `interrupted`.
     Interrupt,
+    /// Complete a run that was cut off, unless it is going on here.
+    Recover(Unfinished),
+    /// Delete the thread, unless a run is going on; answers whether it is gone, or why not.
+    Delete {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<bool, Problem>>,
+    },
 }
 
 /// A message on its way in.
@@ -207,6 +218,11 @@ impl Thread {
             Command::Unsubscribe { session } => self.log.unsubscribe(session),
             Command::Cancel { run } => Box::pin(self.cancel(&run)).await,
             Command::Interrupt => Box::pin(self.interrupt()).await,
+            Command::Recover(cut_off) => Box::pin(self.recover(cut_off)).await,
+            Command::Delete { reply } => {
+                // Whoever asked may have gone.
+                let _ = reply.send(Box::pin(self.delete()).await);
+            }
         }
     }
 
@@ -280,6 +296,16 @@ impl Thread {
             reason,
         }));
         self.log.subscribe(subscriber);
+    }
+
+    async fn delete(&mut self) -> Result<bool, Problem> {
+        if self.run.is_some() || !self.queue.is_empty() || self.log.retry_at().is_some() {
+            return Err(Problem::new(Code::RunBusy).retry_after(log::RETRY));
+        }
+        let which = Deletion::Thread(self.key.scope.clone(), self.key.thread.clone());
+        let deleted = self.shared.parts.store.delete(which).await;
+        self.shared.store_result("delete", &deleted);
+        deleted.map(|threads| threads > 0).map_err(|error| Problem::new(error.code).retry_after(log::RETRY))
     }
 
     async fn cancel(&mut self, id: &RunId) {

@@ -6,7 +6,10 @@ use std::{sync::Arc, time::SystemTime};
 
 use agent_host_core::{
     level::ServiceLevel,
-    ports::instance::{Fault, Isolation},
+    ports::{
+        instance::{Fault, Isolation},
+        store::Durability,
+    },
 };
 use agent_plugin_protocol::{Generation, PluginId, PluginKind};
 use serde::Serialize;
@@ -30,6 +33,8 @@ pub struct Status {
     pub plugins: Vec<PluginView>,
     /// Every service of the host, the store and the fallback with them.
     pub services: Vec<ServiceView>,
+    /// How long what is said here is kept.
+    pub durability: Durability,
     /// True until every enabled plugin had its first verdict.
     pub starting: bool,
     /// True once the host is going away.
@@ -46,6 +51,7 @@ impl Status {
             missing: Vec::new(),
             plugins: Vec::new(),
             services: Vec::new(),
+            durability: Durability::default(),
             starting: true,
             draining: false,
         }

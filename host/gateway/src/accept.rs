@@ -1,7 +1,7 @@
 //! Accepts connections and speaks HTTP/1.1 on them: header deadline, no Nagle, a bound on connections, and a pause
 //! instead of a spin when there are no descriptors.
 
-use std::{convert::Infallible, io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use agent_host_core::{failpoint, failpoint::Action};
 use agent_host_telemetry::happening::{AcceptPaused, PanicCaught};
@@ -42,6 +42,10 @@ pub(crate) struct ConnectionSlot {
     _permit: Arc<OwnedSemaphorePermit>,
 }
 
+/// Who is at the other end: in each request's extensions, for the audit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
 /// Connections above the limit that are answered before they are closed.
 const OVERFLOW: usize = 64;
 /// A request's head. A token has at most 8 KiB; longer ones must get their 401, not just any 431.
@@ -59,9 +63,9 @@ impl Listener {
                 () = self.stop.cancelled() => return,
             };
             match accepted {
-                Ok((stream, _peer)) => {
+                Ok((stream, peer)) => {
                     pause = Pause::default();
-                    self.take(stream, &places, &overflow);
+                    self.take(stream, Peer(peer), &places, &overflow);
                 }
                 // The client was gone before we took it; the listener is well.
                 Err(e) if is_the_clients(&e) => {}
@@ -78,15 +82,15 @@ impl Listener {
         }
     }
 
-    fn take(&self, stream: TcpStream, places: &Arc<Semaphore>, overflow: &Arc<Semaphore>) {
+    fn take(&self, stream: TcpStream, peer: Peer, places: &Arc<Semaphore>, overflow: &Arc<Semaphore>) {
         // Without it an answer could wait for the client's delayed acknowledgement; with it unset, all still works.
         let _ = stream.set_nodelay(true);
         if let Ok(permit) = Arc::clone(places).try_acquire_owned() {
             let slot = ConnectionSlot { _permit: Arc::new(permit) };
-            self.tasks.spawn(self.serve(stream, Some(self.router.clone()), slot));
+            self.tasks.spawn(self.serve(stream, peer, Some(self.router.clone()), slot));
         } else if let Ok(permit) = Arc::clone(overflow).try_acquire_owned() {
             let slot = ConnectionSlot { _permit: Arc::new(permit) };
-            self.tasks.spawn(self.serve(stream, None, slot));
+            self.tasks.spawn(self.serve(stream, peer, None, slot));
         }
         // Beyond that the stream is dropped: refusing politely costs what we have not got.
     }
@@ -95,12 +99,13 @@ impl Listener {
     fn serve(
         &self,
         stream: TcpStream,
+        peer: Peer,
         router: Option<Router>,
         slot: ConnectionSlot,
     ) -> impl Future<Output = ()> + use<> {
         let (stop, header_within) = (self.stop.clone(), self.header_within);
         async move {
-            let service = service_fn(move |request| respond(router.clone(), slot.clone(), request));
+            let service = service_fn(move |request| respond(router.clone(), (peer, slot.clone()), request));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(header_within)
@@ -121,10 +126,11 @@ impl Listener {
 /// Answers a request, whatever happens: the layer around everything, whose answer to a panic is 503.
 async fn respond(
     router: Option<Router>,
-    slot: ConnectionSlot,
+    (peer, slot): (Peer, ConnectionSlot),
     mut request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let Some(router) = router else { return Ok(full()) };
+    request.extensions_mut().insert(peer);
     request.extensions_mut().insert(slot);
     match AssertUnwindSafe(router.oneshot(request.map(Body::new))).catch_unwind().await {
         Ok(Ok(response)) => Ok(response),

@@ -1,57 +1,21 @@
 //! The protocol as a document for machines: AsyncAPI 3.0, at `/asyncapi.json`. Made from the types, once.
 
-use std::{fmt::Write as _, sync::OnceLock};
+use std::sync::OnceLock;
 
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use http::HeaderMap;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::{
+    document::Page,
     native::{Frame, Frames},
     surface::Surface,
 };
 
-/// The document with its name for caches.
-struct Page {
-    body: Bytes,
-    etag: HeaderValue,
-}
-
 /// Answers `GET /asyncapi.json`.
 pub(crate) async fn answer(headers: HeaderMap) -> Response {
     static PAGE: OnceLock<Page> = OnceLock::new();
-    let page = PAGE.get_or_init(page);
-    let cached = headers.get_all(header::IF_NONE_MATCH).iter().any(|known| names(known, &page.etag));
-    let always = [
-        (header::ETAG, page.etag.clone()),
-        // It changes with the host's version: ask, but do not fetch again.
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-    ];
-    if cached {
-        return (StatusCode::NOT_MODIFIED, always).into_response();
-    }
-    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    (always, json, page.body.clone()).into_response()
-}
-
-fn names(known: &HeaderValue, etag: &HeaderValue) -> bool {
-    let (Ok(known), Ok(etag)) = (known.to_str(), etag.to_str()) else { return false };
-    known.split(',').map(|one| one.trim().trim_start_matches("W/")).any(|one| one == "*" || one == etag)
-}
-
-fn page() -> Page {
-    let mut body = serde_json::to_string_pretty(&document()).unwrap_or_default();
-    body.push('\n');
-    let mut etag = String::from("\"");
-    for byte in Sha256::digest(body.as_bytes()).iter().take(16) {
-        // Writing to a String does not fail.
-        let _ = write!(etag, "{byte:02x}");
-    }
-    etag.push('"');
-    let etag = HeaderValue::from_str(&etag).unwrap_or_else(|_| HeaderValue::from_static("\"0\""));
-    Page { body: body.into(), etag }
+    PAGE.get_or_init(|| Page::new(&document())).answer(&headers)
 }
 
 /// The whole document.
@@ -120,23 +84,6 @@ fn operation(action: &str, side: &str, frames: &[Frame]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    async fn get(if_none_match: Option<&HeaderValue>) -> Response {
-        let mut headers = HeaderMap::new();
-        headers.extend(if_none_match.map(|etag| (header::IF_NONE_MATCH, etag.clone())));
-        answer(headers).await
-    }
-
-    #[tokio::test]
-    async fn who_has_it_need_not_fetch_it_again() {
-        let first = get(None).await;
-        assert_eq!(first.status(), StatusCode::OK);
-        let etag = first.headers()[header::ETAG].clone();
-        assert_eq!(get(Some(&etag)).await.status(), StatusCode::NOT_MODIFIED);
-        let weak = HeaderValue::from_str(&format!("\"x\", W/{}", etag.to_str().unwrap())).unwrap();
-        assert_eq!(get(Some(&weak)).await.status(), StatusCode::NOT_MODIFIED);
-        assert_eq!(get(Some(&HeaderValue::from_static("\"x\""))).await.status(), StatusCode::OK);
-    }
 
     #[test]
     fn every_reference_of_the_document_leads_somewhere() {

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use agent_host_core::{level::ServiceLevel, ports::clock::Clock, timestamp::rfc3339};
+use agent_host_core::{
+    level::ServiceLevel,
+    ports::{clock::Clock, store::Durability},
+    timestamp::rfc3339,
+};
 use agent_host_engine::view::{PluginView, ServiceView, Status};
 use agent_plugin_protocol::{Code, PluginKind};
 use axum::{
@@ -53,6 +57,7 @@ struct Verbose<'a> {
     host: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    durability: Durability,
     services: Vec<Service<'a>>,
     plugins: Vec<Plugin<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,6 +177,7 @@ fn verbose<'a>(status: &'a Status, details: bool, clock: &Arc<dyn Clock>) -> Ver
     Verbose {
         host: &status.host,
         reason: details.then_some(&status.reason),
+        durability: status.durability,
         services: status.services.iter().map(|s| service(s, details)).collect(),
         plugins: status.plugins.iter().map(|p| plugin(p, details)).collect(),
         time: details.then(|| rfc3339(clock.now())),

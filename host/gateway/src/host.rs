@@ -3,10 +3,14 @@
 use std::{future::Future, sync::Arc};
 
 use agent_host_core::identity::Principal;
-use agent_host_engine::{Engine, Incoming, Outgoing, Session, view::Status};
-use agent_plugin_protocol::{Seq, ThreadId};
+use agent_host_engine::{
+    ControlError, Engine, Incoming, Outgoing, PluginOrder, Session,
+    view::{PluginDetail, Status},
+};
+use agent_plugin_protocol::{PluginId, Seq, ThreadId};
 
-/// What the doors open onto. None of it can fail, and none of it waits (laws 1 and 2).
+/// What the doors open onto. What clients meet cannot fail and does not wait (laws 1 and 2); an operator's order may do
+/// both.
 pub trait Host: Send + Sync + 'static {
     /// One client connection.
     type Conversation: Conversation;
@@ -17,6 +21,17 @@ pub trait Host: Send + Sync + 'static {
     fn status(&self) -> Arc<Status>;
     /// Whether new connections shall be refused.
     fn is_draining(&self) -> bool;
+    /// Every plugin, as it is now.
+    fn plugins(&self) -> Vec<PluginDetail>;
+    /// One plugin, as it is now; `None`: none of that name is configured.
+    fn plugin(&self, plugin: &PluginId) -> Option<PluginDetail>;
+    /// Carries out an operator's order, and answers what is so then. Bounded by the engine's own deadline. To be
+    /// finished: dropped half-way, the order may or may not be carried out.
+    fn control(
+        &self,
+        plugin: &PluginId,
+        order: PluginOrder,
+    ) -> impl Future<Output = Result<PluginDetail, ControlError>> + Send;
 }
 
 /// One client connection as the engine sees it; see [`Session`], whose words these are.
@@ -48,6 +63,22 @@ impl Host for Engine {
 
     fn is_draining(&self) -> bool {
         Engine::is_draining(self)
+    }
+
+    fn plugins(&self) -> Vec<PluginDetail> {
+        Engine::plugins(self)
+    }
+
+    fn plugin(&self, plugin: &PluginId) -> Option<PluginDetail> {
+        Engine::plugin(self, plugin)
+    }
+
+    fn control(
+        &self,
+        plugin: &PluginId,
+        order: PluginOrder,
+    ) -> impl Future<Output = Result<PluginDetail, ControlError>> + Send {
+        Engine::control(self, plugin, order)
     }
 }
 

@@ -5,6 +5,7 @@
 //! * `asyncapi` publishes the protocol as it is written in the types.
 //! * `native` speaks `agent-host.v1`: one task for each connection, between its socket and its [`host::Conversation`].
 //! * [`auth`] turns a token into a principal; nothing else of the host sees a token.
+//! * [`admin`] is the operators' API: what it shows, whom it obeys, what it notes.
 //! * [`host`] is the narrow seam to the engine.
 #![forbid(unsafe_code)]
 #![deny(
@@ -17,8 +18,10 @@
 )]
 
 mod accept;
+pub mod admin;
 mod asyncapi;
 pub mod auth;
+mod document;
 mod health;
 pub mod host;
 mod jitter;

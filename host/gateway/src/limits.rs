@@ -72,6 +72,11 @@ impl TokenBucket {
         (burst > 0.0 && per_second.is_finite()).then_some(Self { burst, per_second, left: burst, at: now })
     }
 
+    /// When one was asked for last.
+    pub(crate) fn last_taken(&self) -> Instant {
+        self.at
+    }
+
     /// Takes one.
     ///
     /// # Errors

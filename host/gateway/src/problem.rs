@@ -1,5 +1,7 @@
 //! Problem documents (RFC 9457): how this host says no over HTTP, with the stable code.
 
+use std::time::Duration;
+
 use agent_plugin_protocol::Code;
 use axum::{
     body::Body,
@@ -12,18 +14,27 @@ use serde::Serialize;
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
     status: StatusCode,
-    headers: HeaderMap,
-    body: ProblemBody,
+    // Boxed, so that a `Result` of it stays small: refusals are rare.
+    headers: Box<HeaderMap>,
+    body: Box<ProblemBody>,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct ProblemBody {
+/// What it says.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct ProblemBody {
+    /// The code, as a URI.
     #[serde(rename = "type")]
     kind: String,
+    /// What the code means.
     title: &'static str,
+    /// The HTTP status.
     status: u16,
+    /// The stable code.
     code: &'static str,
+    /// What happened here.
     detail: String,
+    /// What to do.
     hint: String,
 }
 
@@ -53,12 +64,34 @@ impl Problem {
             detail,
             hint,
         };
-        Self { status, headers: HeaderMap::new(), body }
+        Self { status, headers: Box::default(), body: Box::new(body) }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The stable code.
+    pub(crate) fn code(&self) -> &'static str {
+        self.body.code
+    }
+
+    /// What happened, in one line.
+    pub(crate) fn detail(&self) -> &str {
+        &self.body.detail
     }
 
     pub(crate) fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
+    }
+}
+
+impl Problem {
+    /// When it is worth asking again; told in whole seconds, rounded up: 0 would invite the client back at once.
+    pub(crate) fn retry_after(self, after: Duration) -> Self {
+        let seconds = u16::try_from(after.as_millis().div_ceil(1000)).unwrap_or(u16::MAX).clamp(1, 3600);
+        self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 }
 
@@ -68,7 +101,7 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self.body).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
+        *response.headers_mut() = *self.headers;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

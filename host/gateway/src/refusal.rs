@@ -98,14 +98,7 @@ impl IntoResponse for UpgradeRefusal {
             RefusalStatus::Unauthorized => {
                 problem.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
             }
-            RefusalStatus::TooMany(after) | RefusalStatus::Unavailable(after) => {
-                // Rounded up: 0 would invite the client back at once.
-                let seconds = after.as_millis().div_ceil(1000).clamp(1, 3600);
-                problem.with_header(
-                    header::RETRY_AFTER,
-                    HeaderValue::from(u16::try_from(seconds).unwrap_or(3600)),
-                )
-            }
+            RefusalStatus::TooMany(after) | RefusalStatus::Unavailable(after) => problem.retry_after(after),
         }
         .into_response()
     }

@@ -10,6 +10,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, Uri, header};
 
 use crate::{
+    admin::{self, Admin},
     asyncapi,
     health::{Health, live, ready},
     host::Host,
@@ -19,7 +20,8 @@ use crate::{
 };
 
 const PUBLIC: &[&str] = &["GET /ws (WebSocket)", "GET /asyncapi.json", "GET /live", "GET /ready[?verbose]"];
-const ADMIN: &[&str] = &["GET /live", "GET /ready[?verbose]", "GET /metrics"];
+const ADMIN: &[&str] =
+    &["GET /live", "GET /ready[?verbose]", "GET /metrics", "the admin API: GET /admin/v1/openapi.json"];
 
 /// The routes for clients. `/ws` takes any method, so that it can answer 405 in our words and HTTP/2 can come later.
 pub(crate) fn public<H: Host>(door: Arc<Door<H>>, health: Arc<Health<H>>) -> Router {
@@ -33,8 +35,11 @@ pub(crate) fn public<H: Host>(door: Arc<Door<H>>, health: Arc<Health<H>>) -> Rou
 }
 
 /// The routes for operators.
-pub(crate) fn admin<H: Host>(health: Arc<Health<H>>, metrics: MetricsPage) -> Router {
+pub(crate) fn admin<H: Host>(api: Arc<Admin<H>>, health: Arc<Health<H>>, metrics: MetricsPage) -> Router {
     Router::new()
+        // Any path and method: the API judges who asks before it says what there is.
+        .route("/admin/v1/{*operation}", any(admin::answer::<H>))
+        .with_state(api)
         .route("/metrics", get(move || async move { metrics_page(&metrics) }))
         .merge(health_routes(health))
         .fallback(|uri: Uri| async move { not_found(&uri, ADMIN) })

@@ -7,8 +7,8 @@ use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    accept::Listener, auth::Verifier, health::Health, host::Host, limits::UserConnections, native::Shared,
-    routes, settings::Settings, upgrade::Door,
+    accept::Listener, admin::Admin, auth::Verifier, health::Health, host::Host, limits::UserConnections,
+    native::Shared, routes, settings::Settings, upgrade::Door,
 };
 
 /// Renders `/metrics`.
@@ -60,9 +60,13 @@ impl Gateway {
             stop: stop.clone(),
         };
         let connections = connections_within_descriptors(settings.limits.connections);
+        let api =
+            Admin::new(&settings, Arc::clone(&host), Arc::clone(&clock), tasks.clone(), gateway.admin.ip());
         let door = door(&settings, host, clock, &tasks, &stop);
         tasks.spawn(listener("public", public, routes::public(door, Arc::clone(&health)), connections).run());
-        tasks.spawn(listener("admin", admin, routes::admin(health, metrics), ADMIN_CONNECTIONS).run());
+        tasks.spawn(
+            listener("admin", admin, routes::admin(Arc::new(api), health, metrics), ADMIN_CONNECTIONS).run(),
+        );
         Ok(gateway)
     }
 

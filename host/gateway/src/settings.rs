@@ -26,6 +26,9 @@ pub struct Settings {
     /// Pages that may connect, as `scheme://host[:port]`; `*` is any page. A page of this host's own name may always.
     /// A request without `Origin` does not come from a page.
     pub origins: Vec<String>,
+    /// Names by which operators reach the admin API, beside the listener's address and `localhost`; lower case,
+    /// without a port.
+    pub admin_hosts: Vec<String>,
     /// What `/ready` insists on: `agent`, `supervisor`, `store`, …, a plugin's or a service's name. Empty: a degraded
     /// host is ready.
     pub require: Vec<String>,
@@ -60,6 +63,8 @@ pub struct Limits {
     pub frames_per_second: u32,
     /// For the welcome only; the engine keeps this limit.
     pub runs_at_once: u32,
+    /// Bad tokens that one address may send to the admin API in a minute; a good one is never refused for it.
+    pub auth_failures_per_minute: u32,
 }
 
 /// How long.
@@ -94,6 +99,7 @@ impl Default for Settings {
             limits: Limits::default(),
             timing: Timing::default(),
             origins: Vec::new(),
+            admin_hosts: Vec::new(),
             require: Vec::new(),
         }
     }
@@ -119,6 +125,7 @@ impl Default for Limits {
             messages_per_minute: 120,
             frames_per_second: 100,
             runs_at_once: 4,
+            auth_failures_per_minute: 60,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The doors over real sockets, against a scripted host.
 
+mod admin;
 mod engine;
 #[cfg(feature = "failpoints")]
 mod failpoints;

@@ -6,11 +6,12 @@
 use std::{collections::HashMap, sync::Arc};
 
 use agent_host_core::{
+    crash::{CrashReport, CrashedCall, During, OPEN_CALLS},
     outcome::ExitReport,
     ports::instance::{CALL_OUTPUTS, CallOutput, Desk, Invocation, SERVED, Served},
 };
 use agent_plugin_protocol::{
-    CallId,
+    CallId, RunId,
     call::{CREDIT_WINDOW, InvokeStatus},
 };
 use bytes::Bytes;
@@ -40,6 +41,8 @@ const MOST_HELD: usize = CREDIT_WINDOW as usize / 2;
 
 #[derive(Debug)]
 struct OpenCall {
+    method: &'static str,
+    run: Option<RunId>,
     outputs: mpsc::Sender<(CallId, CallOutput)>,
     events: u32,
     requests: u32,
@@ -79,6 +82,8 @@ impl OpenCalls {
     /// Opens a call.
     pub(crate) fn open(&mut self, invocation: &Invocation) {
         let call = OpenCall {
+            method: invocation.method,
+            run: invocation.run.clone(),
             outputs: invocation.outputs.clone(),
             events: 0,
             requests: 0,
@@ -86,6 +91,24 @@ impl OpenCalls {
             served: Arc::default(),
         };
         self.calls.insert(invocation.call.0, call);
+    }
+
+    /// Completes the report of a crash: the names of the call that was executed, and which others were open.
+    pub(crate) fn name_in(&self, crash: &mut CrashReport) {
+        let named = |call: u64, open: &OpenCall| CrashedCall {
+            call: CallId(call),
+            method: Some(open.method),
+            run: open.run.clone(),
+        };
+        let mut executed = None;
+        if let During::Call(told) = &mut crash.during {
+            executed = Some(told.call.0);
+            if let Some(open) = self.calls.get(&told.call.0) {
+                *told = named(told.call.0, open);
+            }
+        }
+        let others = self.calls.iter().filter(|(call, _)| Some(**call) != executed);
+        crash.open = others.take(OPEN_CALLS).map(|(call, open)| named(*call, open)).collect();
     }
 
     /// Whether the call is open.
@@ -260,6 +283,7 @@ mod tests {
         calls.open(&Invocation {
             call: CallId(7),
             method: "handle",
+            run: None,
             payload: Bytes::new(),
             deadline,
             desk: None,
@@ -269,7 +293,12 @@ mod tests {
     }
 
     fn report() -> Arc<ExitReport> {
-        Arc::new(ExitReport { exit: Exit::Signal(11), uptime: Duration::ZERO, stderr_tail: Vec::new() })
+        Arc::new(ExitReport {
+            exit: Exit::Signal(11),
+            uptime: Duration::ZERO,
+            stderr_tail: Vec::new(),
+            crash: None,
+        })
     }
 
     #[test]
@@ -367,6 +396,7 @@ mod tests {
         calls.open(&Invocation {
             call: CallId(7),
             method: "handle",
+            run: None,
             payload: Bytes::new(),
             deadline: Duration::from_secs(1),
             desk: Some(Arc::new(NoDesk)),

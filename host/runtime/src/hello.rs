@@ -1,9 +1,10 @@
 //! The JSON bodies of the first frames: what a worker is told, and what it answers before its first call.
 
+use agent_host_core::isolation::SandboxReport;
 use agent_plugin_protocol::{Code, call::CreateParams};
 use serde::{Deserialize, Serialize};
 
-use crate::sandbox::{Sandbox, SandboxReport};
+use crate::sandbox::Sandbox;
 
 /// The host's first word.
 #[derive(Debug, Serialize, Deserialize)]

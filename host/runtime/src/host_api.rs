@@ -46,8 +46,9 @@ pub(crate) trait HostCallbacks: Send + Sync {
 /// The table, made once for the process.
 pub(crate) fn table() -> HostApiRef {
     static TABLE: OnceLock<HostApiRef> = OnceLock::new();
-    *TABLE
-        .get_or_init(|| HostApi { emit, complete, request, log, metric, heartbeat, flush }.leak_into_prefix())
+    *TABLE.get_or_init(|| {
+        HostApi { emit, complete, request, log, metric, heartbeat, flush, executing }.leak_into_prefix()
+    })
 }
 
 type Registered = HashMap<u64, Arc<dyn HostCallbacks>>;
@@ -118,6 +119,11 @@ extern "C" fn metric(_host: u64, _sample: RVec<u8>) {}
 
 extern "C" fn heartbeat(host: u64) {
     with(host, (), |callbacks| callbacks.heartbeat());
+}
+
+/// Said around every step of a call, so it is a store and no more; one instance per worker, so whose it is does not matter.
+extern "C" fn executing(_host: u64, call: u64) {
+    crate::worker::executing(call);
 }
 
 extern "C" fn flush(host: u64) {

@@ -11,11 +11,12 @@ mod living;
 mod loader;
 mod voice;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use agent_host_core::{
     failpoint,
     failpoint::Action,
+    isolation::{Layer, LayerState, SandboxReport},
     outcome::{Exit, ExitReport},
     ports::{
         BoxFuture,
@@ -85,8 +86,11 @@ struct Start {
     generation: Generation,
 }
 
-/// The layers of the sandbox, with their states.
-type Layers = BTreeMap<String, String>;
+/// Of the sandbox: nothing.
+fn no_sandbox() -> SandboxReport {
+    let off = LayerState::off("it runs in the host's own process");
+    SandboxReport(Layer::ALL.iter().map(|layer| (*layer, off.clone())).collect())
+}
 
 impl Start {
     async fn run(self, kept: Option<Arc<StagedLibrary>>, available: &[String]) -> Result<Started, Fault> {
@@ -96,20 +100,19 @@ impl Start {
             return Err(Fault::new(Stage::Load, Code::PluginConfigInvalid, reason));
         }
         let prepared = prepare(&self.spec, kept, &self.runtime.shelf).await?;
-        let sandbox = self.preflight(&prepared, available).await?;
+        self.preflight(&prepared, available).await?;
         let module = self.runtime.loader.load(&prepared.library, self.spec.timeouts.init).await?;
         let (living, voice, fate) = self.create(module, &prepared).await?;
         let handle = self.serve(&prepared, Instance::new(living, voice, fate));
         prove(&handle, self.spec.timeouts.init).await?;
         self.runtime.shelf.keep(&self.spec, self.generation, &prepared.library);
-        Ok(Started { handle, digest: prepared.library.digest.clone(), sandbox })
+        Ok(Started { handle, digest: prepared.library.digest.clone(), sandbox: no_sandbox() })
     }
 
-    /// The whole start in a worker first, with the same bytes, and an orderly end. Answers the layers of the sandbox
-    /// that the plugin will be without.
-    async fn preflight(&self, prepared: &Prepared, available: &[String]) -> Result<Layers, Fault> {
+    /// The whole start in a worker first, with the same bytes, and an orderly end.
+    async fn preflight(&self, prepared: &Prepared, available: &[String]) -> Result<(), Fault> {
         if failpoint!("runtime.preflight") == Some(Action::Off) {
-            return Ok(Layers::new());
+            return Ok(());
         }
         let told = |fault: Fault| Fault { reason: format!("in its preflight: {}", fault.reason), ..fault };
         let spec = Arc::clone(&self.spec);
@@ -125,7 +128,7 @@ impl Start {
             let reason = format!("when it was stopped: {}", describe(&report));
             return Err(told(Fault::new(Stage::Probe, Code::PluginProbeFailed, reason)));
         }
-        Ok(started.sandbox.into_keys().map(|layer| (layer, "off".to_owned())).collect())
+        Ok(())
     }
 
     /// Stage `init`: the author's constructor, here.
@@ -191,6 +194,11 @@ async fn stopped(handle: &InstanceHandle, grace: std::time::Duration) -> Arc<Exi
     let _ = handle.commands.send(InstanceCommand::Stop { grace }).await;
     let mut exit = handle.exit.clone();
     let report = exit.wait_for(Option::is_some).await.ok().and_then(|report| report.clone());
-    let nobody = || ExitReport { exit: Exit::Stopped, uptime: Default::default(), stderr_tail: Vec::new() };
+    let nobody = || ExitReport {
+        exit: Exit::Stopped,
+        uptime: Default::default(),
+        stderr_tail: Vec::new(),
+        crash: None,
+    };
     report.unwrap_or_else(|| Arc::new(nobody()))
 }

@@ -81,13 +81,19 @@ impl Instance {
         }
         let Self { plugin, generation, link, mut calls, killed_at, .. } = self;
         let pid = link.pid();
-        let mut report = link.end(gone).await;
+        let (mut report, autopsy) = link.end(gone).await;
         if killed_at.is_some() && report.exit == Exit::Status(0) {
             report.exit = Exit::Stopped;
+        }
+        if let Some(crash) = &mut report.crash {
+            calls.name_in(crash);
         }
         count_late(&mut calls);
         tracing::debug!(%plugin, %generation, pid, exit = ?report.exit, "worker ended");
         let report = Arc::new(report);
+        if let Some(autopsy) = autopsy {
+            autopsy.begin(plugin, generation, Arc::clone(&report));
+        }
         calls.lose_all(&report);
         // Orders that were on their way: their calls never began, and hear of the end too.
         orders.close();

@@ -31,12 +31,18 @@
 //! | `in_process/instance` | the task that carries the orders to it and sees to its end |
 //! | `spawn` | starts worker processes; kills and reaps them, whatever happens |
 //! | `sandbox` | what a worker may do: one value, applied by the worker before it loads anything |
+//! | `sandbox/namespace` | its own user and process namespace, under a tiny init |
+//! | `sandbox/landlock`, `sandbox/seccomp` | which files it may open; which system calls it may make |
+//! | `sandbox/privileges`, `sandbox/users` | who it is: one user for each plugin, without privileges |
+//! | `sandbox/bounds` | the limits on its use of the machine |
 //! | `frames`, `hello` | the wire between host and worker, and its first words |
 //! | `link` | the host's end of one worker: process, socket, printed words |
 //! | `instance` | the task that owns a worker while it serves, and sees to its end |
+//! | `crash`, `crash/area` | the memory through which a dying worker tells of its crash, and what is read from it |
+//! | `crash/backtrace`, `crash/symbols` | unwinds the copy of the stack, and gives the addresses their names |
 //! | `words` | what a plugin prints and logs, made harmless and bounded |
 //! | [`memory`] | gives freed memory back to the system |
-//! | `worker`, `worker/outbox`, `worker/voice` | the worker's own side |
+//! | `worker`, `worker/outbox`, `worker/voice`, `worker/crash` | the worker's own side |
 //!
 //! The life of a worker: spawned by one thread that lives as long as the host (the parent-death signal fires when
 //! the spawning *thread* ends), with an empty environment, in its own process group, its socket as descriptor 0. It
@@ -46,6 +52,7 @@
 
 mod calls;
 mod candidate;
+mod crash;
 mod create;
 mod custody;
 mod frames;
@@ -71,6 +78,6 @@ pub mod worker;
 pub use in_process::InProcessRuntime;
 pub use inspect::{Allocator, Inspection, Library, inspect};
 pub use link::describe;
-pub use process::{ProcessRuntime, Tuning};
+pub use process::{Confinement, ProcessRuntime, Tuning};
 pub use spawn::WorkerCommand;
 pub use verify::signature::{Signed, is_signed};

@@ -10,7 +10,7 @@ use std::{
 use agent_host_core::{
     failpoint,
     failpoint::Action,
-    outcome::{Exit, ExitReport},
+    outcome::{Exit, ExitReport, signal_name},
 };
 use agent_plugin_protocol::{Generation, PluginId};
 use bytes::{Buf, BytesMut};
@@ -22,8 +22,12 @@ use tokio::{
 };
 
 use crate::{
+    crash::{
+        area::{CrashArea, Told},
+        backtrace::{Autopsy, Scene},
+    },
     frames::{FrameError, FromWorker, ToWorker},
-    spawn::{Ended, Spawned, WorkerProcess},
+    spawn::{Ended, STUBBORN, Spawned, WorkerProcess},
     words::Words,
 };
 
@@ -48,6 +52,9 @@ pub(crate) struct Link {
     process: WorkerProcess,
     words: Words,
     born: Instant,
+    /// Where it tells of a crash; `None` where no memory for it could be had.
+    area: Option<CrashArea>,
+    scene: Scene,
 }
 
 /// Why a worker is of no more use.
@@ -61,7 +68,12 @@ pub(crate) enum Gone {
 
 impl Link {
     /// Takes hold of a worker that was just started.
-    pub(crate) fn new(spawned: Spawned, plugin: &PluginId, generation: Generation) -> io::Result<Self> {
+    pub(crate) fn new(
+        spawned: Spawned,
+        scene: Scene,
+        plugin: &PluginId,
+        generation: Generation,
+    ) -> io::Result<Self> {
         let Spawned { process, socket, words } = spawned;
         socket.set_nonblocking(true)?;
         Ok(Self {
@@ -72,7 +84,14 @@ impl Link {
             outbox: BytesMut::new(),
             words: Words::follow(words, plugin.clone(), generation)?,
             born: Instant::now(),
+            area: CrashArea::new().ok(),
+            scene,
         })
+    }
+
+    /// The worker has no namespace of its own.
+    pub(crate) fn is_bare(&mut self) {
+        self.process.is_bare();
     }
 
     /// Its process id.
@@ -150,14 +169,16 @@ impl Link {
         Gone::Ended
     }
 
-    /// Sends the first frame together with the library's descriptor.
-    pub(crate) fn greet(&mut self, hello: &ToWorker, library: BorrowedFd<'_>) -> io::Result<()> {
+    /// Sends the first frame together with the descriptors of the library and of the crash area.
+    pub(crate) fn greet(&mut self, hello: &ToWorker) -> io::Result<()> {
         self.queue(hello);
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let library = [library];
-        control.push(SendAncillaryMessage::ScmRights(&library));
-        // A few bytes carry the descriptor; the socket is new and has room for them.
+        let area = self.area.as_ref().and_then(|area| area.for_worker().ok());
+        let descriptors = std::iter::once(self.scene.library.as_fd()).chain(area.as_ref().map(AsFd::as_fd));
+        let descriptors: Vec<BorrowedFd<'_>> = descriptors.collect();
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        // A few bytes carry the descriptors; the socket is new and has room for them.
         let first = self.outbox.len().min(64);
         let piece = [IoSlice::new(self.outbox.get(..first).unwrap_or_default())];
         let sent = sendmsg(self.socket.as_fd(), &piece, &mut control, SendFlags::NOSIGNAL)?;
@@ -166,8 +187,8 @@ impl Link {
     }
 
     /// Waits for the process's end, which follows by itself or is brought about, buries it and reports.
-    pub(crate) async fn end(self, gone: Gone) -> ExitReport {
-        let Self { socket, pidfd, mut process, words, born, .. } = self;
+    pub(crate) async fn end(self, gone: Gone) -> (ExitReport, Option<Autopsy>) {
+        let Self { socket, pidfd, mut process, words, born, area, scene, .. } = self;
         let mut given = match gone {
             Gone::Ended => None,
             Gone::Kill(exit) => {
@@ -181,7 +202,11 @@ impl Link {
         }
         let ended = loop {
             // Killed or ended: the wait is short. Readiness may be stale, so it is asked until the kernel agrees.
-            if let Ok(mut ready) = pidfd.readable().await {
+            let Ok(ready) = timeout(STUBBORN, pidfd.readable()).await else {
+                process.kill_now();
+                continue;
+            };
+            if let Ok(mut ready) = ready {
                 match process.reap() {
                     Ok(ended) => break ended,
                     Err(alive) => process = alive,
@@ -195,8 +220,19 @@ impl Link {
         }
         drop(socket);
         let stderr_tail = words.last().await;
+        let told = match (&given, ended, area) {
+            (None, Ended::Signal(signal), Some(area)) => area.told(signal),
+            _ => None,
+        };
         let exit = given.unwrap_or_else(|| exit_of(ended, &stderr_tail));
-        ExitReport { exit, uptime: born.elapsed(), stderr_tail }
+        let (crash, autopsy) = match told {
+            Some(Told { report, remains }) => {
+                let autopsy = Autopsy::new(report.backtrace.clone(), remains, scene);
+                (Some(report), Some(autopsy))
+            }
+            None => (None, None),
+        };
+        (ExitReport { exit, uptime: born.elapsed(), stderr_tail, crash }, autopsy)
     }
 }
 
@@ -228,7 +264,10 @@ fn exit_of(ended: Ended, tail: &[String]) -> Exit {
 /// One line on an end, for the reason of a fault.
 pub fn describe(report: &ExitReport) -> String {
     let how = match &report.exit {
-        Exit::Signal(number) => format!("killed by signal {number}{}", signal_name(*number)),
+        Exit::Signal(number) => match &report.crash {
+            Some(crash) => format!("killed by signal {number}: {crash}"),
+            None => format!("killed by signal {number} ({})", signal_name(*number)),
+        },
         Exit::Status(status) => format!("it exited with status {status}"),
         Exit::Hung => "it gave no sign of life".to_owned(),
         Exit::Stopped => "it was stopped".to_owned(),
@@ -242,21 +281,6 @@ pub fn describe(report: &ExitReport) -> String {
             let last = lines.iter().rev().take(3).rev().map(String::as_str).collect::<Vec<_>>();
             format!("{how}; it printed: {}", last.join(" · "))
         }
-    }
-}
-
-fn signal_name(number: i32) -> &'static str {
-    match number {
-        4 => " (SIGILL)",
-        6 => " (SIGABRT)",
-        7 => " (SIGBUS)",
-        8 => " (SIGFPE)",
-        9 => " (SIGKILL)",
-        11 => " (SIGSEGV)",
-        15 => " (SIGTERM)",
-        25 => " (SIGXFSZ)",
-        31 => " (SIGSYS)",
-        _ => "",
     }
 }
 

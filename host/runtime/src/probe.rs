@@ -35,7 +35,8 @@ async fn round_trip(handle: &InstanceHandle, deadline: Duration) -> Result<(), S
     let (outputs, mut inbox) = mpsc::channel(CALL_OUTPUTS);
     let call = CallId(getrandom::u64().map_err(|error| format!("no randomness: {error}"))?);
     let payload = Bytes::from_static(b"{}");
-    let invocation = Invocation { call, method: method::PROBE, payload, deadline, desk: None, outputs };
+    let invocation =
+        Invocation { call, method: method::PROBE, run: None, payload, deadline, desk: None, outputs };
     let gone = || "the instance is gone".to_owned();
     handle.commands.send(InstanceCommand::Invoke(invocation)).await.map_err(|_| gone())?;
     loop {

@@ -3,11 +3,20 @@
 //! `Candidate → VerifiedArtifact → StagedLibrary → worker: load → init → dependencies → probe`. Each step has a
 //! deadline, and its failure is a [`Fault`]; whatever fails, the worker is gone before the fault is told.
 
-use std::{os::fd::AsFd, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use agent_host_core::{
     failpoint,
     failpoint::Action,
+    isolation::{Layer, SandboxReport},
     outcome::{Exit, ExitReport},
     ports::{
         BoxFuture,
@@ -16,6 +25,7 @@ use agent_host_core::{
     },
     sanitise,
 };
+use agent_host_telemetry::happening;
 use agent_plugin_protocol::{Code, Generation, PluginId, call::HEARTBEAT};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -25,6 +35,7 @@ use tokio::{
 };
 
 use crate::{
+    crash::backtrace::{Autopsy, Scene},
     create,
     frames::{FromWorker, PROTOCOL, ToWorker},
     hello::{HostHello, LoadFailed, WorkerHello},
@@ -32,7 +43,7 @@ use crate::{
     link::{Gone, Link, describe},
     prepare::{Prepared, look, prepare},
     probe::prove,
-    sandbox::{Sandbox, SandboxReport},
+    sandbox::{Sandbox, Users},
     shelf::Shelf,
     spawn::{WorkerCommand, spawn},
     stage::StagedLibrary,
@@ -63,12 +74,39 @@ pub struct ProcessRuntime {
     command: WorkerCommand,
     tuning: Tuning,
     shelf: Arc<Shelf>,
+    require: Vec<Layer>,
+    users: Option<Arc<Users>>,
+    /// That plugins are not confined has been said.
+    warned: Arc<AtomicBool>,
+}
+
+/// What the operator demands of the sandbox, and gives to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// Layers without which a plugin fails rather than run weaker.
+    pub require: Vec<Layer>,
+    /// Users for plugins, one each, where the host is root.
+    pub users: Option<RangeInclusive<u32>>,
 }
 
 impl ProcessRuntime {
     /// A runtime whose workers are started by `command`.
     pub fn new(command: WorkerCommand, tuning: Tuning) -> Self {
-        Self { command, tuning, shelf: Arc::default() }
+        Self {
+            command,
+            tuning,
+            shelf: Arc::default(),
+            require: Vec::new(),
+            users: None,
+            warned: Arc::default(),
+        }
+    }
+
+    /// The same, with what the operator demands of the sandbox.
+    pub fn confined(self, confinement: Confinement) -> Self {
+        let root = rustix::process::geteuid().is_root();
+        let users = confinement.users.filter(|_| root).map(|range| Arc::new(Users::new(range)));
+        Self { require: confinement.require, users, ..self }
     }
 }
 
@@ -129,7 +167,7 @@ impl Start {
         let Prepared { library, folder } = prepared;
         let (mut link, sandbox) = self.load(library, folder.clone()).await?;
         if let Err((gone, fault)) = self.init(&mut link).await {
-            return Err(fault.told(link.end(gone).await));
+            return Err(self.told(fault, link.end(gone).await));
         }
         if let Err(fault) = self.dependencies(library, available) {
             link.end(Gone::Kill(Exit::Stopped)).await;
@@ -137,7 +175,6 @@ impl Start {
         }
         let handle = self.serve(library, link);
         prove(&handle, self.spec.timeouts.init).await?;
-        let sandbox = sandbox.into_iter().map(|(name, layer)| (name, layer.as_str().to_owned())).collect();
         Ok(Started { handle, digest: library.digest.clone(), sandbox })
     }
 
@@ -157,19 +194,20 @@ impl Start {
             Some(action) => tokio::time::sleep(action.pause().unwrap_or_default()).await,
             None => {}
         }
+        let user = self.user(folder.clone()).await?;
         let spawned = timeout_at(deadline, spawn(self.runtime.command.clone(), folder.clone())).await;
         let spawned =
             spawned.map_err(|_| no_worker(std::io::ErrorKind::TimedOut.into()))?.map_err(no_worker)?;
-        let mut link = Link::new(spawned, &self.spec.id, self.generation).map_err(no_worker)?;
-        let hello = ToWorker::Hello(self.hello(folder));
-        if let Err(error) = link.greet(&hello, library.file.as_fd()) {
-            return Err(self
-                .handshake(&format!("it does not listen: {error}"))
-                .told(link.end(Gone::Ended).await));
+        let scene = self.scene(library).map_err(no_worker)?;
+        let mut link = Link::new(spawned, scene, &self.spec.id, self.generation).map_err(no_worker)?;
+        let hello = ToWorker::Hello(self.hello(folder, user));
+        if let Err(error) = link.greet(&hello) {
+            let failing = self.handshake(&format!("it does not listen: {error}"));
+            return Err(self.told(failing, link.end(Gone::Ended).await));
         }
         match self.loaded(&mut link, deadline).await {
             Ok(sandbox) => Ok((link, sandbox)),
-            Err((gone, fault)) => Err(fault.told(link.end(gone).await)),
+            Err((gone, fault)) => Err(self.told(fault, link.end(gone).await)),
         }
     }
 
@@ -190,8 +228,18 @@ impl Start {
             return Err(ending(self.handshake("its first word is not that of a worker of this host")));
         };
         let failing = |code, reason: &str| Failing::new(Stage::Load, code, reason);
+        if !hello.sandbox.enforces(Layer::Namespace) {
+            link.is_bare();
+        }
+        if let Some((layer, words)) = hello.sandbox.lacks(&self.runtime.require) {
+            let reason = format!("the sandbox's layer {layer} is required, and here it is {words}");
+            return Err(ending(failing(Code::PluginSandboxUnavailable, &reason)));
+        }
         match self.word(link, deadline).await {
-            Ok(FromWorker::Loaded) => Ok(hello.sandbox),
+            Ok(FromWorker::Loaded) => {
+                self.judge(&hello.sandbox);
+                Ok(hello.sandbox)
+            }
             Ok(FromWorker::LoadFailed(body)) => {
                 let told = parse::<LoadFailed>(&body);
                 let (code, reason) =
@@ -207,6 +255,15 @@ impl Start {
                 gone,
                 failing(Code::PluginLoadCrashed, "the worker died while it loaded the library").crash(),
             )),
+        }
+    }
+
+    /// Says once, aloud, that plugins of this host are not confined.
+    fn judge(&self, sandbox: &SandboxReport) {
+        let weaknesses = sandbox.weaknesses();
+        if !weaknesses.is_empty() && !self.runtime.warned.swap(true, Ordering::Relaxed) {
+            let plugin = self.spec.id.to_string();
+            happening::IsolationWeak { plugin, reason: weaknesses.join("; ") }.emit();
         }
     }
 
@@ -263,9 +320,40 @@ impl Start {
         }
     }
 
-    fn hello(&self, folder: Option<PathBuf>) -> Bytes {
+    /// The user that the worker becomes, where the host has one for it.
+    async fn user(&self, folder: Option<PathBuf>) -> Result<Option<u32>, Fault> {
+        let Some(users) = self.runtime.users.clone() else { return Ok(None) };
+        let plugin = self.spec.id.clone();
+        let settled = tokio::task::spawn_blocking(move || users.settle(&plugin, folder.as_deref())).await;
+        let settled =
+            settled.unwrap_or_else(|_| Err("the choice ended by a panic: a bug of the host".to_owned()));
+        let fault = |reason| Fault::new(Stage::Load, Code::PluginSandboxUnavailable, reason);
+        settled.map(Some).map_err(|reason| fault(format!("no user of its own: {reason}")))
+    }
+
+    /// What a backtrace of the worker would be made from.
+    fn scene(&self, library: &StagedLibrary) -> std::io::Result<Scene> {
+        let name = self.spec.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        Ok(Scene {
+            library: library.file.try_clone()?,
+            digest: library.digest.clone(),
+            name: sanitise::line(&name, 128),
+            program: self.runtime.command.program.clone(),
+        })
+    }
+
+    /// The fault of a worker that has ended.
+    fn told(&self, failing: Failing, (report, autopsy): (ExitReport, Option<Autopsy>)) -> Fault {
+        let report = Arc::new(report);
+        if let Some(autopsy) = autopsy {
+            autopsy.begin(self.spec.id.clone(), self.generation, Arc::clone(&report));
+        }
+        failing.told(&report)
+    }
+
+    fn hello(&self, folder: Option<PathBuf>, user: Option<u32>) -> Bytes {
         let create = create::params(&self.spec, self.generation, folder.as_deref());
-        let sandbox = Sandbox::of(&self.spec, folder);
+        let sandbox = Sandbox::of(&self.spec, folder, user, self.runtime.require.clone());
         let hello = HostHello { protocol: [PROTOCOL, PROTOCOL], features: Vec::new(), sandbox, create };
         // It cannot fail: the maps have text keys. An empty body would be refused by the worker.
         serde_json::to_vec(&hello).unwrap_or_default().into()
@@ -321,9 +409,9 @@ impl Failing {
         self
     }
 
-    fn told(mut self, report: ExitReport) -> Fault {
+    fn told(mut self, report: &ExitReport) -> Fault {
         if self.crashed {
-            self.fault.reason = format!("{}: {}", self.fault.reason, describe(&report));
+            self.fault.reason = format!("{}: {}", self.fault.reason, describe(report));
         }
         self.fault
     }

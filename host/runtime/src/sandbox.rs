@@ -1,20 +1,28 @@
 //! What a worker may do: one value, built by the host, applied by the worker's own main before it loads anything.
 //!
-//! Each layer reports under its own name whether it is in force, in the words that the admin view uses. A further
-//! layer is a field here, a line in [`Sandbox::apply`] and a name in the report.
+//! Each layer reports under its name in [`agent_host_core::isolation`]. The order matters: the user changes before the
+//! namespace is made, the forks of the namespace come before any thread, what needs files or privileges comes before
+//! they are given up, and the bounds come last, as the others may need a descriptor or memory.
 
-use std::{collections::BTreeMap, path::PathBuf};
+mod bounds;
+mod landlock;
+mod namespace;
+mod privileges;
+mod seccomp;
+mod users;
 
-use agent_host_core::ports::instance::PluginSpec;
-use rustix::process::{Resource, Rlimit, Signal};
+use std::{collections::BTreeSet, io, path::PathBuf};
+
+use agent_host_core::{
+    failpoint,
+    failpoint::Action,
+    isolation::{Layer, LayerState, SandboxReport},
+    ports::instance::PluginSpec,
+};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-/// Largest file that a worker may write, memfds included: the address space limit does not hold those.
-const FILE_SIZE: u64 = 1 << 30;
-/// Memory that a worker may lock: what an async runtime's I/O may want, no more.
-const LOCKED: u64 = 64 * 1024;
-/// Fewer open files than these, and no library can be loaded and no runtime started.
-const FEWEST_FILES: u64 = 32;
+pub(crate) use self::users::Users;
 
 /// The sandbox of one worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,123 +31,125 @@ pub(crate) struct Sandbox {
     memory: Option<u64>,
     /// Open files.
     open_files: u64,
-    /// Where it works: its own folder, or `/`.
-    folder: PathBuf,
+    /// Its own folder, where one could be made.
+    folder: Option<PathBuf>,
+    /// The user that it becomes, where the host is root and has one for it.
+    user: Option<u32>,
     /// The host's process id: a worker that finds another parent is an orphan already.
     parent: u32,
-}
-
-/// Which layers are in force, by name.
-pub(crate) type SandboxReport = BTreeMap<String, Layer>;
-
-/// Whether a layer is in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Layer {
-    /// As wanted.
-    Enforced,
-    /// Some of it.
-    Partial,
-    /// Wanted, and not to be had here.
-    Unavailable,
-    /// Not wanted.
-    Off,
-}
-
-impl Layer {
-    /// The word in the admin view.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Enforced => "enforced",
-            Self::Partial => "partial",
-            Self::Unavailable => "unavailable",
-            Self::Off => "off",
-        }
-    }
-
-    fn of<E>(result: Result<(), E>) -> Self {
-        if result.is_ok() { Self::Enforced } else { Self::Unavailable }
-    }
+    /// What the host did for it: its control group.
+    cgroup: LayerState,
+    /// Without these it loads nothing.
+    require: Vec<Layer>,
+    /// Left out, for the twins that show a test turning red without a layer. Empty but in builds with failpoints.
+    left_out: BTreeSet<Layer>,
 }
 
 impl Sandbox {
     /// The sandbox that a spec asks for. `folder` is the plugin's own, where one could be made.
-    pub(crate) fn of(spec: &PluginSpec, folder: Option<PathBuf>) -> Self {
+    pub(crate) fn of(
+        spec: &PluginSpec,
+        folder: Option<PathBuf>,
+        user: Option<u32>,
+        require: Vec<Layer>,
+    ) -> Self {
+        let off = |layer: &&Layer| failpoint!("sandbox" / layer.as_str()) == Some(Action::Off);
         Self {
             memory: (spec.limits.memory > 0).then_some(spec.limits.memory),
             open_files: spec.limits.open_files,
-            folder: folder.unwrap_or_else(|| PathBuf::from("/")),
+            folder,
+            user,
             parent: std::process::id(),
+            cgroup: LayerState::unavailable("this host makes no control groups"),
+            require,
+            left_out: Layer::ALL.iter().filter(off).copied().collect(),
         }
     }
 
-    /// Applies every layer to this process, for good. `descriptors` tells whether inherited ones were closed: that
-    /// comes first, before this value could be read.
-    pub(crate) fn apply(&self, descriptors: Layer) -> SandboxReport {
-        let layers = [
-            ("descriptors", descriptors),
-            ("environment", environment()),
-            ("parent_death_signal", self.parent_death_signal()),
-            ("process_group", process_group()),
-            ("oom_score", Layer::of(std::fs::write("/proc/self/oom_score_adj", "1000"))),
-            ("working_folder", Layer::of(std::env::set_current_dir(&self.folder))),
-            ("no_new_privs", Layer::of(rustix::thread::set_no_new_privs(true))),
-            // Last: the others may need a descriptor or memory.
-            ("rlimits", self.limits()),
-            ("memory_limit", self.memory_limit()),
-        ];
-        layers.into_iter().map(|(name, layer)| (name.to_owned(), layer)).collect()
+    /// Gives up everything but the bounds, for good. Returns in another process than it was called in, where there is a
+    /// namespace: call it while this process has one thread. `descriptors` tells whether inherited ones were closed:
+    /// that comes first, before this value could be read.
+    ///
+    /// # Errors
+    /// If a namespace was begun and could not be finished: this process is then of no use.
+    pub(crate) fn enter(&self, descriptors: LayerState) -> io::Result<SandboxReport> {
+        let mut report = SandboxReport::default();
+        let it = &mut report;
+        self.put(it, Layer::Descriptors, || descriptors);
+        self.put(it, Layer::Environment, environment);
+        self.put(it, Layer::OwnUser, || privileges::own_user(self.user));
+        // After the change of user, which takes it back.
+        self.put(it, Layer::ParentDeathSignal, || self.parent_death_signal());
+        if self.wants(Layer::Namespace) {
+            it.set(Layer::Namespace, namespace::enter()?);
+        } else {
+            self.put(it, Layer::Namespace, LayerState::enforced);
+        }
+        self.put(it, Layer::ProcessGroup, process_group);
+        self.put(it, Layer::OomScore, || LayerState::of(std::fs::write("/proc/self/oom_score_adj", "1000")));
+        self.put(it, Layer::WorkingFolder, || self.working_folder());
+        self.put(it, Layer::NoNewPrivs, || LayerState::of(rustix::thread::set_no_new_privs(true)));
+        self.put(it, Layer::Capabilities, privileges::drop_all);
+        self.put(it, Layer::Hidden, privileges::hide);
+        self.put(it, Layer::Cgroup, || self.cgroup.clone());
+        landlock::restrict(self.folder.as_deref(), &self.left_out, it);
+        // Last of these: it may forbid what the others need.
+        self.put(it, Layer::Seccomp, seccomp::filter);
+        Ok(report)
+    }
+
+    /// Sets the bounds, for good; called once what the worker itself needs is there.
+    pub(crate) fn bound(&self, report: &mut SandboxReport) {
+        let own_count = report.enforces(Layer::OwnUser) || report.enforces(Layer::Namespace);
+        self.put(report, Layer::ProcessLimit, || bounds::processes(own_count));
+        self.put(report, Layer::Rlimits, || bounds::resources(self.open_files));
+        self.put(report, Layer::MemoryLimit, || bounds::memory(self.memory));
+    }
+
+    fn wants(&self, layer: Layer) -> bool {
+        !self.left_out.contains(&layer)
+    }
+
+    fn put(&self, report: &mut SandboxReport, layer: Layer, apply: impl FnOnce() -> LayerState) {
+        report.set(layer, if self.wants(layer) { apply() } else { LayerState::off(LEFT_OUT) });
+    }
+
+    /// The first required layer that is not in force, with the words that say so.
+    pub(crate) fn lacks(&self, report: &SandboxReport) -> Option<(Layer, String)> {
+        report.lacks(&self.require)
     }
 
     /// Dies with the host. The signal goes to the children of a *thread*: workers are spawned by one that lives on.
-    fn parent_death_signal(&self) -> Layer {
+    fn parent_death_signal(&self) -> LayerState {
         let set = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
         // The host may have died before the line above.
         if rustix::process::getppid().is_none_or(|parent| parent.as_raw_pid().unsigned_abs() != self.parent) {
             crate::worker::end();
         }
-        Layer::of(set)
+        LayerState::of(set)
     }
 
-    fn limits(&self) -> Layer {
-        let limits = [
-            (Resource::Core, 0),
-            (Resource::Fsize, FILE_SIZE),
-            (Resource::Memlock, LOCKED),
-            (Resource::Msgqueue, 0),
-            (Resource::Nofile, self.open_files.max(FEWEST_FILES)),
-        ];
-        let held = limits.iter().filter(|(resource, most)| limit(*resource, *most)).count();
-        match held {
-            all if all == limits.len() => Layer::Enforced,
-            0 => Layer::Unavailable,
-            _ => Layer::Partial,
-        }
-    }
-
-    fn memory_limit(&self) -> Layer {
-        match self.memory {
-            None => Layer::Off,
-            Some(bytes) if limit(Resource::As, bytes) => Layer::Enforced,
-            Some(_) => Layer::Unavailable,
-        }
+    fn working_folder(&self) -> LayerState {
+        let folder = self.folder.clone().unwrap_or_else(|| PathBuf::from("/"));
+        LayerState::of(std::env::set_current_dir(&folder).map_err(|e| format!("{}: {e}", folder.display())))
     }
 }
 
-/// Lowers a limit for good. Never raises one: what the operator set for the host holds for its workers.
-fn limit(resource: Resource, most: u64) -> bool {
-    let hard = rustix::process::getrlimit(resource).maximum;
-    let most = Some(hard.map_or(most, |hard| hard.min(most)));
-    rustix::process::setrlimit(resource, Rlimit { current: most, maximum: most }).is_ok()
-}
+/// Why a layer is off that a test has switched off.
+const LEFT_OUT: &str = "a test left it out";
 
 /// The host spawns workers with an environment of TMPDIR and HOME at most.
-fn environment() -> Layer {
-    let strange = std::env::vars_os().any(|(name, _)| name != "TMPDIR" && name != "HOME");
-    if strange { Layer::Unavailable } else { Layer::Enforced }
+fn environment() -> LayerState {
+    match std::env::vars_os().find(|(name, _)| name != "TMPDIR" && name != "HOME") {
+        Some((name, _)) => LayerState::unavailable(format!("{} is set", name.display())),
+        None => LayerState::enforced(),
+    }
 }
 
-/// The host spawns workers as leaders of their own group, so that it can kill what they fork.
-fn process_group() -> Layer {
-    Layer::of(if rustix::process::getpgrp() == rustix::process::getpid() { Ok(()) } else { Err(()) })
+/// A group of its own, so that signals for groups find it and nobody else.
+fn process_group() -> LayerState {
+    if rustix::process::getpgrp() != rustix::process::getpid() {
+        return LayerState::of(rustix::process::setpgid(None, None));
+    }
+    LayerState::enforced()
 }

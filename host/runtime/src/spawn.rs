@@ -11,13 +11,21 @@ use std::{
     process::{Command, Stdio},
     sync::{OnceLock, mpsc},
     thread,
+    time::Duration,
 };
 
 use agent_host_core::{failpoint, failpoint::Action};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{
+        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal,
+        waitid,
+    },
 };
 use tokio::sync::oneshot;
+
+/// How long a process that was told to end may take before it is ended: it needs a millisecond.
+pub(crate) const STUBBORN: Duration = Duration::from_secs(2);
 
 /// How a worker is started: the host's own program, called so that it becomes a worker.
 #[derive(Debug, Clone)]
@@ -46,11 +54,16 @@ pub(crate) struct Spawned {
     pub(crate) words: OwnedFd,
 }
 
-/// A worker's process. Dropped, it is killed with its whole group, and reaped.
+/// A worker's process. Dropped, it is killed with all that it made, and reaped.
+///
+/// Where the worker has a namespace of its own this is the outer process of it, which is the host's own code: told to
+/// end, it has the namespace killed, waits for that, and then ends. So nobody is left to be reaped by somebody else.
 #[derive(Debug)]
 pub(crate) struct WorkerProcess {
     pid: Pid,
     pidfd: Option<OwnedFd>,
+    /// The worker itself, which may be deaf to what it is told: foreign code runs in it.
+    bare: bool,
     reaped: bool,
 }
 
@@ -113,7 +126,7 @@ fn start(command: &WorkerCommand, folder: Option<PathBuf>) -> io::Result<Spawned
     let child = order.spawn()?;
     // The child is reaped by `WorkerProcess` alone; dropping std's handle does nothing to it.
     let pid = Pid::from_child(&child);
-    let mut process = WorkerProcess { pid, pidfd: None, reaped: false };
+    let mut process = WorkerProcess { pid, pidfd: None, bare: false, reaped: false };
     process.pidfd = Some(pidfd_open(pid, PidfdFlags::empty())?);
     Ok(Spawned { process, socket, words: words.into() })
 }
@@ -129,10 +142,24 @@ impl WorkerProcess {
         self.pidfd.as_ref().ok_or_else(|| io::Error::other("no pidfd"))?.try_clone()
     }
 
-    /// Kills the process and everything in its group.
+    /// From now on this process may run foreign code itself: it has no namespace of its own.
+    pub(crate) fn is_bare(&mut self) {
+        self.bare = true;
+    }
+
+    /// Kills the worker and everything that it made. In a namespace that takes a moment: see [`STUBBORN`].
+    pub(crate) fn kill(&self) {
+        match &self.pidfd {
+            // An error means that nothing is left to kill.
+            Some(pidfd) if !self.bare => drop(pidfd_send_signal(pidfd, Signal::TERM)),
+            Some(_) | None => self.kill_now(),
+        }
+    }
+
+    /// Kills the process and everything in its group, without waiting for what is in its namespace: that follows it.
     ///
     /// The id cannot have been given to another process: a process keeps it until it is reaped.
-    pub(crate) fn kill(&self) {
+    pub(crate) fn kill_now(&self) {
         // Errors mean that nothing is left to kill.
         let _ = kill_process_group(self.pid, Signal::KILL);
         if let Some(pidfd) = &self.pidfd {
@@ -146,7 +173,7 @@ impl WorkerProcess {
     pub(crate) fn reap(mut self) -> Result<Ended, Self> {
         match self.wait(WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT) {
             Some(ended) => {
-                self.kill();
+                self.kill_now();
                 // For a broken twin: a host that leaves its dead to lie.
                 if failpoint!("runtime.reap") != Some(Action::Off) {
                     self.wait(WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
@@ -177,13 +204,21 @@ impl Drop for WorkerProcess {
         self.kill();
         // Reaped by a thread of its own, as dropping must not wait; the process dies within a moment.
         let Ok(pidfd) = self.pidfd() else {
+            self.kill_now();
             self.wait(WaitIdOptions::EXITED);
             return;
         };
         let reap = move || {
+            let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
+            let patience = STUBBORN.try_into().ok();
+            if !matches!(poll(&mut ended, patience.as_ref()), Ok(1)) {
+                // An error means that it has ended just now.
+                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+            }
             let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
         };
         if thread::Builder::new().name("worker-reap".into()).spawn(reap).is_err() {
+            self.kill_now();
             self.wait(WaitIdOptions::EXITED);
         }
     }

@@ -5,6 +5,7 @@
 //! does. Panics of the plugin are caught inside its own library; whatever else goes wrong in this process may take
 //! it down: that is what it is for.
 
+mod crash;
 mod outbox;
 mod voice;
 
@@ -18,19 +19,21 @@ use std::{
     sync::Arc,
 };
 
+use agent_host_core::isolation::LayerState;
 use bytes::BytesMut;
 use rustix::{
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketType, recv, recvmsg, sockopt},
     process::Signal,
 };
 
+pub(crate) use self::crash::executing;
 use self::{outbox::Outbox, voice::Voice};
 use crate::{
+    crash::Phase,
     frames::{FromWorker, PROTOCOL, ToWorker},
     hello::{HostHello, WorkerHello},
     host_api,
     module::{Instance, Module},
-    sandbox::Layer,
 };
 
 /// Read at a time.
@@ -66,19 +69,31 @@ pub(crate) fn end() -> ! {
     std::process::abort()
 }
 
-fn serve(socket: OwnedFd, descriptors: Layer) -> io::Result<()> {
+fn serve(socket: OwnedFd, descriptors: LayerState) -> io::Result<()> {
     let mut inbox = Inbox { socket, bytes: BytesMut::new(), chunk: vec![0; CHUNK].into() };
-    let (hello, library) = inbox.hello()?;
+    let (hello, Enclosed { library, area }) = inbox.hello()?;
     if !(hello.protocol[0]..=hello.protocol[1]).contains(&PROTOCOL) {
         return Err(io::Error::other("the host speaks another protocol"));
     }
     bound_arenas();
-    // The thread and the buffers are made before the limits that might forbid them.
+    // Before any thread: it forks, and what it gives up is given up by threads that are made later.
+    let mut sandbox = hello.sandbox.enter(descriptors)?;
+    // The thread and the buffers are made before the bounds that might forbid them.
     let outbox = Outbox::start(inbox.socket.try_clone()?)?;
-    let sandbox = hello.sandbox.apply(descriptors);
+    hello.sandbox.bound(&mut sandbox);
+    let weaker = hello.sandbox.lacks(&sandbox).is_some();
+    crash::enter(Phase::Load);
+    if let Some(area) = area {
+        crash::report_through(area);
+        crash::list_modules(0);
+    }
     let first = WorkerHello { protocol: PROTOCOL, pid: std::process::id(), sandbox };
     let first = serde_json::to_vec(&first)?;
     outbox.push_now(|out| FromWorker::Hello(first.into()).encode(out));
+    if weaker {
+        // The host sees the same, says so, and ends this process: nothing foreign has run.
+        return inbox.wait_for_the_end();
+    }
 
     // A worker loads one library: no other was known under this path.
     let path = PathBuf::from(format!("/proc/self/fd/{}", library.as_raw_fd()));
@@ -91,6 +106,8 @@ fn serve(socket: OwnedFd, descriptors: Layer) -> io::Result<()> {
         }
     };
     drop(library);
+    crash::list_modules(1);
+    crash::enter(Phase::Create);
     outbox.push_now(|out| FromWorker::Loaded.encode(out));
 
     let voice = Arc::new(Voice::new(Arc::clone(&outbox)));
@@ -99,6 +116,8 @@ fn serve(socket: OwnedFd, descriptors: Layer) -> io::Result<()> {
     match module.create(host_api::table(), host, params) {
         Ok(instance) => {
             let created = instance.created().to_vec();
+            crash::list_modules(2);
+            crash::enter(Phase::Serve);
             outbox.push_now(|out| FromWorker::Created(created.into()).encode(out));
             carry(&mut inbox, instance, &voice, &outbox)
         }
@@ -128,6 +147,7 @@ fn carry(inbox: &mut Inbox, instance: Instance, voice: &Voice, outbox: &Outbox) 
             ToWorker::Cancel { call } => instance.cancel(call),
             ToWorker::Drain => instance.drain(),
             ToWorker::Destroy => {
+                crash::enter(Phase::Destroy);
                 instance.destroy();
                 outbox.push_now(|out| FromWorker::Destroyed.encode(out));
                 exit_quietly();
@@ -135,6 +155,13 @@ fn carry(inbox: &mut Inbox, instance: Instance, voice: &Voice, outbox: &Outbox) 
             ToWorker::Hello(_) => return Err(io::Error::other("a second first frame")),
         }
     }
+}
+
+/// The descriptors that come with the first frame.
+struct Enclosed {
+    library: OwnedFd,
+    /// Where crashes are told.
+    area: Option<OwnedFd>,
 }
 
 /// Frames from the host.
@@ -146,24 +173,27 @@ struct Inbox {
 }
 
 impl Inbox {
-    /// The first frame, with the library that comes with it.
-    fn hello(&mut self) -> io::Result<(HostHello, OwnedFd)> {
-        let mut library = None;
+    /// The first frame, with what comes with it.
+    fn hello(&mut self) -> io::Result<(HostHello, Enclosed)> {
+        let mut enclosed = Vec::new();
         loop {
             if let Some(frame) = ToWorker::decode(&mut self.bytes).map_err(io::Error::other)? {
                 let ToWorker::Hello(body) = frame else { return Err(io::Error::other("not a first frame")) };
-                let library =
-                    library.ok_or_else(|| io::Error::other("no library came with the first frame"))?;
-                return Ok((serde_json::from_slice(&body)?, library));
+                let mut enclosed = enclosed.into_iter();
+                let library = enclosed
+                    .next()
+                    .ok_or_else(|| io::Error::other("no library came with the first frame"))?;
+                let enclosed = Enclosed { library, area: enclosed.next() };
+                return Ok((serde_json::from_slice(&body)?, enclosed));
             }
             let mut chunk = [0; 16 * 1024];
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let mut pieces = [IoSliceMut::new(&mut chunk)];
             let got = recvmsg(&self.socket, &mut pieces, &mut control, RecvFlags::CMSG_CLOEXEC)?;
             for message in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                    library = descriptors.last().or(library);
+                    enclosed.extend(descriptors);
                 }
             }
             if got.bytes == 0 {
@@ -210,11 +240,11 @@ fn take_socket() -> io::Result<OwnedFd> {
 
 /// Closes every descriptor above the standard ones, before this program opened any.
 #[allow(unsafe_code, reason = "closes descriptors that nothing owns")]
-fn close_inherited() -> Layer {
+fn close_inherited() -> LayerState {
     // SAFETY: this is the first thing that a worker's main does: no descriptor above 2 is owned by anything in this
     // process, so none is closed under its owner.
     let closed = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
-    if closed == 0 { Layer::Enforced } else { Layer::Unavailable }
+    LayerState::of(if closed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) })
 }
 
 /// Keeps glibc from reserving 64 MiB of address space for each thread, which the limit on it would count.

@@ -26,11 +26,22 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Talks to a host from the terminal: lines in, events out; connects again by itself
     Chat(ChatArgs),
+    /// Says how a running host fares: its level, what is missing, its plugins by verdict
+    Status(StatusArgs),
+    /// Shows the plugins of a running host, and gives them an operator's orders
+    #[command(subcommand)]
+    Plugins(PluginsCommand),
     /// Makes tokens
     #[command(subcommand)]
     Token(TokenCommand),
     /// Says whether plugins are fit to ship: loads each in a process of its own and holds it against the contract
     Check(CheckArgs),
+    /// Shows conversations of the log, whether or not a host is running
+    #[command(subcommand)]
+    Threads(ThreadsCommand),
+    /// Checks, backs up and restores the log
+    #[command(subcommand)]
+    Db(DbCommand),
     /// Says what an error code means and what to do, offline
     Explain(ExplainArgs),
     /// Prints the completions of a shell
@@ -138,6 +149,65 @@ pub(crate) struct ChatArgs {
     pub(crate) output: Output,
 }
 
+/// Which host, as whom, and for whom it prints. Shared by every command that asks a running host.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AdminArgs {
+    /// The host's admin listener, as http://HOST:PORT; left out, the one of --config, else the `dev` of this workspace, else this machine's 9901
+    #[arg(long, value_name = "URL")]
+    pub(crate) admin: Option<String>,
+    /// A file with an admin token; without it, and without --config, AGENT_HOST_ADMIN_TOKEN has the token
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The host's configuration: it says where the listener is, and its admin key makes a token
+    #[arg(long, value_name = "DIR")]
+    pub(crate) config: Option<PathBuf>,
+    /// For people or for programs
+    #[arg(long, value_enum, value_name = "FORM", default_value = "table")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
+/// Orders end with 0 only if the plugin then has the verdict that the order is for. They hold until the host ends.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginsCommand {
+    /// Lists all, the verdict first
+    List {
+        /// Only those with this verdict (healthy, failed, disabled) or in this state
+        #[arg(long, value_name = "STATE", value_parser = word)]
+        state: Option<String>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Shows all there is to know of one: fault, breaker, restarts, isolation, history, last crash
+    Show(PluginArgs),
+    /// Says in one sentence how it is, why, who has its traffic, and what to do
+    Why(PluginArgs),
+    /// Switches it on and starts it
+    Enable(PluginArgs),
+    /// Switches it off: its runs finish, new ones go elsewhere, connections stay
+    Disable(PluginArgs),
+    /// Reads its file again: the new generation takes over once it is healthy; one that fails leaves the old
+    Reload(PluginArgs),
+    /// Ends a quarantine: forgets crashes and the breaker, and starts it if it does not run
+    Reset(PluginArgs),
+    /// Asks it for a self-test now
+    Probe(PluginArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PluginArgs {
+    /// Its name in the configuration
+    #[arg(value_name = "PLUGIN")]
+    pub(crate) plugin: agent_plugin_protocol::PluginId,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// Makes a token with the first key of [auth], or of [admin] where --scope is given
@@ -238,6 +308,82 @@ pub(crate) struct ExplainArgs {
     pub(crate) output: Output,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum ThreadsCommand {
+    /// Lists threads, the last used first
+    List(ThreadsListArgs),
+    /// Says whose a thread is, what it holds and how its runs ended
+    Show(ThreadArgs),
+    /// Prints its events, one JSON object a line, as the protocol shows them
+    Export(ThreadArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DbCommand {
+    /// Looks at every row; ends with 1 if something is wrong
+    Check(DbCheckArgs),
+    /// Copies the log into a new file; a host may go on writing
+    Backup(DbFileArgs),
+    /// Puts a backup in the log's place, while no host is running; what was there is set aside
+    Restore(DbFileArgs),
+}
+
+/// Where the log is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StoreArgs {
+    /// The store's folder, in place of the configuration's store.path
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ThreadsListArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// Whose; left out, everybody's
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// The user's tenant
+    #[arg(long, value_name = "TENANT", default_value = "default")]
+    pub(crate) tenant: String,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+    /// For people or for programs
+    #[arg(long, value_enum, value_name = "FORM", default_value = "table")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ThreadArgs {
+    /// The thread's id
+    pub(crate) thread: String,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// For people or for programs; an export is always for programs
+    #[arg(long, value_enum, value_name = "FORM", default_value = "table")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DbCheckArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// For people or for programs
+    #[arg(long, value_enum, value_name = "FORM", default_value = "table")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DbFileArgs {
+    /// The backup
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WorkerArgs {
     /// What the host hands on
@@ -248,6 +394,11 @@ pub(crate) struct WorkerArgs {
 fn key_and_value(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once('=').filter(|(key, _)| !key.is_empty());
     parts.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| "write KEY=VALUE".to_owned())
+}
+
+fn word(text: &str) -> Result<String, String> {
+    let letters = !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    if letters { Ok(text.to_owned()) } else { Err("write a verdict or a state, such as failed".to_owned()) }
 }
 
 fn json(text: &str) -> Result<serde_json::Value, String> {
@@ -302,6 +453,12 @@ mod tests {
             "agent-host check x.so --plugin-config {",
             "agent-host explain plugin.crashed --output yaml",
             "agent-host completions tcl",
+            "agent-host plugins",
+            "agent-host plugins show",
+            "agent-host plugins show ../x",
+            "agent-host plugins explode echo",
+            "agent-host plugins list --state a&b",
+            "agent-host status --output yaml",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -29,9 +29,10 @@ pub(crate) fn dev(args: &DevArgs) -> Result<(), Failure> {
     let loaded = load(args, dir, &state)?;
     let token = dev_token(&loaded)?;
     serve::serve(&loaded, |host| {
-        let address = host.gateway.public_addr();
-        // Only so that `chat` finds a port that was chosen; without it, it tries the usual one.
+        let (address, admin) = (host.gateway.public_addr(), host.gateway.admin_addr());
+        // Only so that `chat` and `plugins` find a port that was chosen; without it, they try the usual one.
         let _ = fs::write(state.join(ADDRESS), address.to_string());
+        let _ = fs::write(state.join(ADMIN_ADDRESS), admin.to_string());
         greet(address, &token);
     })
 }
@@ -43,22 +44,25 @@ pub(crate) struct Dev {
     pub(crate) loaded: Loaded,
     /// Where it listened last.
     pub(crate) address: Option<SocketAddr>,
+    /// Where its operators were to look.
+    pub(crate) admin: Option<SocketAddr>,
 }
 
 /// The `dev` of this workspace, if there was one; nothing is made here.
 pub(crate) fn existing() -> Result<Option<Dev>, Failure> {
     let workspace = workspace();
     let state = state_of(workspace.as_deref());
-    let Ok(secret) = fs::read_to_string(state.join(SECRET)) else { return Ok(None) };
+    let read = |name: &str| fs::read_to_string(state.join(name));
+    let (Ok(secret), Ok(admin_secret)) = (read(SECRET), read(ADMIN_SECRET)) else { return Ok(None) };
     let loaded = agent_host_config::load(Sources {
         dir: workspace.map(|root| root.join("config")),
         profile: None,
         env: configuration::environment(),
-        overrides: vec![("auth.hs256_secret".to_owned(), secret)],
+        overrides: keys(secret, admin_secret),
         beside: configuration::beside(),
     })?;
-    let address = fs::read_to_string(state.join(ADDRESS)).ok().and_then(|text| text.trim().parse().ok());
-    Ok(Some(Dev { loaded, address }))
+    let address = |name: &str| read(name).ok().and_then(|text| text.trim().parse().ok());
+    Ok(Some(Dev { address: address(ADDRESS), admin: address(ADMIN_ADDRESS), loaded }))
 }
 
 /// The folder of what `dev` keeps.
@@ -67,7 +71,14 @@ fn state_of(workspace: Option<&Path>) -> PathBuf {
 }
 
 const SECRET: &str = "dev-secret";
+const ADMIN_SECRET: &str = "dev-admin-secret";
 const ADDRESS: &str = "dev-address";
+const ADMIN_ADDRESS: &str = "dev-admin-address";
+
+/// The keys of users and of operators.
+fn keys(secret: String, admin_secret: String) -> Vec<(String, String)> {
+    vec![("auth.hs256_secret".to_owned(), secret), ("admin.hs256_secret".to_owned(), admin_secret)]
+}
 
 /// The folder above this one that holds the host's own workspace.
 fn workspace() -> Option<PathBuf> {
@@ -100,14 +111,14 @@ fn build_plugins(root: &Path) -> Result<(), Failure> {
 }
 
 fn load(args: &DevArgs, dir: Option<PathBuf>, state: &Path) -> Result<Loaded, Failure> {
-    let secret = dev_secret(state).map_err(|error| {
-        Failure::new(Exit::Failed, format!("the development key in {}: {error}", state.display()))
-    })?;
-    let mut overrides = vec![
-        ("auth.hs256_secret".to_owned(), secret),
-        ("store.path".to_owned(), state.display().to_string()),
-        ("log.format".to_owned(), "pretty".to_owned()),
-    ];
+    let secret = |name: &str| {
+        dev_secret(state, name).map_err(|error| {
+            Failure::new(Exit::Failed, format!("the development key in {}: {error}", state.display()))
+        })
+    };
+    let mut overrides = keys(secret(SECRET)?, secret(ADMIN_SECRET)?);
+    overrides.push(("store.path".to_owned(), state.display().to_string()));
+    overrides.push(("log.format".to_owned(), "pretty".to_owned()));
     overrides.extend(args.overrides.iter().cloned());
     let sources = |overrides| Sources {
         dir: dir.clone(),
@@ -131,9 +142,9 @@ fn load(args: &DevArgs, dir: Option<PathBuf>, state: &Path) -> Result<Loaded, Fa
     Ok(agent_host_config::load(sources(overrides))?)
 }
 
-/// The key of this workspace's `dev`, made once, so that a token survives a restart.
-fn dev_secret(state: &Path) -> std::io::Result<String> {
-    let file = state.join(SECRET);
+/// A key of this workspace's `dev`, made once, so that a token survives a restart.
+fn dev_secret(state: &Path, name: &str) -> std::io::Result<String> {
+    let file = state.join(name);
     match fs::read_to_string(&file) {
         Ok(secret) if secret.len() >= agent_host_config::HS256_SECRET_BYTES => return Ok(secret),
         Ok(_) => fs::remove_file(&file)?,
@@ -155,6 +166,7 @@ fn dev_token(loaded: &Loaded) -> Result<String, Failure> {
 fn greet(address: SocketAddr, token: &str) {
     println!("websocket: ws://{address}/ws  (subprotocol agent-host.v1)");
     println!("token: {token}");
+    println!("plugins: agent-host plugins list  (also show, why, reload, reset, enable, disable)");
     println!(
         "The token is good for 12 hours, as user `dev`. Talk to it with `agent-host chat` in another terminal. Ctrl-C ends."
     );

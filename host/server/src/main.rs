@@ -1,6 +1,7 @@
 //! The binary: reads the command line and hands it to the module of the command.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod chat;
 mod check;
 mod cli;
@@ -10,6 +11,8 @@ mod configuration;
 mod dev;
 mod exit;
 mod explain;
+mod log;
+mod safe;
 mod serve;
 mod settings;
 mod specs;
@@ -39,9 +42,13 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Config(ConfigCommand::Print(args)) => configuration::print::print(&args)?,
         Command::Config(ConfigCommand::Schema) => configuration::print::schema()?,
         Command::Config(ConfigCommand::Diff(args)) => configuration::print::diff(&args)?,
+        Command::Status(args) => admin::status(&args)?,
+        Command::Plugins(command) => return admin::plugins(&command),
         Command::Chat(args) => return chat::chat(&args),
         Command::Check(args) => return check::run(&args),
         Command::Explain(args) => explain::run(&args)?,
+        Command::Threads(command) => log::threads(&command)?,
+        Command::Db(command) => log::db(&command)?,
         Command::Completions { shell } => completions::run(shell)?,
         Command::Serve(args) => serve::serve(&configuration::load(&args)?, |_| ())?,
         Command::Dev(args) => dev::dev(&args)?,

@@ -55,6 +55,9 @@ async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> io::Result<()> {
     tokio::spawn(page.clone().upkeep());
     let metrics: MetricsPage = Arc::new(move || page.render());
     let mut stop = Stop::new()?;
+    // A file that reaches its limit (RLIMIT_FSIZE) is then an error of the write, and not the end of the host. A handler
+    // and not `SIG_IGN`: a worker is to begin without it.
+    let _file_limit = signal(SignalKind::from_raw(SIGXFSZ))?;
     let host = Host::start(&loaded.config, metrics).await.map_err(|error| describe(loaded, error))?;
     let (address, admin) = (host.gateway.public_addr(), host.gateway.admin_addr());
     // Whoever started it may have stopped listening: that is no reason not to serve.
@@ -74,6 +77,9 @@ async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Sent for a write beyond the limit of a file's size; the number of x86 and ARM.
+const SIGXFSZ: i32 = 25;
 
 fn describe(loaded: &Loaded, error: io::Error) -> io::Error {
     let (public, admin) = (loaded.config.gateway.listen, loaded.config.admin.listen);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agent_host_config::{Config, DefaultProtocol, PluginConfig, Secret};
+use agent_host_core::ports::store::{Durability, Quota};
 use agent_host_engine::{
     Settings as Engine,
     settings::{DoubleTexting, PluginSettings},
@@ -25,6 +26,15 @@ pub(crate) fn engine(config: &Config) -> Engine {
         settle: config.service.settle,
         drain_grace: config.drain.grace,
         runs_at_once: config.limits.runs_at_once.unwrap_or(0),
+        durability: match config.store.durability {
+            agent_host_config::Durability::Durable => Durability::Durable,
+            agent_host_config::Durability::Ephemeral => Durability::Ephemeral,
+            agent_host_config::Durability::Memory => Durability::Memory,
+        },
+        quota: Quota {
+            threads: config.limits.threads_per_user.map_or(0, u64::from),
+            bytes: config.limits.storage_per_user.map_or(0, |size| size.0),
+        },
         ..Engine::default()
     }
 }
@@ -84,10 +94,12 @@ pub(crate) fn gateway(config: &Config) -> Gateway {
             connections_per_user: limit(config.limits.connections_per_user),
             messages_per_minute: config.limits.messages_per_minute.unwrap_or(0),
             runs_at_once: config.limits.runs_at_once.unwrap_or(0),
+            auth_failures_per_minute: config.limits.auth_failures_per_minute.unwrap_or(0),
             ..Limits::default()
         },
         timing: Timing::default(),
         origins: config.gateway.origins.clone(),
+        admin_hosts: config.admin.hosts.clone(),
         require: config.readiness.require.clone(),
     }
 }
@@ -159,6 +171,8 @@ mod tests {
             ("auth.leeway", "5s"),
             ("readiness.require", "agent"),
             ("gateway.origins", "https://a.example"),
+            ("admin.hosts", "Admin.Example"),
+            ("limits.auth_failures_per_minute", "7"),
         ];
         let config = config(&set);
         let engine = engine(&config);
@@ -172,5 +186,7 @@ mod tests {
             (Duration::from_secs(5), vec!["agent".to_owned()])
         );
         assert_eq!(gateway.origins, ["https://a.example"]);
+        assert_eq!(gateway.admin_hosts, ["admin.example"]);
+        assert_eq!(gateway.limits.auth_failures_per_minute, 7);
     }
 }

@@ -5,6 +5,7 @@ use agent_host_core::ports::{
     instance::{Isolation, Limits, PluginSpec, Timeouts},
     library::Trust,
 };
+use agent_host_runtime::Confinement;
 use agent_plugin_protocol::{PluginId, Secret};
 
 /// The spec of one plugin.
@@ -48,6 +49,14 @@ pub(crate) fn spec(id: &PluginId, plugin: &PluginConfig, config: &Config) -> Plu
         threads: plugin.threads,
         data_dir: Some(config.store.path.join("plugins").join(id.as_str())),
         log_level: config.log.level.as_str().to_owned(),
+    }
+}
+
+/// What `[isolation]` demands of every worker's sandbox.
+pub(crate) fn confinement(config: &Config) -> Confinement {
+    Confinement {
+        require: config.isolation.require.clone(),
+        users: config.isolation.uid_range.map(|range| range.first..=range.last),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use agent_host_core::{
     identity::Scope,
-    ports::store::{Begun, LogEntry, NewEvent, NewMessage, Store},
+    ports::store::{Begun, LogEntry, NewEvent, NewMessage, Quota, Store},
 };
 use agent_plugin_protocol::{Code, EventKind, MessageId, RunId, Seq, ThreadId};
 use bytes::Bytes;
@@ -30,6 +30,7 @@ pub async fn run<S: Store>(make_store: impl Fn() -> S) {
     state_is_kept_by_thread_and_plugin(&make_store()).await;
     appending_to_no_thread_is_an_error(&make_store()).await;
     concurrent_writers_leave_no_gap(Arc::new(make_store())).await;
+    keeping::run(make_store).await;
 }
 
 async fn a_message_is_the_first_event_of_its_thread(store: &impl Store) {
@@ -62,8 +63,10 @@ async fn the_same_message_again_is_a_duplicate(store: &impl Store) {
     append(store, &message, 2).await;
     // The host made another thread and run for it, not knowing.
     let again = NewMessage { thread: ThreadId::random(), run: RunId::random(), ..message.clone() };
-    let Begun::Duplicate { thread, run, seq } = begin(store, &again).await else { panic!("not a duplicate") };
-    assert_eq!((&thread, &run, seq), (&message.thread, &message.run, Seq(1)));
+    let Begun::Duplicate { thread, run, seq, open } = begin(store, &again).await else {
+        panic!("not a duplicate")
+    };
+    assert_eq!((&thread, &run, seq, open), (&message.thread, &message.run, Seq(1), true));
     assert!(head(store, &again).await.is_none(), "a duplicate made a thread");
     assert_eq!(head(store, &message).await.map(|h| h.last), Some(Seq(3)));
 }
@@ -228,13 +231,18 @@ fn first(user: &str, message: &str) -> NewMessage {
         // Whole milliseconds: what every store can keep.
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_123),
         repeat_only: false,
+        quota: Quota::default(),
     }
 }
 
 fn event(run: &RunId) -> NewEvent {
+    event_of(run, EventKind::AgentThinking)
+}
+
+fn event_of(run: &RunId, kind: EventKind) -> NewEvent {
     NewEvent {
         run: run.clone(),
-        kind: EventKind::AgentThinking,
+        kind,
         agent: "echo".into(),
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_456),
         payload: Bytes::from_static(b"{\"text\":\"hm\"}"),
@@ -258,6 +266,8 @@ async fn read(store: &impl Store, message: &NewMessage, after: Seq, limit: usize
 async fn head(store: &impl Store, message: &NewMessage) -> Option<agent_host_core::ports::store::ThreadHead> {
     store.thread(&message.scope, &message.thread).await.expect("the store works")
 }
+
+mod keeping;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! A store without a disk: the final semantics, none of the durability.
 //!
-//! For tests and for `durability = "ephemeral"`. It forgets nothing while the host runs, since dropping an
+//! For tests and for `durability = "memory"`. It forgets nothing while the host runs, since dropping an
 //! accepted event would be a loss: memory grows with the threads, and a restart begins a new epoch.
 
 mod keys;
@@ -8,14 +8,20 @@ mod threads;
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use agent_host_core::{
     identity::Scope,
     ports::{
         BoxFuture,
-        store::{Appended, Begun, LogEntry, NewEvent, NewMessage, Store, StoreError, ThreadHead},
+        store::{
+            Appended, Begun, Deletion, LogEntry, NewEvent, NewMessage, Store, StoreError, ThreadHead,
+            ThreadSummary, Unfinished, Usage,
+        },
     },
 };
 use agent_plugin_protocol::{Code, Epoch, EventKind, Seq, ThreadId};
@@ -37,6 +43,8 @@ pub struct MemoryStore {
     hasher: RandomState,
     /// By (scope, message id). Locked before a shard of `threads`, never after.
     keys: [Mutex<Keys>; SHARDS],
+    /// How many threads were made: each has its place in the order.
+    made: AtomicU64,
     /// By thread id.
     threads: [Mutex<Threads>; SHARDS],
 }
@@ -54,6 +62,7 @@ impl MemoryStore {
             epoch: Epoch::random(),
             hasher: RandomState::new(),
             keys: Default::default(),
+            made: AtomicU64::new(0),
             threads: Default::default(),
         }
     }
@@ -62,15 +71,22 @@ impl MemoryStore {
         let mut keys = self.lock(&self.keys, &(&message.scope, &message.id));
         match keys.look_up(&message.scope, &message.id, &message.body_hash, message.time) {
             Known::Same(accepted) => {
-                return Begun::Duplicate { thread: accepted.thread, run: accepted.run, seq: accepted.seq };
+                let Accepted { thread, run, seq } = accepted;
+                let open =
+                    self.lock(&self.threads, &thread).any_mut(&thread).is_some_and(|log| log.is_open(&run));
+                return Begun::Duplicate { thread, run, seq, open };
             }
             Known::Other => return Begun::Conflict,
             Known::Not if message.repeat_only => return Begun::NotKnown,
             Known::Not => {}
         }
+        if let Some(refused) = self.over_quota(&message) {
+            return refused;
+        }
         let mut threads = self.lock(&self.threads, &message.thread);
         let log = if message.new_thread {
-            threads.create(&message.thread, &message.scope, message.time)
+            let place = self.made.fetch_add(1, Ordering::Relaxed);
+            threads.create(&message.thread, &message.scope, message.time, place)
         } else {
             threads.owned_mut(&message.thread, &message.scope)
         };
@@ -86,6 +102,60 @@ impl MemoryStore {
         let accepted = Accepted { thread: message.thread, run: message.run, seq };
         keys.remember(message.scope, message.id, message.body_hash, accepted, message.time);
         Begun::New { seq }
+    }
+
+    /// Looks at every thread: this store is for tests, and quotas are off where speed is measured.
+    fn over_quota(&self, message: &NewMessage) -> Option<Begun> {
+        let quota = message.quota;
+        if quota.threads == 0 && quota.bytes == 0 {
+            return None;
+        }
+        let used = self.usage_now(&message.scope);
+        if message.new_thread && quota.threads > 0 && used.threads >= quota.threads {
+            return Some(Begun::TooManyThreads);
+        }
+        (quota.bytes > 0 && used.bytes >= quota.bytes).then_some(Begun::TooMuchStored)
+    }
+
+    fn usage_now(&self, scope: &Scope) -> Usage {
+        self.all(|_, log| (log.owner == *scope).then(|| log.usage())).into_iter().fold(
+            Usage::default(),
+            |sum, one| Usage { threads: sum.threads + one.threads, bytes: sum.bytes + one.bytes },
+        )
+    }
+
+    /// What `each` makes of every thread, in no order.
+    fn all<T>(&self, mut each: impl FnMut(&ThreadId, &Log) -> Option<T>) -> Vec<T> {
+        let mut found = Vec::new();
+        for shard in &self.threads {
+            let threads = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            found.extend(threads.iter().filter_map(|(thread, log)| each(thread, log)));
+        }
+        found
+    }
+
+    fn delete_now(&self, which: &Deletion) -> usize {
+        let doomed = match which {
+            Deletion::Thread(scope, thread) => {
+                self.all(|id, log| (id == thread && log.owner == *scope).then(|| id.clone()))
+            }
+            Deletion::User(scope) => self.all(|id, log| (log.owner == *scope).then(|| id.clone())),
+            Deletion::Tenant(tenant) => self.all(|id, log| (log.owner.tenant == *tenant).then(|| id.clone())),
+            Deletion::Unused { since, limit } => {
+                let unused = |log: &Log| log.used < *since && log.open.is_empty();
+                let mut old = self.all(|id, log| unused(log).then(|| (log.used, id.clone())));
+                old.sort();
+                old.into_iter().take(*limit).map(|(_, id)| id).collect()
+            }
+        };
+        let mut deleted = 0;
+        for thread in doomed {
+            for shard in &self.keys {
+                shard.lock().unwrap_or_else(PoisonError::into_inner).forget_thread(&thread);
+            }
+            deleted += self.lock(&self.threads, &thread).remove(|id, _| *id == thread).len();
+        }
+        deleted
     }
 
     fn with_log<T>(&self, thread: &ThreadId, then: impl FnOnce(&mut Log) -> T) -> Result<T, StoreError> {
@@ -175,6 +245,49 @@ impl Store for MemoryStore {
             self.with_log(&thread, |log| {
                 log.states.insert(plugin, state);
             })
+        })
+    }
+
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<Unfinished>, StoreError>> {
+        Box::pin(async move {
+            fault::read().await?;
+            let open = self.all(|thread, log| Some(log.unfinished(thread).collect::<Vec<_>>()));
+            let mut open: Vec<Unfinished> = open.into_iter().flatten().collect();
+            open.sort_by(|a, b| (&a.thread, a.seq).cmp(&(&b.thread, b.seq)));
+            Ok(open)
+        })
+    }
+
+    fn threads(
+        &self,
+        scope: &Scope,
+        before: Option<&ThreadId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ThreadSummary>, StoreError>> {
+        let (scope, before) = (scope.clone(), before.cloned());
+        Box::pin(async move {
+            fault::read().await?;
+            let mut mine =
+                self.all(|thread, log| (log.owner == scope).then(|| (log.place, log.summary(thread))));
+            mine.sort_by_key(|(place, _)| std::cmp::Reverse(*place));
+            let edge = mine.iter().find(|(_, one)| Some(&one.thread) == before.as_ref()).map(|(at, _)| *at);
+            let older = mine.into_iter().filter(|(place, _)| edge.is_none_or(|edge| *place < edge));
+            Ok(older.map(|(_, one)| one).take(limit).collect())
+        })
+    }
+
+    fn usage(&self, scope: &Scope) -> BoxFuture<'_, Result<Usage, StoreError>> {
+        let scope = scope.clone();
+        Box::pin(async move {
+            fault::read().await?;
+            Ok(self.usage_now(&scope))
+        })
+    }
+
+    fn delete(&self, which: Deletion) -> BoxFuture<'_, Result<usize, StoreError>> {
+        Box::pin(async move {
+            fault::append().await?;
+            Ok(self.delete_now(&which))
         })
     }
 

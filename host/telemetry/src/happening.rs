@@ -22,6 +22,10 @@ happenings! {
     PluginHealthy INFO Success "plugin is healthy" action "None."
     { plugin: String, kind: String, generation: u32, version: String, digest: String, isolation: String, took_ms: u128 }
 
+    /// Plugins run that are not confined: hostile code in them could do what the host's user can. Said once.
+    IsolationWeak ERROR Critical "plugins are not confined" action "Run the host as an ordinary user, or give `[isolation] uid_range`; `docs/sandbox.md` says what each layer needs."
+    { plugin: String, reason: String }
+
     /// A plugin could not be started. The host serves without it.
     PluginFailed WARN Warning "plugin failed" action "Follow the hint; `agent-host explain CODE` says more."
     { plugin: String, kind: String, generation: u32, stage: String, code: String, reason: String, hint: String }
@@ -30,6 +34,10 @@ happenings! {
     PluginExited WARN Warning "plugin's process ended" action "The next generation is started by itself; report the crash to the plugin's authors."
     { plugin: String, generation: u32, code: String, signal: &'static str, how: String, uptime_ms: u128, stderr: String }
     => |it| { counter!(metric::PLUGIN_CRASHES, "plugin" => it.plugin.clone(), "signal" => it.signal).increment(1); }
+
+    /// A worker died of a crash and told of it; its backtrace is found out. Follows `PluginExited` or `PluginFailed`.
+    PluginCrashed WARN Warning "plugin crashed" action "Send the frames to the plugin's authors; the next generation is started by itself."
+    { plugin: String, generation: u32, signal: &'static str, how: String, uptime_ms: u128, open_calls: String, frames: String }
 
     /// A failed plugin is given another try.
     PluginRestarted INFO Warning "plugin is being started again" action "None, unless it keeps happening."
@@ -132,6 +140,23 @@ happenings! {
     StoreFailed ERROR Critical "the store failed" action "See the store's disk; messages are refused until it recovers."
     { operation: &'static str, code: String, reason: String }
 
+    /// The log is open for writing.
+    StoreOpened INFO Success "the log is open" action "None. `clean` is false after a crash; what was acknowledged is there all the same."
+    { file: String, epoch: String, clean: bool }
+
+    /// The log's file is damaged. It was set aside, and the host goes on with an empty one, in a new epoch.
+    StoreDamaged ERROR Critical "the log was damaged and is set aside" action "Restore a backup with `agent-host db restore`, or keep what `agent-host db check` can read of the files that were set aside."
+    { reason: String, set_aside: String }
+
+    /// Threads that nobody used for `store.retention` were deleted.
+    ThreadsExpired INFO Success "unused threads were deleted" action "None."
+    { threads: usize }
+
+    /// After a restart a run was found that the end of the host had cut off; it was completed as `interrupted`, or begun
+    /// if it had not been.
+    RunRecovered INFO Warning "a run was cut off by the end of the host" action "None."
+    { run: String, thread: String, how: &'static str }
+
     /// A client's connection is open.
     ConnectionOpened DEBUG Success "connection opened" action "None."
     { connection: String, surface: &'static str }
@@ -166,6 +191,20 @@ happenings! {
     /// A listener cannot accept for the moment, mostly for want of file descriptors; it waits instead of spinning.
     AcceptPaused WARN Warning "accepting is paused" action "Raise the descriptor limit (`ulimit -n`), or lower `gateway.connections`."
     { listener: &'static str, reason: String, pause_ms: u128 }
+
+    /// An operator's order was carried out, or tried: the audit line of each one that was admitted. `outcome` is the state
+    /// that the plugin has now, or the code of what went wrong.
+    OperatorOrdered INFO Success "an operator's order was carried out" action "None; ask whom the line names if the order is a surprise."
+    { operator: String, token: String, from: String, order: &'static str, plugin: String, outcome: String }
+
+    /// An order over the admin API was refused and nothing was done: no valid operator's token, not the permission, a
+    /// foreign page or host name, or not the way to order it.
+    OrderRefused WARN Warning "an order was refused" action "None for a mistake; look into who is at that address if it keeps happening."
+    { operator: String, token: String, from: String, order: String, plugin: String, code: &'static str, reason: String }
+
+    /// An address sent so many bad tokens to the admin API that it is refused without a line for each from now on.
+    OperatorGuessed WARN Warning "too many failed tokens from one address" action "Find out who is at that address; `agent_host_admin_refusals_total` goes on counting."
+    { from: String, retry_after_ms: u128 }
 
     /// A changed configuration was taken over.
     ConfigApplied INFO Success "configuration applied" action "None; what cannot change while the host runs is named."

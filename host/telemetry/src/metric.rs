@@ -47,6 +47,7 @@ metrics_table! {
     SERVICE_LEVEL gauge "agent_host_service_level" ["level"] "1 for the level that the service is at.";
     STORE_COMMIT_SECONDS histogram "agent_host_store_commit_seconds" [] "One group commit of the store.";
     LLM_TOKENS counter "agent_host_llm_tokens_total" ["direction"] "Tokens read and written by models.";
+    ADMIN_REFUSALS counter "agent_host_admin_refusals_total" ["status"] "Requests to the admin API that were refused, by HTTP status.";
     CONFIG_RELOAD_FAILURES counter "agent_host_config_reload_failures_total" [] "Configurations that were refused while running.";
 }
 
@@ -148,6 +149,8 @@ pub(crate) const SIGNALS: &[&str] = &[
 ];
 /// What an upgrade is answered with. There is no 500: one that came would be counted, and seen at once.
 pub(crate) const STATUSES: &[u16] = &[101, 400, 401, 403, 404, 405, 408, 429, 431, 503];
+/// What the admin API refuses with. 429 is an address that sent too many bad tokens.
+pub(crate) const ADMIN_STATUSES: &[u16] = &[400, 401, 403, 404, 405, 408, 409, 413, 429, 503];
 /// What connections are closed with.
 pub(crate) const CLOSE_CODES: &[u16] = &[
     1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 4401, 4403, 4404,

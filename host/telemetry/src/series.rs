@@ -10,7 +10,7 @@ use std::{
 use agent_plugin_protocol::EventKind;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use crate::metric::{self, CLOSE_CODES, LEVELS, OUTCOMES, REASONS, STATUSES};
+use crate::metric::{self, ADMIN_STATUSES, CLOSE_CODES, LEVELS, OUTCOMES, REASONS, STATUSES};
 
 /// Who speaks an event, or answers a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,11 @@ pub fn store_committed(within: Duration) {
 pub fn llm_tokens(read: u64, written: u64) {
     SERIES.tokens.0.increment(read);
     SERIES.tokens.1.increment(written);
+}
+
+/// Counts a request to the admin API that was refused.
+pub fn admin_refused(status: u16) {
+    counter!(metric::ADMIN_REFUSALS, "status" => status.to_string()).increment(1);
 }
 
 /// A plugin is configured: its series are there from now on, and say the state it is in.
@@ -225,6 +230,9 @@ impl Series {
         // The two that are counted where they happen: rare, so they are looked up then.
         counter!(metric::SLOW_CONSUMERS).increment(0);
         counter!(metric::CONFIG_RELOAD_FAILURES).increment(0);
+        for status in ADMIN_STATUSES {
+            counter!(metric::ADMIN_REFUSALS, "status" => status.to_string()).increment(0);
+        }
         let this = Self {
             welcome: histogram!(metric::WELCOME_SECONDS),
             store_commit: histogram!(metric::STORE_COMMIT_SECONDS),

@@ -166,7 +166,7 @@ codes! {
         "report it to the plugin's authors";
     PluginCrashed "plugin.crashed" retry:
         "the plugin's process was killed by a signal",
-        "see the crash report (`plugins why`); the next generation is being started";
+        "see the crash report (`agent-host plugins show`); the next generation is being started";
     PluginExited "plugin.exited" retry:
         "the plugin's process exited by itself",
         "a plugin must not call exit; report it to its authors";
@@ -251,6 +251,9 @@ codes! {
     OriginDenied "origin.denied" fatal:
         "the page's origin is not on the allow-list",
         "add the origin to `gateway.origins`";
+    OriginUnknownHost "origin.unknown_host" fatal:
+        "the request names a host that this listener does not go by",
+        "use the listener's address or localhost, or add the name to `admin.hosts`";
     PermissionDenied "permission.denied" fatal:
         "the token does not permit this",
         "use a token with the permission named";

@@ -45,6 +45,18 @@ impl HostLink {
         self.api.heartbeat()(self.host);
     }
 
+    /// The current thread executes the call's code from now on.
+    pub(crate) fn executing(self, call: u64) {
+        if let Some(executing) = self.api.executing() {
+            executing(self.host, call);
+        }
+    }
+
+    /// The current thread executes no call's code from now on.
+    pub(crate) fn idle(self) {
+        self.executing(0);
+    }
+
     pub(crate) fn flush(self) {
         self.api.flush()(self.host);
     }

@@ -45,6 +45,10 @@ pub struct HostApi {
     /// `flush(host)`: the plugin is about to be idle; what is buffered should go out now. A hint.
     #[sabi(last_prefix_field)]
     pub flush: extern "C" fn(u64),
+    /// `executing(host, call)`: the current thread executes the call's code from now on; 0: that of none. For the
+    /// report of a crash. A host without it is one that makes no such reports.
+    #[sabi(missing_field(option))]
+    pub executing: extern "C" fn(u64, u64),
 }
 
 /// What `create` answers.

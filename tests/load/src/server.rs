@@ -103,7 +103,7 @@ impl Subject {
     fn durability(self) -> &'static str {
         match self {
             Self::WorkerDurable => "durable",
-            Self::Floor | Self::FloorNative | Self::InProcess | Self::Worker => "ephemeral",
+            Self::Floor | Self::FloorNative | Self::InProcess | Self::Worker => "memory",
         }
     }
 }

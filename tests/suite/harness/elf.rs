@@ -17,6 +17,10 @@ pub(crate) struct Library {
 const MACHINE: usize = 18;
 /// Where an ELF header says whether the file is for 32 or 64 bits.
 const CLASS: usize = 4;
+/// Where an ELF header says which end of a number comes first.
+const ENDIAN: usize = 5;
+/// Where an ELF header says whether it is a program or a library.
+const KIND: usize = 16;
 
 impl Library {
     /// The example plugin's.
@@ -62,6 +66,56 @@ impl Library {
     /// Without a descriptor: its section has another name.
     pub(crate) fn without_descriptor(&self) -> Vec<u8> {
         self.changed(|bytes| bytes[self.section_name + 1] = b'X')
+    }
+
+    /// For a processor that reads numbers the other way round.
+    pub(crate) fn other_endian(&self) -> Vec<u8> {
+        self.changed(|bytes| bytes[ENDIAN] = 2)
+    }
+
+    /// A program that wants a fixed place in memory, no library.
+    pub(crate) fn executable(&self) -> Vec<u8> {
+        self.changed(|bytes| bytes[KIND..KIND + 2].copy_from_slice(&2_u16.to_le_bytes()))
+    }
+
+    /// The descriptor's own bytes.
+    pub(crate) fn descriptor(&self) -> Vec<u8> {
+        let file = object::File::parse(&*self.bytes).expect("the example is an object file");
+        let section = file.section_by_name(".agent_plugin").expect("the example has a descriptor");
+        section.data().expect("a descriptor lies in the file").to_vec()
+    }
+
+    /// With a descriptor of nothing but this byte.
+    pub(crate) fn descriptor_filled(&self, with: u8) -> Vec<u8> {
+        let length = self.descriptor().len();
+        self.changed(|bytes| bytes[self.descriptor..self.descriptor + length].fill(with))
+    }
+
+    /// What the loader looks up has another name.
+    pub(crate) fn without_root_symbol(&self) -> Vec<u8> {
+        self.renamed(
+            b"_1as_0lib_1header_0root_bmodule_bloader\0",
+            b"X1as_0lib_1header_0root_bmodule_bloader\0",
+        )
+    }
+
+    /// It wants a library that no machine has.
+    pub(crate) fn needing_a_missing_library(&self) -> Vec<u8> {
+        self.renamed(b"libgcc_s.so.1\0", b"libnever.so.9\0")
+    }
+
+    /// It wants a C library that is not out yet.
+    pub(crate) fn newer_glibc(&self) -> Vec<u8> {
+        self.renamed(b"GLIBC_2.34\0", b"GLIBC_9.99\0")
+    }
+
+    /// Every such text in the file replaced by another of its length.
+    fn renamed(&self, from: &[u8], to: &[u8]) -> Vec<u8> {
+        assert_eq!(from.len(), to.len(), "nothing may move");
+        let places: Vec<usize> =
+            (0..self.bytes.len() - from.len()).filter(|at| self.bytes[*at..].starts_with(from)).collect();
+        assert!(!places.is_empty(), "the example has no {:?}", String::from_utf8_lossy(from));
+        self.changed(|bytes| places.iter().for_each(|at| bytes[*at..*at + to.len()].copy_from_slice(to)))
     }
 
     fn changed(&self, change: impl FnOnce(&mut [u8])) -> Vec<u8> {

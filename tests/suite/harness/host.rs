@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex, mpsc},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -28,13 +29,39 @@ pub(crate) struct Host {
     said: Arc<Mutex<Vec<String>>>,
     /// The faults that stay, whatever is injected later.
     faults: String,
-    dir: TempDir,
+    /// Kept when it is started again.
+    dir: Arc<TempDir>,
 }
 
 impl Host {
     /// Starts a host and waits for its line on stdout.
     pub(super) fn start(setup: &Setup) -> Self {
-        let dir = config_dir(setup);
+        Self::start_in(Arc::new(config_dir(setup)), setup)
+    }
+
+    /// Kills it as `kill -9` does, if it still runs, and starts it again on the same folder, with this configuration.
+    pub(crate) fn start_again(&mut self, setup: &Setup) {
+        self.kill();
+        let dir = Arc::clone(&self.dir);
+        setup.rewrite(dir.path());
+        if let Some(faults) = &setup.failpoints {
+            write_faults(dir.path(), faults);
+        }
+        *self = Self::start_in(dir, setup);
+    }
+
+    /// Kills it as `kill -9` does, and waits for its end.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// The folder of its configuration; the store is in `data` there.
+    pub(crate) fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn start_in(dir: Arc<TempDir>, setup: &Setup) -> Self {
         let mut command = command(setup, dir.path());
         command.arg("serve").arg("--config").arg(dir.path());
         if setup.unheard {
@@ -47,14 +74,14 @@ impl Host {
 
     /// Starts `dev` in the repository, as a newcomer would, with these keys set.
     pub(crate) fn dev(keys: &[&str]) -> Self {
-        let dir = config_dir(&Setup::new());
+        let dir = Arc::new(config_dir(&Setup::new()));
         let mut command = Command::new(artifacts::host());
         command.arg("dev").current_dir(artifacts::root()).stdin(Stdio::null()).stderr(Stdio::piped());
         command.args(keys.iter().flat_map(|key| ["--set", key]));
         Self::spawn(command, dir, String::new(), BUILD_PATIENCE)
     }
 
-    fn spawn(mut command: Command, dir: TempDir, faults: String, within: Duration) -> Self {
+    fn spawn(mut command: Command, dir: Arc<TempDir>, faults: String, within: Duration) -> Self {
         let mut child =
             command.stdout(Stdio::piped()).process_group(0).spawn().expect("the host's binary runs");
         let said = Arc::new(Mutex::new(Vec::new()));
@@ -82,11 +109,6 @@ impl Host {
         self.child.id()
     }
 
-    /// Its configuration folder.
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// Sets the faults from now on, beside those that it was started with by [`Setup::failpoints`].
     pub(crate) fn inject(&self, faults: &str) {
         write_faults(self.dir.path(), &format!("{};{faults}", self.faults));
@@ -97,9 +119,29 @@ impl Host {
         write_faults(self.dir.path(), "");
     }
 
-    /// How many processes it has begun that live.
+    /// Runs the command line against this host, as its operator does who has its configuration.
+    pub(crate) fn operate(&self, arguments: &[&str]) -> Output {
+        let admin = format!("http://{}", self.admin);
+        let mut command = command(&Setup::new(), self.dir.path());
+        command.args(arguments).args(["--admin", &admin]).arg("--config").arg(self.dir.path());
+        finished(command)
+    }
+
+    /// Its configuration folder.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// How many workers it has that live.
     pub(crate) fn workers(&self) -> usize {
-        descendants(self.pid()).len()
+        self.worker_ids().len()
+    }
+
+    /// The processes in which plugins run: those below it that have none below themselves.
+    pub(crate) fn worker_ids(&self) -> Vec<u32> {
+        let all = descendants(self.pid());
+        let parents: Vec<u32> = all.iter().map(|process| process.parent).collect();
+        all.iter().map(|process| process.pid).filter(|pid| !parents.contains(pid)).collect()
     }
 
     /// Sends a signal to the host alone.
@@ -132,7 +174,8 @@ impl Host {
         self.said.lock().unwrap().join("\n")
     }
 
-    fn id(&self) -> Pid {
+    /// Its id, for system calls.
+    pub(crate) fn id(&self) -> Pid {
         let raw = i32::try_from(self.child.id()).expect("process ids are small");
         Pid::from_raw(raw).expect("a child's id is not 0")
     }
@@ -169,6 +212,13 @@ pub(crate) fn cli(arguments: &[&str], setup: &Setup) -> Output {
     finished(command)
 }
 
+/// Runs the host's command line to its end, on the folder of a host that may be running.
+pub(crate) fn cli_beside(host: &Host, arguments: &[&str], setup: &Setup) -> Output {
+    let mut command = command(setup, host.folder());
+    command.args(arguments).arg("--config").arg(host.folder());
+    finished(command)
+}
+
 /// Runs the host's command line to its end, with these variables.
 pub(crate) fn plain_cli(arguments: &[&str], env: &[(&str, &str)]) -> Output {
     let setup = env.iter().fold(Setup::new(), |setup, (name, value)| setup.env(name, value));
@@ -181,6 +231,8 @@ pub(crate) fn plain_cli(arguments: &[&str], env: &[(&str, &str)]) -> Output {
 fn finished(mut command: Command) -> Output {
     command.stdout(Stdio::piped());
     let mut child = command.process_group(0).spawn().expect("the host's binary runs");
+    // Read all along: whoever writes more than a pipe holds waits for its reader.
+    let (stdout, stderr) = (drained(child.stdout.take()), drained(child.stderr.take()));
     let deadline = Instant::now() + PATIENCE;
     while matches!(child.try_wait(), Ok(None)) {
         if Instant::now() > deadline {
@@ -189,7 +241,19 @@ fn finished(mut command: Command) -> Output {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    child.wait_with_output().expect("its pipes can be read")
+    let status = child.wait().expect("it can be waited for");
+    let all = |reader: JoinHandle<Vec<u8>>| reader.join().expect("reading does not panic");
+    Output { status, stdout: all(stdout), stderr: all(stderr) }
+}
+
+/// Reads a pipe to its end, beside everything else.
+fn drained(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What came before an error is what there is.
+        let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+        bytes
+    })
 }
 
 /// A command of the host's binary with a clean environment.
@@ -204,6 +268,9 @@ fn command(setup: &Setup, dir: &Path) -> Command {
     if setup.failpoints.is_some() {
         command.env("AGENT_HOST_FAILPOINTS", format!("@{}", faults_file(dir).display()));
     }
+    if let Some(user) = setup.user {
+        command.uid(user).gid(user);
+    }
     command.envs(setup.env.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stderr(Stdio::piped());
     command
@@ -215,7 +282,18 @@ fn config_dir(setup: &Setup) -> TempDir {
     if let Some(faults) = &setup.failpoints {
         write_faults(dir.path(), faults);
     }
+    if let Some(user) = setup.user {
+        give(dir.path(), user);
+    }
     dir
+}
+
+/// Makes a user the owner of a folder and all that is in it.
+fn give(path: &Path, user: u32) {
+    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
+    for entry in std::fs::read_dir(path).into_iter().flatten() {
+        give(&entry.unwrap().path(), user);
+    }
 }
 
 fn faults_file(dir: &Path) -> PathBuf {

@@ -69,6 +69,25 @@ pub(crate) async fn get(
     send(to, request.as_bytes(), within).await
 }
 
+/// A request of any method, with these headers beside `Host`, answered within `within`.
+pub(crate) async fn request(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    within: Duration,
+) -> Result<Answer, String> {
+    let own = to.to_string();
+    let named = headers.iter().any(|(name, _)| *name == "Host");
+    let host = if named { None } else { Some(("Host", own.as_str())) };
+    let mut request = format!("{method} {path} HTTP/1.1\r\n");
+    for (name, value) in host.iter().chain(headers) {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
+    send(to, request.as_bytes(), within).await
+}
+
 /// An upgrade with a bearer token, or without.
 pub(crate) async fn upgrade(to: SocketAddr, token: Option<&str>) -> Result<Answer, String> {
     let bearer = token.map(|t| format!("Bearer {t}"));

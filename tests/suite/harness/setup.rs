@@ -20,6 +20,7 @@ pub(crate) struct Setup {
     pub(super) env: Vec<(String, String)>,
     pub(super) failpoints: Option<String>,
     pub(super) unheard: bool,
+    pub(super) user: Option<u32>,
 }
 
 impl Setup {
@@ -34,6 +35,7 @@ impl Setup {
             env: Vec::new(),
             failpoints: None,
             unheard: false,
+            user: None,
         };
         setup
             .set("version", "1")
@@ -48,6 +50,11 @@ impl Setup {
     /// A host with the echo plugin.
     pub(crate) fn echo() -> Self {
         Self::new().plugin(Plugin::echo())
+    }
+
+    /// Gives operators a key: there are admin tokens then.
+    pub(crate) fn operated(self) -> Self {
+        self.set("admin.hs256_secrets", &format!("[\"{}\"]", tokens::ADMIN_SECRET))
     }
 
     /// Sets a key, dotted, to a TOML value.
@@ -100,9 +107,21 @@ impl Setup {
         self
     }
 
+    /// It runs as this user, where the tests are run by root; else as who runs them.
+    pub(crate) fn user(mut self, user: u32) -> Self {
+        self.user = Some(user).filter(|_| rustix::process::geteuid().is_root());
+        self
+    }
+
     /// Starts it, and answers once it listens.
     pub(crate) fn start(&self) -> Host {
         Host::start(self)
+    }
+
+    /// Writes the configuration in place of an earlier one.
+    pub(super) fn rewrite(&self, dir: &Path) {
+        std::fs::remove_dir_all(dir.join("plugins.d")).unwrap();
+        self.write(dir);
     }
 
     /// Writes the configuration folder.

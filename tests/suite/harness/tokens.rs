@@ -12,6 +12,14 @@ pub(crate) const SECRET: &str = "a-key-of-the-test-suite-and-of-nothing-else-000
 /// A key that no host knows.
 pub(crate) const OTHER_SECRET: &str = "another-key-that-no-host-of-the-suite-knows-0002";
 
+/// The key of the operators of those hosts that have one.
+pub(crate) const ADMIN_SECRET: &str = "a-key-of-the-suite-s-operators-and-nobody-else-0003";
+
+/// A good token of an operator who may do these, for example `admin:read`.
+pub(crate) fn operator(scopes: &[&str]) -> String {
+    signed(&claims_with("olga", json!({ "aud": "agent-host-admin", "permissions": scopes })), ADMIN_SECRET)
+}
+
 /// A good token of that user.
 pub(crate) fn of(user: &str) -> String {
     signed(&claims(user), SECRET)

@@ -37,6 +37,8 @@ pub struct AdminConfig {
     pub hs256_secrets: Vec<Secret>,
     /// The `aud` that an admin token must have.
     pub audience: String,
+    /// Names by which operators reach the listener, beside its address and `localhost`; lower case, without a port.
+    pub hosts: Vec<String>,
 }
 
 impl AuthConfig {
@@ -87,8 +89,23 @@ impl AdminConfig {
             listen: r.or("listen", (IpAddr::from(Ipv4Addr::LOCALHOST), 9901).into()),
             hs256_secrets: secrets.into_iter().map(|located| located.value).collect(),
             audience,
+            hosts: host_names(r),
         }
     }
+}
+
+/// The names that a request may be for. A page that a browser was lured to names its own.
+fn host_names(r: &Reader<'_>) -> Vec<String> {
+    let written: Vec<Located<String>> = r.or("hosts", Vec::new());
+    for Located { value, origin } in &written {
+        let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if value.is_empty() || !value.chars().all(letter) {
+            let hint = Some("a name without scheme, port or path: \"admin.example.com\"".to_owned());
+            let reason = format!("holds {value:?}, no host's name");
+            r.error_at(Code::ConfigRange, "hosts", origin.clone(), reason, hint);
+        }
+    }
+    written.into_iter().map(|located| located.value.to_ascii_lowercase()).collect()
 }
 
 /// `hs256_secret` and `hs256_secrets`, of which the layers left one; an empty list switches HS256 off. `None` if

@@ -18,15 +18,20 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// Whether that folder outlives the machine.
     pub durability: Durability,
+    /// Threads that were not used for so long are deleted; zero: none.
+    pub retention: Duration,
 }
 
-/// Whether the store outlives the machine it runs on. Only declared, so that welcome and `/ready` can say it.
+/// Whether the store outlives the machine it runs on. The first two are only declared, so that welcome and `/ready` can
+/// say it; the log is a file in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// The folder is a real volume.
     Durable,
     /// The folder goes with the machine (a container's memory).
     Ephemeral,
+    /// There is no file: threads end with the host. For tests and measurements.
+    Memory,
 }
 
 /// How the host ends.
@@ -115,7 +120,7 @@ impl Word for LogFormat {
 
 impl Word for Durability {
     const WORDS: &'static [(&'static str, Self)] =
-        &[("durable", Self::Durable), ("ephemeral", Self::Ephemeral)];
+        &[("durable", Self::Durable), ("ephemeral", Self::Ephemeral), ("memory", Self::Memory)];
 }
 
 impl StoreConfig {
@@ -126,7 +131,11 @@ impl StoreConfig {
         }
         let path = r.cx.relative(path.into());
         r.show("path", &path.display().to_string());
-        Self { path, durability: r.or("durability", Durability::Durable) }
+        Self {
+            path,
+            durability: r.or("durability", Durability::Durable),
+            retention: r.within("retention", Duration::ZERO, Duration::ZERO..=YEAR * 10),
+        }
     }
 }
 
@@ -176,3 +185,4 @@ const SERVICES: [&str; 9] =
     ["agent", "supervisor", "fallback", "store", "threads", "events", "llm", "tools", "delegate"];
 
 const HOUR: Duration = Duration::from_secs(3600);
+const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);

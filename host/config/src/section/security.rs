@@ -1,12 +1,13 @@
 //! `[trust]` and `[isolation]`: which libraries are loaded, and what of the sandbox must be in force.
 
+use agent_host_core::isolation::Layer;
 use agent_plugin_protocol::Code;
 use serde_json::{Value as Json, json};
 
 use crate::{
     node::Node,
     reader::{Context, Reader},
-    value::{Located, Style, Value, Wrong, text},
+    value::{Located, Style, Value, Word, Wrong, text},
 };
 
 /// Which libraries are trusted.
@@ -24,7 +25,7 @@ pub struct TrustConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IsolationConfig {
     /// Layers without which a plugin fails rather than run weaker.
-    pub require: Vec<String>,
+    pub require: Vec<Layer>,
     /// User ids for workers, one for each plugin, where the host runs as root.
     pub uid_range: Option<UidRange>,
 }
@@ -63,20 +64,12 @@ impl TrustConfig {
 
 impl IsolationConfig {
     pub(crate) fn read(r: &Reader<'_>) -> Self {
-        let layers: Vec<Located<String>> = r.or("require", Vec::new());
-        for Located { value, origin } in &layers {
-            let plain =
-                value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c));
-            if value.is_empty() || !plain {
-                let hint = Some("layers are words such as \"landlock\" and \"seccomp\"".to_owned());
-                r.error_at(Code::ConfigRange, "require", origin.clone(), format!("holds {value:?}"), hint);
-            }
-        }
-        Self {
-            require: layers.into_iter().map(|located| located.value).collect(),
-            uid_range: r.value("uid_range"),
-        }
+        Self { require: r.or("require", Vec::new()), uid_range: r.value("uid_range") }
     }
+}
+
+impl Word for Layer {
+    const WORDS: &'static [(&'static str, Self)] = Self::WORDS;
 }
 
 impl Value for UidRange {

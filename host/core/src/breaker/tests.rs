@@ -150,7 +150,8 @@ fn a_permit_of_an_earlier_state_says_nothing() {
 #[test]
 fn only_the_plugin_s_own_trouble_is_a_failure() {
     let error = |retryable| Outcome::PluginError { code: "x".into(), message: "y".into(), retryable };
-    let lost = |exit| Outcome::Lost(ExitReport { exit, uptime: Duration::ZERO, stderr_tail: vec![] });
+    let lost =
+        |exit| Outcome::Lost(ExitReport { exit, uptime: Duration::ZERO, stderr_tail: vec![], crash: None });
     let cases = [
         (Outcome::Ok(Reply::default()), CallResult::Success),
         (error(false), CallResult::Success),

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use agent_plugin_protocol::{CallId, Code, Generation, PluginDescriptor, PluginId, PluginKind, Secret};
+use agent_plugin_protocol::{
+    CallId, Code, Generation, PluginDescriptor, PluginId, PluginKind, RunId, Secret,
+};
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
@@ -11,7 +13,7 @@ use super::{
     library::{Seen, Trust},
     tools::ToolError,
 };
-use crate::outcome::ExitReport;
+use crate::{isolation::SandboxReport, outcome::ExitReport};
 
 /// Where a plugin's code runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -192,8 +194,8 @@ pub struct Started {
     pub handle: InstanceHandle,
     /// SHA-256 of the library's bytes, lower-case hex.
     pub digest: String,
-    /// What of the sandbox is in force, by layer name, with `enforced`, `partial`, `unavailable` or `off`.
-    pub sandbox: BTreeMap<String, String>,
+    /// What of the sandbox is in force around it.
+    pub sandbox: SandboxReport,
 }
 
 /// A handle to a running generation; cheap to clone.
@@ -271,6 +273,8 @@ pub struct Invocation {
     pub call: CallId,
     /// A name of `protocol::call::method`.
     pub method: &'static str,
+    /// The run that it belongs to, for the report of a crash.
+    pub run: Option<RunId>,
     /// Its parameters, as JSON.
     pub payload: Bytes,
     /// How long it may take; told to the plugin. The host keeps its own clock.

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use agent_plugin_protocol::{Code, Epoch, EventKind, MessageId, RunId, Seq, ThreadId};
 use bytes::Bytes;
+use serde::Serialize;
 
 use super::BoxFuture;
 use crate::identity::Scope;
@@ -48,6 +49,25 @@ pub trait Store: Send + Sync + 'static {
         state: Bytes,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// The runs that were accepted and have no `agent_completed`, oldest first: after a restart the host completes
+    /// each. A run that is going on is among them.
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<Unfinished>, StoreError>>;
+
+    /// A user's threads, newest first, at most `limit`, older than `before` if that is given (and known).
+    fn threads(
+        &self,
+        scope: &Scope,
+        before: Option<&ThreadId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ThreadSummary>, StoreError>>;
+
+    /// What a user's threads take, as it is counted against the quota.
+    fn usage(&self, scope: &Scope) -> BoxFuture<'_, Result<Usage, StoreError>>;
+
+    /// Deletes threads with their events, plugins' state and idempotency keys; answers how many it deleted. Each
+    /// thread goes as a whole.
+    fn delete(&self, which: Deletion) -> BoxFuture<'_, Result<usize, StoreError>>;
+
     /// Whether an append would work now: asked at the start, and again and again after one failed. A store that
     /// cannot tell says yes; the next append then shows.
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -56,6 +76,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// The life of the log.
     fn epoch(&self) -> Epoch;
+
+    /// What of the store is amiss although it appends: `store.corrupt`, if a damaged log was set aside.
+    fn damage(&self) -> Option<Code> {
+        None
+    }
+
+    /// Writes down that the store ends in order. What is asked of it afterwards fails.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// A message to accept.
@@ -79,7 +109,31 @@ pub struct NewMessage {
     pub time: SystemTime,
     /// Accept it only if it was accepted before: there is no room for a new one.
     pub repeat_only: bool,
+    /// What its user may have stored; a repeat needs no room.
+    pub quota: Quota,
 }
+
+/// What one user may have stored; 0 is no limit. Asked only when a message is accepted: a run that is under way is
+/// written to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quota {
+    /// Threads.
+    pub threads: u64,
+    /// Bytes, as [`Usage`] counts them.
+    pub bytes: u64,
+}
+
+/// What a user has stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Threads.
+    pub threads: u64,
+    /// Payloads of their events, and [`EVENT_COST`] for each event.
+    pub bytes: u64,
+}
+
+/// What an event takes beside its payload, about: so that a million empty events are not free.
+pub const EVENT_COST: u64 = 64;
 
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +151,8 @@ pub enum Begun {
         run: RunId,
         /// `seq` of its `user_message`.
         seq: Seq,
+        /// Whether its run is not completed: it is going on, or was cut off.
+        open: bool,
     },
     /// The id was used with another body: `idempotency.conflict`.
     Conflict,
@@ -104,6 +160,10 @@ pub enum Begun {
     NoThread,
     /// Only a repeat was wanted, and this is none. Nothing happened.
     NotKnown,
+    /// The user has as many threads as the quota allows: `quota.threads`. Nothing happened.
+    TooManyThreads,
+    /// The user has stored as much as the quota allows: `quota.storage`. Nothing happened.
+    TooMuchStored,
 }
 
 /// An event to append.
@@ -146,6 +206,78 @@ pub struct ThreadHead {
     pub last: Seq,
     /// When the thread began.
     pub created: SystemTime,
+}
+
+/// A run without its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Whose.
+    pub scope: Scope,
+    /// Its thread.
+    pub thread: ThreadId,
+    /// The run.
+    pub run: RunId,
+    /// `seq` of its `user_message`.
+    pub seq: Seq,
+}
+
+/// A thread in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThreadSummary {
+    /// Which.
+    pub thread: ThreadId,
+    /// When it began.
+    pub created: SystemTime,
+    /// When a message was last accepted or completed in it.
+    pub used: SystemTime,
+    /// `seq` of its last event.
+    pub last: Seq,
+}
+
+/// Which threads to delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deletion {
+    /// One, if the scope owns it.
+    Thread(Scope, ThreadId),
+    /// All of one user.
+    User(Scope),
+    /// All of one tenant.
+    Tenant(Arc<str>),
+    /// Those not used since a time, without an open run; at most so many, the longest unused first.
+    Unused {
+        /// Since when.
+        since: SystemTime,
+        /// How many.
+        limit: usize,
+    },
+}
+
+impl StoreError {
+    /// `store.unavailable`.
+    pub fn unavailable(reason: impl Into<String>) -> Self {
+        Self { code: Code::StoreUnavailable, reason: reason.into() }
+    }
+}
+
+/// How long what the store keeps is kept, as its operator says.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// It outlives the machine.
+    #[default]
+    Durable,
+    /// It goes with the machine.
+    Ephemeral,
+    /// It goes with the host.
+    Memory,
+}
+
+impl Durability {
+    /// Whether there is nothing to say of it.
+    pub fn is_durable(&self) -> bool {
+        *self == Self::Durable
+    }
 }
 
 /// Why the store did not do it.

@@ -107,7 +107,12 @@ fn the_fallback_says_why() {
 }
 
 fn crash() -> Outcome {
-    let report = ExitReport { exit: Exit::Signal(11), uptime: Duration::from_secs(1), stderr_tail: vec![] };
+    let report = ExitReport {
+        exit: Exit::Signal(11),
+        uptime: Duration::from_secs(1),
+        stderr_tail: vec![],
+        crash: None,
+    };
     Outcome::Lost(report)
 }
 

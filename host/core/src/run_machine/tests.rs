@@ -76,7 +76,12 @@ fn answered(text: Option<&str>) -> RunInput {
 }
 
 fn lost(exit: Exit) -> Outcome {
-    Outcome::Lost(ExitReport { exit, uptime: Duration::from_secs(1), stderr_tail: vec!["secret".into()] })
+    Outcome::Lost(ExitReport {
+        exit,
+        uptime: Duration::from_secs(1),
+        stderr_tail: vec!["secret".into()],
+        crash: None,
+    })
 }
 
 /// A run as a test reads it: `kind agent payload` a line, and the faults.

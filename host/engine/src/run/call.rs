@@ -13,7 +13,7 @@ use agent_host_core::{
     service::ServiceName,
 };
 use agent_plugin_protocol::{
-    CallId, Code, EventKind,
+    CallId, Code, EventKind, RunId,
     call::{CREDIT_WINDOW, Completion, InvokeStatus, Reply},
 };
 use bytes::Bytes;
@@ -69,12 +69,13 @@ impl Call {
     pub(super) fn invocation(
         &self,
         method: &'static str,
+        run: RunId,
         payload: Bytes,
         deadline: Duration,
         desk: Option<Arc<dyn Desk>>,
         outputs: mpsc::Sender<(CallId, CallOutput)>,
     ) -> Invocation {
-        Invocation { call: self.id, method, payload, deadline, desk, outputs }
+        Invocation { call: self.id, method, run: Some(run), payload, deadline, desk, outputs }
     }
 
     pub(super) fn target(&self) -> Target {

@@ -4,6 +4,8 @@
 use std::{fmt, sync::Arc, time::Instant};
 
 use agent_host_core::{
+    failpoint,
+    failpoint::Action,
     ports::{
         instance::{Desk, Isolation, PluginSpec, Served},
         tools::ToolHost,
@@ -42,7 +44,9 @@ impl Desk for ToolDesk {
         }
         // What is malformed or not granted is refused on the usual way.
         let ToolCallParams { name, arguments } = serde_json::from_slice(payload).ok()?;
-        if !self.spec.tools.contains(&name) {
+        let granted = self.spec.tools.contains(&name);
+        // For a broken twin: a desk that serves whoever asks.
+        if !granted && failpoint!("engine.desk_grants") != Some(Action::Off) {
             return None;
         }
         let begun = Instant::now();

@@ -289,9 +289,10 @@ impl Run {
     ) -> Result<Call, Code> {
         let instance = routes.instances.get(target).ok_or(Code::PluginStarting)?;
         let id = random::call_id();
-        let admitted = instance.admit(id, OpenCall { method, run: self.queued.run.clone() })?;
+        let run = self.queued.run.clone();
+        let admitted = instance.admit(id, OpenCall { method, run: run.clone() })?;
         let call = Call::new(id, instance.clone(), admitted);
-        let invocation = call.invocation(method, payload.into(), deadline, desk, self.outputs.clone());
+        let invocation = call.invocation(method, run, payload.into(), deadline, desk, self.outputs.clone());
         call.instance.order(InstanceCommand::Invoke(invocation)).await.map_err(|_| gone(instance))?;
         Ok(call)
     }

@@ -22,6 +22,7 @@ pub(super) async fn probe(instance: &Instance) -> Result<(), String> {
     let invocation = Invocation {
         call,
         method: method::PROBE,
+        run: None,
         payload: Bytes::from_static(b"{}"),
         deadline: WITHIN,
         desk: None,

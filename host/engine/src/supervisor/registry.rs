@@ -11,7 +11,10 @@ use agent_host_core::{
     level::{LevelFacts, Missing as CoreMissing, MissingKind, ServiceStatus},
     lifecycle::PluginState,
     outcome::ExitReport,
-    ports::instance::{Fault, InstanceHandle, PluginSpec, Started},
+    ports::{
+        instance::{Fault, InstanceHandle, PluginSpec, Started},
+        store::Durability,
+    },
     routing::{RouteEntry, RouteHealth, RouteTable, Target},
     service::{ServiceName, ServiceState, ServiceTable},
 };
@@ -32,11 +35,14 @@ pub(super) struct Registry {
     slots: Vec<Slot>,
     order: Vec<PluginId>,
     host: Arc<str>,
+    durability: Durability,
     /// The wall clock against the monotonic one, as of the start: views show times of day.
     epoch: (SystemTime, Instant),
     /// What the host offers plugins.
     services: Arc<ServiceTable>,
     pub(super) store_works: bool,
+    /// What is amiss with a store that works.
+    pub(super) store_damage: Option<Code>,
     pub(super) fallback_works: bool,
     pub(super) draining: bool,
 }
@@ -50,9 +56,11 @@ impl Registry {
             slots: settings.plugins.iter().map(slot).collect(),
             order: settings.order.clone(),
             host: settings.host.as_str().into(),
+            durability: settings.durability,
             epoch: (now, Instant::now()),
             services,
             store_works: true,
+            store_damage: None,
             fallback_works: true,
             draining: false,
         }
@@ -317,7 +325,7 @@ impl Registry {
             fallback_works: self.fallback_works,
             healthy_agents: self.agents().filter(|slot| slot.state == PluginState::Healthy).count(),
             starting,
-            missing: plugins.map(missing_of).chain(services).collect(),
+            missing: plugins.map(missing_of).chain(services).chain(self.missing_history()).collect(),
         });
         Arc::new(Status {
             host: Arc::clone(&self.host),
@@ -326,8 +334,22 @@ impl Registry {
             missing: service.missing.into_iter().map(told).collect(),
             plugins: self.slots.iter().map(|slot| slot.view(self.served_by(slot))).collect(),
             services: self.service_views(),
+            durability: self.durability,
             starting,
             draining: leaving || self.draining,
+        })
+    }
+
+    /// A store that works, but not with everything that it had.
+    fn missing_history(&self) -> Option<CoreMissing> {
+        let code = self.store_damage.filter(|_| self.store_works)?;
+        let reason = code.meaning().to_owned();
+        Some(CoreMissing {
+            name: "store".to_owned(),
+            kind: MissingKind::Store,
+            code,
+            reason,
+            retry_after: None,
         })
     }
 
@@ -340,14 +362,12 @@ impl Registry {
             };
             ServiceView { name: name.as_str(), verdict, code, reason }
         });
-        let own = [
-            ("store", self.store_works, Code::StoreUnavailable),
-            ("fallback", self.fallback_works, Code::HostInternal),
-        ];
-        let own = own.map(|(name, works, code)| ServiceView {
+        let store = (!self.store_works).then_some(Code::StoreUnavailable).or(self.store_damage);
+        let fallback = (!self.fallback_works).then_some(Code::HostInternal);
+        let own = [("store", store), ("fallback", fallback)].map(|(name, code)| ServiceView {
             name,
-            verdict: if works { "healthy" } else { "failed" },
-            code: (!works).then_some(code),
+            verdict: if code.is_none() { "healthy" } else { "failed" },
+            code,
             reason: None,
         });
         offered.chain(own).collect()

@@ -7,12 +7,12 @@ mod shown;
 mod understudy;
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use agent_host_core::{
+    isolation::SandboxReport,
     lifecycle::{PluginEvent, PluginState, Transition},
     outcome::{Exit, ExitReport},
     ports::instance::{Fault, PluginSpec, Stage, Started},
@@ -61,7 +61,7 @@ pub(super) struct Slot {
     /// The last number given out: spares and candidates have theirs before they serve.
     issued: Generation,
     pub(super) instance: Option<Arc<Instance>>,
-    sandbox: BTreeMap<String, String>,
+    sandbox: SandboxReport,
     digest: Option<String>,
     pub(super) fault: Option<Fault>,
     restarts: u32,
@@ -97,7 +97,7 @@ impl Slot {
             generation: Generation(0),
             issued: Generation(0),
             instance: None,
-            sandbox: BTreeMap::new(),
+            sandbox: SandboxReport::default(),
             digest: None,
             fault: None,
             restarts: 0,
@@ -338,7 +338,7 @@ impl Slot {
 struct Ready {
     instance: Arc<Instance>,
     digest: String,
-    sandbox: BTreeMap<String, String>,
+    sandbox: SandboxReport,
 }
 
 /// What a generation goes through from its file to its first run.

@@ -1,7 +1,7 @@
 //! A plugin runtime whose instances follow a script.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -142,7 +142,7 @@ impl PluginRuntime for FakeRuntime {
                     exit: exited,
                 },
                 digest: "00".to_owned(),
-                sandbox: BTreeMap::new(),
+                sandbox: Default::default(),
             })
         })
     }
@@ -363,6 +363,7 @@ impl Instance {
             exit,
             uptime: Duration::from_secs(1),
             stderr_tail: vec!["last words".to_owned()],
+            crash: None,
         });
         for (id, call) in self.calls {
             let _ = call.outputs.try_send((id, CallOutput::Lost(Arc::clone(&report))));

@@ -14,7 +14,10 @@ use agent_host_core::{
         BoxFuture,
         clock::SystemClock,
         instance::{Isolation, Limits, PluginSpec, Timeouts},
-        store::{Appended, Begun, LogEntry, NewEvent, NewMessage, Store, StoreError, ThreadHead},
+        store::{
+            Appended, Begun, Deletion, LogEntry, NewEvent, NewMessage, Store, StoreError, ThreadHead,
+            ThreadSummary, Unfinished, Usage,
+        },
         tools::{ToolCall, ToolError, ToolHost},
     },
     run_machine::grammar::{self, Seen},
@@ -136,6 +139,23 @@ impl Store for Flaky {
     }
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move { self.fails() })
+    }
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<Unfinished>, StoreError>> {
+        self.inner.unfinished()
+    }
+    fn threads(
+        &self,
+        scope: &Scope,
+        before: Option<&ThreadId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ThreadSummary>, StoreError>> {
+        self.inner.threads(scope, before, limit)
+    }
+    fn usage(&self, scope: &Scope) -> BoxFuture<'_, Result<Usage, StoreError>> {
+        self.inner.usage(scope)
+    }
+    fn delete(&self, which: Deletion) -> BoxFuture<'_, Result<usize, StoreError>> {
+        self.inner.delete(which)
     }
     fn epoch(&self) -> Epoch {
         self.inner.epoch()

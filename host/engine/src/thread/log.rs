@@ -57,8 +57,12 @@ impl Log {
     async fn write(&mut self) {
         let events = std::mem::take(&mut self.unwritten);
         let appended = self.shared.parts.store.append(&self.key.thread, events.clone()).await;
-        self.shared.store_result("append", &appended);
+        if !matches!(&appended, Err(gone) if gone.code == Code::ThreadNotFound) {
+            self.shared.store_result("append", &appended);
+        }
         match appended {
+            // The thread was deleted under the run: there is no log to write to, and nobody to tell.
+            Err(gone) if gone.code == Code::ThreadNotFound => self.retry_at = None,
             Ok(appended) => {
                 self.retry_at = None;
                 self.deliver(appended.first, events);

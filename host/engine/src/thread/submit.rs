@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agent_host_core::{
     hash::body_hash,
-    ports::store::{Begun, NewEvent, NewMessage},
+    ports::store::{Begun, NewEvent, NewMessage, StoreError, Unfinished},
 };
 use agent_plugin_protocol::{
     Code, EventKind, RunId,
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::{Command, Submission, Subscriber, Thread, log};
 use crate::{
     directory::{BusyPermit, ThreadKey},
+    recovery,
     run::Queued,
     session::{Accepted, Message, Outgoing, Problem},
     settings::DoubleTexting,
@@ -64,9 +65,10 @@ impl Thread {
                 payload: payload.clone(),
                 time,
                 repeat_only: full.is_some(),
+                quota: self.shared.settings.quota,
             })
             .await;
-        if !matches!(begun, Ok(Begun::NoThread | Begun::Conflict | Begun::NotKnown)) {
+        if has_written(&begun) {
             self.shared.store_result("begin", &begun);
         }
         match begun {
@@ -90,19 +92,28 @@ impl Thread {
                     self.interrupt_for_newer().await;
                 }
             }
-            Ok(Begun::Duplicate { thread, run, seq }) => {
+            Ok(Begun::Duplicate { thread, run, seq, open }) => {
                 let key = ThreadKey { scope: self.key.scope.clone(), thread };
                 let accepted = Accepted {
                     thread: key.thread.clone(),
                     duplicate: true,
-                    ..self.accepted(&message, run, seq, answers.as_ref())
+                    ..self.accepted(&message, run.clone(), seq, answers.as_ref())
                 };
                 subscriber.tell(Outgoing::Accepted(accepted));
-                self.attach(key, subscriber);
+                self.attach(key.clone(), subscriber);
+                if open && self.shared.directory.thread_of(&key.scope, &run).is_none() {
+                    // Its first acceptance was not heard of by this host either: the disk answered too late.
+                    recovery::recover(
+                        &self.shared,
+                        Unfinished { scope: key.scope, thread: key.thread, run, seq },
+                    );
+                }
             }
             Ok(Begun::NotKnown) => refuse(full.unwrap_or_else(|| Problem::new(Code::RunBusy))),
             Ok(Begun::Conflict) => refuse(Problem::new(Code::IdempotencyConflict)),
             Ok(Begun::NoThread) => refuse(Problem::new(Code::ThreadNotFound)),
+            Ok(Begun::TooManyThreads) => refuse(Problem::new(Code::QuotaThreads)),
+            Ok(Begun::TooMuchStored) => refuse(Problem::new(Code::QuotaStorage)),
             Err(error) => refuse(Problem::new(error.code).retry_after(log::RETRY)),
         }
     }
@@ -201,6 +212,11 @@ impl Thread {
             super::send(&shared, key, Command::Attach { subscriber }).await;
         });
     }
+}
+
+/// Whether the answer says how the store is: it wrote, or could not.
+fn has_written(begun: &Result<Begun, StoreError>) -> bool {
+    matches!(begun, Ok(Begun::New { .. } | Begun::Duplicate { .. }) | Err(_))
 }
 
 /// Whether a refusal is about this moment, and not about the message.

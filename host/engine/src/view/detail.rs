@@ -1,12 +1,11 @@
 //! All there is to know of one plugin: what the list shows of it, and what lies behind.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use agent_host_core::{outcome::ExitReport, ports::instance::Fault};
+use agent_host_core::{isolation::SandboxReport, outcome::ExitReport, ports::instance::Fault};
 use agent_plugin_protocol::{Code, Generation, RunId};
 
 use super::PluginView;
@@ -18,7 +17,7 @@ pub struct PluginDetail {
     /// What the list shows.
     pub view: PluginView,
     /// What of the sandbox is in force for the current generation, by layer; empty before the first one started.
-    pub sandbox: BTreeMap<String, String>,
+    pub sandbox: SandboxReport,
     /// Whether calls go through.
     pub breaker: BreakerView,
     /// Calls under way, those in generations that finish their last ones with them.

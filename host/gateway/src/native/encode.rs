@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use agent_host_core::{
     identity::Principal,
     level::ServiceLevel,
-    ports::store::LogEntry,
+    ports::store::{Durability, LogEntry},
     timestamp::{rfc3339, rfc3339_bytes},
 };
 use agent_host_engine::{
@@ -127,6 +127,9 @@ pub(crate) struct Service<'a> {
     level: ServiceLevel,
     reason: &'a str,
     missing: &'a [Missing],
+    /// Said where conversations do not outlive the machine, or not even the host.
+    #[serde(skip_serializing_if = "Durability::is_durable")]
+    durability: Durability,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -179,7 +182,12 @@ fn agent(plugin: &PluginView) -> Agent<'_> {
 }
 
 fn service(status: &Status) -> Service<'_> {
-    Service { level: status.level, reason: &status.reason, missing: &status.missing }
+    Service {
+        level: status.level,
+        reason: &status.reason,
+        missing: &status.missing,
+        durability: status.durability,
+    }
 }
 
 /// What the engine has to say.

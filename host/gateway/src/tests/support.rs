@@ -12,17 +12,23 @@ use std::{
 
 use agent_host_core::{
     identity::Principal,
+    isolation::{Layer, LayerState, SandboxReport},
     level::ServiceLevel,
+    outcome::{Exit, ExitReport},
     ports::{
         clock::Clock,
         instance::Isolation,
-        store::{LogEntry, NewEvent},
+        library::Candidate,
+        store::{Durability, LogEntry, NewEvent},
     },
 };
 use agent_host_engine::{
-    Incoming, Outgoing,
+    ChangedFile, ControlError, Incoming, Outgoing, PluginOrder,
     session::{Accepted, Delivery},
-    view::{Missing, PluginView, Status},
+    view::{
+        BreakerView, BudgetView, Crash, Missing, OpenCall, PluginDetail, PluginView, SparesView, StateChange,
+        Status,
+    },
 };
 use agent_plugin_protocol::{Code, Epoch, EventKind, Generation, PluginId, PluginKind, RunId, Seq, ThreadId};
 use futures_util::{SinkExt, StreamExt};
@@ -30,7 +36,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::{Notify, mpsc},
+    sync::{Notify, Semaphore, mpsc},
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
@@ -55,6 +61,14 @@ pub(crate) struct Script {
     pub(crate) say: Arc<Mutex<Vec<mpsc::UnboundedSender<Option<Outgoing>>>>>,
     pub(crate) heard: Arc<Mutex<Vec<Incoming>>>,
     pub(crate) refreshed: Arc<Mutex<Vec<Arc<Principal>>>>,
+    /// What operators ordered.
+    pub(crate) ordered: Arc<Mutex<Vec<(String, PluginOrder)>>>,
+    /// What is answered to the next orders, last first; without one, an order is carried out at once.
+    pub(crate) refuse: Arc<Mutex<Vec<ControlError>>>,
+    /// Orders wait for a permit of it, where there is one.
+    pub(crate) gate: Arc<Mutex<Option<Arc<Semaphore>>>>,
+    /// An order has come to the gate.
+    pub(crate) arrived: Arc<Notify>,
 }
 
 impl Script {
@@ -65,6 +79,10 @@ impl Script {
             say: Arc::default(),
             heard: Arc::default(),
             refreshed: Arc::default(),
+            ordered: Arc::default(),
+            refuse: Arc::default(),
+            gate: Arc::default(),
+            arrived: Arc::default(),
         }
     }
 
@@ -100,6 +118,31 @@ impl Host for Script {
 
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
+    }
+
+    fn plugins(&self) -> Vec<PluginDetail> {
+        self.status().plugins.iter().cloned().map(detail).collect()
+    }
+
+    fn plugin(&self, plugin: &PluginId) -> Option<PluginDetail> {
+        self.plugins().into_iter().find(|detail| detail.view.id == *plugin)
+    }
+
+    async fn control(&self, plugin: &PluginId, order: PluginOrder) -> Result<PluginDetail, ControlError> {
+        let gate = self.gate.lock().unwrap().clone();
+        if let Some(gate) = gate {
+            self.arrived.notify_one();
+            gate.acquire().await.unwrap().forget();
+        }
+        if plugin.as_str() == "panics" {
+            panic!("the script says so");
+        }
+        if let Some(error) = self.refuse.lock().unwrap().pop() {
+            return Err(error);
+        }
+        let known = self.plugin(plugin).ok_or_else(|| ControlError::Unknown(plugin.clone()))?;
+        self.ordered.lock().unwrap().push((plugin.to_string(), order));
+        Ok(known)
     }
 }
 
@@ -203,6 +246,46 @@ pub(crate) fn plugin(id: &str, kind: PluginKind, healthy: bool) -> PluginView {
     }
 }
 
+/// A plugin with something in each part.
+pub(crate) fn detail(view: PluginView) -> PluginDetail {
+    let now = SystemTime::UNIX_EPOCH;
+    let report = ExitReport {
+        exit: Exit::Signal(11),
+        uptime: Duration::from_secs(3),
+        stderr_tail: vec!["\u{1b}[31mlast words\u{202e}".to_owned()],
+        crash: None,
+    };
+    PluginDetail {
+        view,
+        sandbox: SandboxReport([(Layer::Seccomp, LayerState::enforced())].into()),
+        breaker: BreakerView { state: "closed", since: now, retry_at: None, failures: 1, calls: 4 },
+        in_flight: 2,
+        restarts: BudgetView { used: 1, max: 5, within: Duration::from_secs(60) },
+        spares: SparesView { wanted: 0, ready: 0, fault: None },
+        candidate: None,
+        changed_file: Some(ChangedFile {
+            candidate: Candidate { digest: Some("e3b0".to_owned()), fault: None },
+            seen: now,
+        }),
+        retiring: Vec::new(),
+        history: vec![StateChange {
+            at: now,
+            generation: Generation(1),
+            from: "initialised",
+            to: "healthy",
+            code: None,
+            reason: None,
+        }],
+        last_crash: Some(Crash {
+            at: now,
+            generation: Generation(1),
+            uptime: Duration::from_secs(3),
+            calls: vec![OpenCall { method: "handle", run: RunId::new("r1").unwrap() }],
+            report: Arc::new(report),
+        }),
+    }
+}
+
 pub(crate) fn status() -> Status {
     Status {
         host: "test-host".into(),
@@ -217,6 +300,7 @@ pub(crate) fn status() -> Status {
         }],
         plugins: vec![plugin("echo", PluginKind::Agent, true), plugin("billing", PluginKind::Agent, false)],
         services: Vec::new(),
+        durability: Durability::Durable,
         starting: false,
         draining: false,
     }

@@ -56,7 +56,8 @@ impl Instance {
     ) {
         let how = self.serve(heartbeat, &mut orders).await;
         let Self { living, voice, born, .. } = self;
-        let report = Arc::new(ExitReport { exit: how, uptime: born.elapsed(), stderr_tail: Vec::new() });
+        let report =
+            Arc::new(ExitReport { exit: how, uptime: born.elapsed(), stderr_tail: Vec::new(), crash: None });
         let (plugin, generation) = voice.whose();
         tracing::debug!(%plugin, %generation, exit = ?report.exit, "in-process instance ended");
         // Silenced first: what it says from here on is a stray.
@@ -154,7 +155,7 @@ impl Instance {
             self.voice.rejected(invocation.call, InvokeStatus::Refused);
             return Ok(());
         };
-        let Invocation { call, method, payload, deadline, desk: _, outputs: _ } = invocation;
+        let Invocation { call, method, payload, deadline, run: _, desk: _, outputs: _ } = invocation;
         // 0 means none on the border, so a deadline below a millisecond is one.
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX).max(1);
         let status = instance.invoke(call.0, method.to_owned(), payload.into(), deadline_ms);

@@ -15,6 +15,21 @@ async fn round_trip_and_events() {
     }
 }
 
+/// With `--features agent-host-runtime/failpoints` and `AGENT_HOST_FAILPOINTS="sandbox.namespace=off;…"` a layer's cost.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn starts() {
+    let mut took = Vec::new();
+    for _ in 0..60 {
+        let begun = Instant::now();
+        let started = start(misbehaving(json!({}))).await.unwrap();
+        took.push(begun.elapsed());
+        drop(started);
+    }
+    took.sort();
+    println!("start: p50 {:?}, p90 {:?}", took[took.len() / 2], took[took.len() * 9 / 10]);
+}
+
 async fn measure(spec: PluginSpec) {
     println!("{}", spec.isolation.as_str());
     let begun = Instant::now();

@@ -176,14 +176,16 @@ pub(crate) fn alone(test: &str, failpoints: &str) -> (bool, String) {
 /// An open call.
 pub(crate) struct Call {
     pub(crate) id: CallId,
+    pub(crate) run: RunId,
     pub(crate) outputs: mpsc::Receiver<(CallId, CallOutput)>,
     handle: InstanceHandle,
 }
 
 /// Says something to an agent.
 pub(crate) async fn say(handle: &InstanceHandle, text: &str) -> Call {
+    let run = RunId::random();
     let params = HandleParams {
-        run_id: RunId::random(),
+        run_id: run.clone(),
         thread_id: ThreadId::random(),
         message_id: "m".into(),
         message: IncomingMessage {
@@ -198,10 +200,17 @@ pub(crate) async fn say(handle: &InstanceHandle, text: &str) -> Call {
     let (outputs, inbox) = mpsc::channel(CALL_OUTPUTS);
     let id = CallId(getrandom::u64().unwrap());
     let payload = Bytes::from(serde_json::to_vec(&params).unwrap());
-    let invocation =
-        Invocation { call: id, method: method::HANDLE, payload, deadline: PATIENCE, desk: None, outputs };
+    let invocation = Invocation {
+        call: id,
+        method: method::HANDLE,
+        run: Some(run.clone()),
+        payload,
+        deadline: PATIENCE,
+        desk: None,
+        outputs,
+    };
     handle.commands.send(InstanceCommand::Invoke(invocation)).await.expect("the instance takes orders");
-    Call { id, outputs: inbox, handle: handle.clone() }
+    Call { id, run, outputs: inbox, handle: handle.clone() }
 }
 
 impl Call {
@@ -256,6 +265,22 @@ pub(crate) async fn exit_of(handle: &InstanceHandle) -> Arc<ExitReport> {
     let mut exit = handle.exit.clone();
     let report = tokio::time::timeout(PATIENCE, exit.wait_for(Option::is_some)).await;
     report.expect("an instance ends").expect("its end is told").clone().expect("waited for")
+}
+
+/// Everything below `parent`: the processes around workers too.
+pub(crate) fn descendants(parent: u32) -> Vec<u32> {
+    children(parent).into_iter().flat_map(|child| [vec![child], descendants(child)].concat()).collect()
+}
+
+/// The workers below `parent`: of each chain of processes the last, which is the one that runs the plugin.
+pub(crate) fn workers(parent: u32) -> Vec<u32> {
+    let below = children(parent).into_iter();
+    below
+        .flat_map(|child| {
+            let further = workers(child);
+            if further.is_empty() { vec![child] } else { further }
+        })
+        .collect()
 }
 
 /// Processes whose parent is `parent`, dead ones that nobody reaped included.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use agent_host_core::{
+    isolation::{Enforcement, Layer},
     outcome::Exit,
     ports::{
         instance::{CallOutput, InstanceCommand, KillReason, PluginRuntime, PluginSpec, Stage, Timeouts},
@@ -19,7 +20,8 @@ use agent_plugin_protocol::{Code, Generation, PluginKind, call::Completion};
 use serde_json::json;
 
 use crate::support::{
-    Call, children, eventually, exit_of, library, misbehaving, runtime, say, spec, start, start_with, worker,
+    Call, descendants, eventually, exit_of, library, misbehaving, runtime, say, spec, start, start_with,
+    worker, workers,
 };
 
 /// Signals, the same on every Linux.
@@ -47,9 +49,26 @@ async fn echo_answers_and_ends_when_it_is_told_to() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_layer_of_the_sandbox_is_in_force_and_reported() {
     let started = start(spec(library("echo"))).await.unwrap();
-    let weak = started.sandbox.iter().filter(|(_, state)| *state != "enforced").collect::<Vec<_>>();
-    assert!(weak.is_empty(), "{weak:?}");
-    assert!(started.sandbox.len() >= 8, "{:?}", started.sandbox);
+    for layer in Layer::ALL {
+        let state = started.sandbox.0.get(layer).unwrap_or_else(|| panic!("{layer} is not reported"));
+        assert_eq!(state.reason.is_empty(), state.state == Enforcement::Enforced, "{layer}: {state:?}");
+    }
+    // Of every Linux that this is built on; the others depend on the machine and on who runs this.
+    let lacks = started.sandbox.lacks(&[
+        Layer::Descriptors,
+        Layer::Environment,
+        Layer::NoNewPrivs,
+        Layer::Capabilities,
+        Layer::Hidden,
+        Layer::Seccomp,
+        Layer::Rlimits,
+        Layer::MemoryLimit,
+        Layer::OomScore,
+        Layer::ParentDeathSignal,
+        Layer::ProcessGroup,
+        Layer::WorkingFolder,
+    ]);
+    assert_eq!(lacks, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,6 +124,20 @@ async fn a_looping_worker_is_killed_on_demand() {
     let mut call = say(&started.handle, "!loop").await;
     started.handle.commands.send(InstanceCommand::Kill(KillReason::Hung)).await.unwrap();
     assert_eq!(call.lost().await.exit, Exit::Hung);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_is_told_when_nothing_of_the_worker_is_left() {
+    let started = start(misbehaving(json!({}))).await.unwrap();
+    let enclosed = started.sandbox.enforces(Layer::Namespace);
+    let all = descendants(std::process::id());
+    assert_eq!(all.len(), if enclosed { 3 } else { 1 }, "{all:?}");
+    started.handle.commands.send(InstanceCommand::Kill(KillReason::Stopped)).await.unwrap();
+    exit_of(&started.handle).await;
+    // Not even a remainder that somebody else would have to reap.
+    let left: Vec<_> =
+        all.iter().filter(|pid| std::path::Path::new(&format!("/proc/{pid}")).exists()).collect();
+    assert!(left.is_empty(), "{left:?} of {all:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -318,7 +351,7 @@ async fn each_plugin_works_in_its_own_folder() {
     let own = folder.path().join("plugins/slot");
     let with_folder = PluginSpec { data_dir: Some(own.clone()), ..spec(library("echo")) };
     let _started = start(with_folder).await.unwrap();
-    let pids = children(std::process::id());
+    let pids = workers(std::process::id());
     assert!(own.is_dir());
     let works_there =
         pids.iter().any(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == own));
@@ -334,7 +367,7 @@ async fn a_worker_inherits_neither_environment_nor_descriptors() {
     let own = folder.path().join("own");
     let _started = start(PluginSpec { data_dir: Some(own.clone()), ..spec(library("echo")) }).await.unwrap();
     let works_there = |pid: &u32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == own);
-    let pid = children(std::process::id()).into_iter().find(works_there).unwrap();
+    let pid = workers(std::process::id()).into_iter().find(works_there).unwrap();
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
     let open = open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).collect::<Vec<_>>();
     assert!(!open.iter().any(|target| target.ends_with("secret")), "{open:?}");
@@ -351,7 +384,7 @@ fn host_of_one_plugin() {
     let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     threads.block_on(async {
         let _started = start(misbehaving(json!({}))).await.unwrap();
-        println!("\nworkers: {:?}", children(std::process::id()));
+        println!("\nworkers: {:?}", workers(std::process::id()));
         std::future::pending::<()>().await;
     });
 }

@@ -5,6 +5,7 @@ use agent_plugin_protocol::{Code, EventKind};
 use serde_json::Value;
 
 use super::frame::{Event, Refusal, Service, Welcome};
+use crate::safe;
 
 /// What is on the screen, as far as the next text depends on it.
 #[derive(Debug)]
@@ -179,21 +180,9 @@ impl Screen {
     }
 }
 
-/// A frame on one line, for programs. What a terminal could act on is escaped, as JSON may.
+/// A frame on one line, for programs.
 pub(super) fn json_line(frame: &Value) -> String {
-    let mut out = String::new();
-    for c in frame.to_string().chars() {
-        // Only inside of a string can such a character be, and there an escape means the same.
-        if sanitise::line(c.encode_utf8(&mut [0; 4]), 1).is_empty() {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                out.push_str(&format!("\\u{unit:04x}"));
-            }
-        } else {
-            out.push(c);
-        }
-    }
-    out.push('\n');
-    out
+    safe::json(&frame.to_string()) + "\n"
 }
 
 fn string(value: &Value) -> &str {

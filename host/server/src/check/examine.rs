@@ -51,6 +51,7 @@ pub(super) async fn examine(file: &Path, args: &CheckArgs) -> Checked {
 async fn judge(checked: &mut Checked, spec: Arc<PluginSpec>, services: &Arc<[String]>) -> Result<(), Fault> {
     let started = start(&spec, services).await?;
     checked.verdict = "healthy";
+    checked.isolation_enforced = Some(started.sandbox.summary());
     checked.sandbox = started.sandbox;
     let patience = spec.timeouts.run;
     let plan = Plan { patience, ..Plan::of(spec.kind) };
@@ -77,7 +78,8 @@ fn blank(file: &Path) -> Checked {
         artifact: None,
         plugin: None,
         isolation: None,
-        sandbox: BTreeMap::new(),
+        sandbox: Default::default(),
+        isolation_enforced: None,
         conformance: None,
         cost: None,
     }

@@ -1,6 +1,7 @@
 //! What a check found out about one file. Its JSON is what `--output json` prints; all of its texts are sanitised.
 
 use agent_host_core::{
+    isolation::{IsolationEnforced, SandboxReport},
     ports::instance::{Fault, Stage},
     sanitise,
 };
@@ -32,7 +33,10 @@ pub(crate) struct Checked {
     /// Where it may run.
     pub(crate) isolation: Option<Isolation>,
     /// What of the sandbox was in force while it was checked, by layer.
-    pub(crate) sandbox: std::collections::BTreeMap<String, String>,
+    pub(crate) sandbox: SandboxReport,
+    /// That, in one word: `full`, `partial` or `weak`; absent where nothing was loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) isolation_enforced: Option<IsolationEnforced>,
     /// The suite; `None` where it was not loaded.
     pub(crate) conformance: Option<Conformance>,
     /// What its calls cost; `None` where they were not measured.

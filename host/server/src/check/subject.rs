@@ -47,6 +47,7 @@ impl Subject for InstanceCalls {
         let invocation = Invocation {
             call: CallId(id),
             method,
+            run: None,
             payload: Bytes::from(payload),
             deadline: self.deadline,
             desk: None,

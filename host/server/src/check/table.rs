@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use agent_host_core::isolation::{IsolationEnforced, SandboxReport};
 use agent_plugin_protocol::PanicStrategy;
 use agent_plugin_testkit::{Cost, conformance::Verdict};
 
@@ -37,9 +38,8 @@ fn write(out: &mut String, checked: &Checked) -> fmt::Result {
     if let Some(advice) = &checked.isolation {
         isolation(out, advice)?;
     }
-    if !checked.sandbox.is_empty() {
-        let layers: Vec<_> = checked.sandbox.iter().map(|(layer, how)| format!("{layer} {how}")).collect();
-        row(out, "sandbox", &layers.join(", "))?;
+    if let Some(enforced) = checked.isolation_enforced {
+        sandbox(out, enforced, &checked.sandbox)?;
     }
     if let Some(suite) = &checked.conformance {
         conformance(out, suite)?;
@@ -117,6 +117,17 @@ fn isolation(out: &mut String, advice: &Isolation) -> fmt::Result {
         format!("process only: {}", advice.obstacles.join("; "))
     };
     row(out, "isolation", &text)
+}
+
+/// One word for the whole; the layers in force; and each that is not, with its reason.
+fn sandbox(out: &mut String, enforced: IsolationEnforced, report: &SandboxReport) -> fmt::Result {
+    let in_force: Vec<_> = report.iter().map(|(layer, _)| layer).filter(|it| report.enforces(*it)).collect();
+    let names: Vec<_> = in_force.iter().map(|layer| layer.as_str()).collect();
+    row(out, "sandbox", &format!("{}: {}", enforced.as_str(), names.join(", ")))?;
+    for (layer, state) in report.iter().filter(|(layer, _)| !in_force.contains(layer)) {
+        writeln!(out, "    {:<11} {layer}: {}", state.state.as_str(), state.reason)?;
+    }
+    Ok(())
 }
 
 fn conformance(out: &mut String, suite: &Conformance) -> fmt::Result {

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use agent_host_core::ports::{
     BoxFuture,
-    store::{Appended, StoreError, ThreadHead},
+    store::{Appended, Deletion, StoreError, ThreadHead, ThreadSummary, Unfinished, Usage},
 };
 use agent_plugin_protocol::Epoch;
 
@@ -24,6 +24,12 @@ enum Lie {
     IgnoresTheLimit,
     ForgetsState,
     WritesTheStartAgain,
+    ForgetsOpenRuns,
+    ListsFromTheStart,
+    CountsNothing,
+    DeletesForAnybody,
+    DeletesNothing,
+    IgnoresQuotas,
 }
 
 struct Liar {
@@ -46,6 +52,7 @@ impl Store for Liar {
         match self.lie {
             Lie::ForgetsKeys => message.id = MessageId::random(),
             Lie::IgnoresBodies => message.body_hash = [0; 32],
+            Lie::IgnoresQuotas => message.quota = Quota::default(),
             Lie::NeverExpiresKeys => message.time = SystemTime::UNIX_EPOCH,
             _ => {}
         }
@@ -101,6 +108,44 @@ impl Store for Liar {
         self.store.set_state(thread, plugin, state)
     }
 
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<Unfinished>, StoreError>> {
+        let open = self.store.unfinished();
+        Box::pin(async move {
+            let open = open.await?;
+            Ok(if matches!(self.lie, Lie::ForgetsOpenRuns) { Vec::new() } else { open })
+        })
+    }
+
+    fn threads(
+        &self,
+        scope: &Scope,
+        before: Option<&ThreadId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ThreadSummary>, StoreError>> {
+        let before = before.filter(|_| !matches!(self.lie, Lie::ListsFromTheStart));
+        self.store.threads(&self.scope(scope), before, limit)
+    }
+
+    fn usage(&self, scope: &Scope) -> BoxFuture<'_, Result<Usage, StoreError>> {
+        match self.lie {
+            Lie::CountsNothing => Box::pin(std::future::ready(Ok(Usage::default()))),
+            _ => self.store.usage(&self.scope(scope)),
+        }
+    }
+
+    fn delete(&self, which: Deletion) -> BoxFuture<'_, Result<usize, StoreError>> {
+        match (self.lie, which) {
+            (Lie::DeletesForAnybody, Deletion::Thread(_, thread)) => {
+                self.store.delete(Deletion::Thread(scope("t", "alice"), thread))
+            }
+            (_, Deletion::Thread(scope, thread)) => {
+                self.store.delete(Deletion::Thread(self.scope(&scope), thread))
+            }
+            (Lie::DeletesNothing, _) => Box::pin(std::future::ready(Ok(0))),
+            (_, which) => self.store.delete(which),
+        }
+    }
+
     fn epoch(&self) -> Epoch {
         self.store.epoch()
     }
@@ -127,6 +172,12 @@ fn every_broken_promise_is_noticed() {
         Lie::IgnoresTheLimit,
         Lie::ForgetsState,
         Lie::WritesTheStartAgain,
+        Lie::ForgetsOpenRuns,
+        Lie::ListsFromTheStart,
+        Lie::CountsNothing,
+        Lie::DeletesForAnybody,
+        Lie::DeletesNothing,
+        Lie::IgnoresQuotas,
     ];
     for lie in lies {
         assert!(!passes(lie), "{lie:?} was not noticed");

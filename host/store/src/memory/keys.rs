@@ -2,14 +2,13 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use agent_host_core::identity::Scope;
 use agent_plugin_protocol::{MessageId, RunId, Seq, ThreadId};
 
-/// How long a key is kept.
-pub(super) const KEPT: Duration = Duration::from_secs(24 * 3600);
+use crate::keys::is_expired;
 
 #[derive(Debug, Default)]
 pub(super) struct Keys {
@@ -71,6 +70,11 @@ impl Keys {
         self.known.insert(key, Entry { body_hash, accepted, since: now });
     }
 
+    /// Forgets what was accepted in a thread.
+    pub(super) fn forget_thread(&mut self, thread: &ThreadId) {
+        self.known.retain(|_, entry| entry.accepted.thread != *thread);
+    }
+
     fn forget_expired(&mut self, now: SystemTime) {
         while let Some((since, key)) = self.by_age.pop_front_if(|(since, _)| is_expired(*since, now)) {
             // The id may have been used again since; then its newer entry stays.
@@ -79,9 +83,4 @@ impl Keys {
             }
         }
     }
-}
-
-/// A clock that went back makes nothing older.
-fn is_expired(since: SystemTime, now: SystemTime) -> bool {
-    now.duration_since(since).is_ok_and(|age| age >= KEPT)
 }

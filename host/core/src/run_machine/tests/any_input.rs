@@ -147,6 +147,26 @@ proptest! {
         prop_assert_eq!(silent, 0, "nothing is dropped in silence");
     }
 
+    /// Wherever the end of the host cuts a run off, it is ended well and once.
+    #[test]
+    fn a_run_that_is_cut_off_anywhere_is_completed_once(
+        inputs in prop::collection::vec(inputs(), 0..40),
+        end in outcomes(),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let (whole, _) = any_run(inputs, end);
+        let kept = &whole[..at.index(whole.len() + 1)];
+        let time = std::time::SystemTime::UNIX_EPOCH;
+        let (run, thread) = (RunId::new("run-1").unwrap(), ThreadId::new("thread-1").unwrap());
+        let logged: Vec<_> = kept.iter().map(|event| crate::ports::store::NewEvent {
+            run: run.clone(), kind: event.kind, agent: event.agent.clone(), time, payload: event.payload.clone(),
+        }).collect();
+        let ends = replay::interrupt(&run, &thread, ServiceLevel::Full, &logged, time);
+        let all: Vec<_> = kept.iter().cloned().chain(ends.clone()).collect();
+        prop_assert_eq!(grammar::check(&all), Ok(()), "{}", lines(&all));
+        prop_assert_eq!(ends.is_empty(), kept.len() == whole.len(), "what is over is left alone");
+    }
+
     /// The broken twins: each of these hosts is caught.
     #[test]
     fn a_run_that_is_tampered_with_is_not_well_formed(

@@ -1,0 +1,11 @@
+export { AgentHostClient } from "./client.js";
+export { Run } from "./run.js";
+export { backoff } from "./backoff.js";
+export { AgentHostError } from "./errors.js";
+export type Options = import("./client.js").Options;
+export type Credential = import("./client.js").Credential;
+export type CredentialReason = import("./client.js").CredentialReason;
+export type ServerFrame = import("../types/frames.js").ServerFrame;
+export type ClientFrame = import("../types/frames.js").ClientFrame;
+export type EventFrame = import("../types/frames.js").EventFrame;
+export { restHistory, ticketCredential } from "./http.js";

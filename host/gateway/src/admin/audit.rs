@@ -1,0 +1,87 @@
+//! Who asked, and the line that an order leaves in the log.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use agent_host_core::{failpoint, failpoint::Action, identity::Principal, sanitise};
+use agent_host_telemetry::happening::{OperatorOrdered, OrderRefused};
+use http::request::Parts;
+
+use super::operation::Operation;
+use crate::{accept::Peer, problem::Problem};
+
+/// Who holds the token of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Operator {
+    name: String,
+    token: String,
+}
+
+impl From<&Principal> for Operator {
+    fn from(principal: &Principal) -> Self {
+        let token = principal.token_id.as_deref().unwrap_or(NOBODY);
+        Self { name: shown(&principal.scope.user), token: shown(token) }
+    }
+}
+
+/// Where a request comes from.
+pub(crate) fn address(parts: &Parts) -> IpAddr {
+    // Every connection has a peer; a request that was made without one is the host's own.
+    parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.0.ip())
+}
+
+/// Where from, with the port: as an address is shown in a line.
+pub(crate) fn from(parts: &Parts) -> String {
+    parts.extensions.get::<Peer>().map_or_else(|| NOBODY.to_owned(), |peer| peer.0.to_string())
+}
+
+/// Notes an order that was carried out, or tried.
+pub(crate) fn ordered(operator: &Operator, from: &str, operation: Operation, plugin: &str, outcome: &str) {
+    if !is_kept() {
+        return;
+    }
+    OperatorOrdered {
+        operator: operator.name.clone(),
+        token: operator.token.clone(),
+        from: from.to_owned(),
+        order: operation.name(),
+        plugin: shown(plugin),
+        outcome: outcome.to_owned(),
+    }
+    .emit();
+}
+
+/// Notes one that was refused. What it was is told as far as the request says it.
+pub(crate) fn refused(operator: Option<&Operator>, parts: &Parts, problem: &Problem) {
+    if !is_kept() {
+        return;
+    }
+    let found = Operation::of_path(parts.uri.path());
+    let order = match found {
+        Some((operation @ Operation::Order(_), _)) => operation.name().to_owned(),
+        Some(_) | None => shown(&format!("{} {}", parts.method, parts.uri.path())),
+    };
+    let plugin = found.and_then(|(_, plugin)| plugin).map(shown);
+    OrderRefused {
+        operator: operator.map_or_else(|| NOBODY.to_owned(), |operator| operator.name.clone()),
+        token: operator.map_or_else(|| NOBODY.to_owned(), |operator| operator.token.clone()),
+        from: from(parts),
+        order,
+        plugin: plugin.unwrap_or_else(|| NOBODY.to_owned()),
+        code: problem.code(),
+        reason: shown(problem.detail()),
+    }
+    .emit();
+}
+
+/// For a broken twin: a host that keeps no record.
+fn is_kept() -> bool {
+    failpoint!("gateway.admin_audit") != Some(Action::Off)
+}
+
+/// A name of a token, or a path, is the sender's.
+fn shown(text: &str) -> String {
+    sanitise::line(text, 100)
+}
+
+/// In place of a name that is not known: a token that is no good tells nothing.
+const NOBODY: &str = "-";

@@ -1,0 +1,281 @@
+//! Judges a request to the admin API, and sees to it that nobody is let in, and nothing refused, without a trace.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use agent_host_core::{failpoint, failpoint::Action, ports::clock::Clock};
+use agent_host_telemetry::{happening::OperatorGuessed, series};
+use agent_plugin_protocol::Code;
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    audit::{self, Operator},
+    guesses::{Guesses, TooMany},
+    names::Names,
+    openapi,
+    operation::{Operation, Scope, Unknown},
+    orders, pages,
+};
+use crate::{
+    auth::{AuthError, TokenSource, Verifier, permits},
+    host::Host,
+    problem::Problem,
+    settings::Settings,
+};
+
+/// What the admin API needs.
+pub(crate) struct Admin<H> {
+    pub(crate) host: Arc<H>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// When this host began.
+    pub(crate) since: SystemTime,
+    /// Orders that were begun are in here: they are finished though their client may leave.
+    pub(crate) tasks: TaskTracker,
+    verifier: Verifier,
+    has_keys: bool,
+    names: Names,
+    guesses: Guesses,
+}
+
+/// A request that may be answered.
+struct Admitted<'a> {
+    operation: Operation,
+    plugin: Option<&'a str>,
+    operator: Option<Operator>,
+}
+
+/// One that may not. The operator is known only if the token was good.
+struct Refused {
+    problem: Problem,
+    operator: Option<Operator>,
+}
+
+/// A refusal of somebody who is not known.
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self { problem, operator: None }
+    }
+}
+
+/// Answers any request below `/admin/v1`.
+pub(crate) async fn answer<H: Host>(State(admin): State<Arc<Admin<H>>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut response = match respond(&admin, &parts, body).await {
+        Ok(response) => response,
+        Err(refused) => admin.refuse(&parts, refused).into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> Result<Response, Refused> {
+    let Admitted { operation, plugin, operator } = admin.judge(parts)?;
+    let plugin = plugin.unwrap_or_default();
+    let query = parts.uri.query();
+    let answered = match (operation, &operator) {
+        (Operation::Describe, _) => Ok(openapi::answer(&parts.headers)),
+        (Operation::Status, _) => pages::status(admin, query),
+        (Operation::ListPlugins, _) => pages::list(admin, query),
+        (Operation::ShowPlugin, _) => pages::show(admin, plugin, query),
+        (Operation::Order(order), Some(operator)) => {
+            let from = audit::from(parts);
+            match orders::check(parts, body).await {
+                Ok(()) => orders::carry_out(admin, order, plugin, operator.clone(), from).await,
+                Err(problem) => Err(problem),
+            }
+        }
+        // Every order takes a scope, and so an operator; if ever one does not, it is not carried out.
+        (Operation::Order(_), None) => Err(unauthorized(Code::AuthMissing, "an order takes a token")),
+    };
+    answered.map_err(|problem| Refused { problem, operator })
+}
+
+impl<H: Host> Admin<H> {
+    /// For a listener at `listens_on`.
+    pub(crate) fn new(
+        settings: &Settings,
+        host: Arc<H>,
+        clock: Arc<dyn Clock>,
+        tasks: TaskTracker,
+        listens_on: IpAddr,
+    ) -> Self {
+        Self {
+            host,
+            since: clock.now(),
+            tasks,
+            verifier: verifier(settings, Arc::clone(&clock)),
+            has_keys: !settings.admin.hs256_secrets.is_empty(),
+            names: Names::new(listens_on, &settings.admin_hosts),
+            guesses: Guesses::new(settings.limits.auth_failures_per_minute),
+            clock,
+        }
+    }
+
+    /// In the order of cost, and so that a page that lured a browser learns nothing.
+    fn judge<'a>(&self, parts: &'a Parts) -> Result<Admitted<'a>, Refused> {
+        // For a broken twin: a host that answers whatever page asks, by whatever name.
+        if failpoint!("gateway.admin_names") != Some(Action::Off) {
+            self.names.check(&parts.uri, &parts.headers).map_err(misdirected)?;
+        }
+        let (operation, plugin) = route(parts).map_err(|unknown| no_operation(&parts.uri, &unknown))?;
+        let operator = match operation.scope() {
+            Some(scope) => Some(self.operator(parts, scope)?),
+            None => None,
+        };
+        Ok(Admitted { operation, plugin, operator })
+    }
+
+    /// Whose token it is, if it permits that.
+    fn operator(&self, parts: &Parts, scope: Scope) -> Result<Operator, Refused> {
+        let refuse = |error: AuthError| self.no_token(error);
+        // For a broken twin: a host that logs what opens its doors.
+        if failpoint!("gateway.quiet_tokens") == Some(Action::Off) {
+            tracing::info!(headers = ?parts.headers, "a request to the admin API");
+        }
+        // Never in the URL: it is not even looked at.
+        let nowhere = Uri::default();
+        let token = match TokenSource::find(&parts.headers, &nowhere).map_err(refuse)? {
+            TokenSource::Jwt(token) => token,
+            TokenSource::Ticket(_) => {
+                return Err(unauthorized(Code::AuthTicketInvalid, "no ticket here").into());
+            }
+        };
+        let principal = self.verifier.verify(token).map_err(refuse)?;
+        let operator = Operator::from(&principal);
+        // For a broken twin: a host that takes every operator for one who may do everything.
+        let checked = failpoint!("gateway.admin_scopes") != Some(Action::Off);
+        if checked && !permits(&principal, scope.as_str()) {
+            let detail = format!("the token does not permit {}", scope.as_str());
+            let hint = format!("`agent-host token mint --config DIR --user NAME --scope {}`", scope.as_str());
+            let problem = Problem::new(StatusCode::FORBIDDEN, Code::PermissionDenied, detail, hint);
+            return Err(Refused { problem, operator: Some(operator) });
+        }
+        Ok(operator)
+    }
+
+    fn no_token(&self, error: AuthError) -> Refused {
+        let hint = if self.has_keys {
+            "send `Authorization: Bearer TOKEN` with an admin token: `agent-host token mint --scope admin:read …`"
+        } else {
+            "this host has no admin key, so that no token is good: set `admin.hs256_secret` and restart it"
+        };
+        challenge(error.code, error.detail, hint.to_owned()).into()
+    }
+
+    /// Counts a refusal, and writes its line. Who is not known is held to a rate: of the answers and of the lines.
+    fn refuse(&self, parts: &Parts, refused: Refused) -> Problem {
+        let Refused { mut problem, operator } = refused;
+        let counted = match operator {
+            Some(_) => Ok(()),
+            None => self.guesses.count(audit::address(parts), Instant::now()),
+        };
+        match counted {
+            Ok(()) if is_order(parts) => audit::refused(operator.as_ref(), parts, &problem),
+            Ok(()) => {}
+            Err(TooMany { retry_after, first }) => {
+                if first {
+                    OperatorGuessed { from: audit::from(parts), retry_after_ms: retry_after.as_millis() }
+                        .emit();
+                }
+                problem = too_many(retry_after);
+            }
+        }
+        series::admin_refused(problem.status().as_u16());
+        problem
+    }
+}
+
+/// The operators' own keys and audience. A key that signs users' tokens is none of them.
+fn verifier(settings: &Settings, clock: Arc<dyn Clock>) -> Verifier {
+    let mut auth = settings.admin.clone();
+    // For broken twins: a host that believes its users' key here too, and one that does not ask for whom a token is.
+    if failpoint!("gateway.admin_keys") == Some(Action::Off) {
+        auth.hs256_secrets.extend(settings.auth.hs256_secrets.iter().cloned());
+    }
+    if failpoint!("gateway.admin_audience") == Some(Action::Off) {
+        auth.audience.clear();
+    }
+    Verifier::new(&auth, clock)
+}
+
+/// The operation of a request.
+fn route(parts: &Parts) -> Result<(Operation, Option<&str>), Unknown> {
+    // For a broken twin: a host that changes things by GET.
+    let method = match failpoint!("gateway.admin_methods") {
+        Some(Action::Off) => &Method::POST,
+        _ => &parts.method,
+    };
+    Operation::find(method, parts.uri.path())
+}
+
+/// Whether something was to be changed: by its path, or by a method that is for nothing else.
+fn is_order(parts: &Parts) -> bool {
+    let by_path = matches!(Operation::of_path(parts.uri.path()), Some((Operation::Order(_), _)));
+    by_path || !parts.method.is_safe()
+}
+
+fn misdirected(code: Code) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, code, code.meaning().to_owned(), misdirected_hint(code).to_owned())
+}
+
+fn misdirected_hint(code: Code) -> &'static str {
+    match code {
+        Code::OriginDenied => "the admin API is for programs, and for pages that this listener serves itself",
+        _ => code.remedy(),
+    }
+}
+
+fn no_operation(uri: &Uri, unknown: &Unknown) -> Problem {
+    // The path is the sender's: bounded, and JSON escapes the rest.
+    let path: String = uri.path().chars().take(100).collect();
+    match unknown {
+        Unknown::Path => Problem::of_http(
+            StatusCode::NOT_FOUND,
+            "http.not_found",
+            format!("nothing is served at {path}"),
+            format!("{} describes what is", Operation::Describe.path()),
+        ),
+        Unknown::Method { allowed } => Problem::of_http(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "http.method_not_allowed",
+            format!("{path} takes {allowed} only"),
+            format!("use {allowed}"),
+        )
+        .with_header(
+            header::ALLOW,
+            if *allowed == Method::GET {
+                HeaderValue::from_static("GET, HEAD")
+            } else {
+                HeaderValue::from_static("POST")
+            },
+        ),
+    }
+}
+
+fn unauthorized(code: Code, detail: &str) -> Problem {
+    challenge(code, detail.to_owned(), code.remedy().to_owned())
+}
+
+fn challenge(code: Code, detail: String, hint: String) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, code, detail, hint)
+        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+}
+
+fn too_many(retry_after: Duration) -> Problem {
+    let code = Code::LimitAuthFailures;
+    let detail = "too many requests without a good token came from this address; a good one is still let in";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, code, detail.to_owned(), code.remedy().to_owned())
+        .retry_after(retry_after)
+}

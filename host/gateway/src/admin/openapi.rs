@@ -1,0 +1,180 @@
+//! The admin API as a document for machines: OpenAPI 3.1, made once, from the table of operations and the types.
+
+use std::sync::OnceLock;
+
+use axum::response::Response;
+use http::{HeaderMap, Method};
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use super::{
+    operation::{Operation, Scope},
+    view::{PluginList, PluginPage, StatusPage},
+};
+use crate::{document::Page, problem::ProblemBody};
+
+/// Answers `GET /admin/v1/openapi.json`.
+pub(crate) fn answer(headers: &HeaderMap) -> Response {
+    static PAGE: OnceLock<Page> = OnceLock::new();
+    PAGE.get_or_init(|| Page::new(&document())).answer(headers)
+}
+
+/// Where in the document the types lie.
+const DEFINITIONS: &str = "/components/schemas";
+
+/// The whole document.
+fn document() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|it| {
+        it.definitions_path = DEFINITIONS.into();
+        it.meta_schema = None;
+    });
+    let mut schemas = settings.for_serialize().into_generator();
+    let mut paths: Map<String, Value> = Map::new();
+    for operation in Operation::ALL {
+        let method = operation.method().as_str().to_ascii_lowercase();
+        let at = paths.entry(operation.path()).or_insert_with(|| json!({}));
+        if let Some(at) = at.as_object_mut() {
+            at.insert(method, describe(operation, &mut schemas));
+        }
+    }
+    let refusal = reference::<ProblemBody>(&mut schemas);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "agent-host admin API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "For operators: how the host and its plugins fare, and orders to them. Tokens are made with the \
+                keys and the audience of [admin]; a user's token is none. Every order, carried out or refused, leaves a \
+                line in the log. Ignore fields that you do not know.",
+        },
+        "servers": [{ "url": "http://127.0.0.1:9901" }],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "operator": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
+            },
+            "responses": {
+                "refused": {
+                    "description": "Why not, with a stable code and what to do (RFC 9457).",
+                    "content": { "application/problem+json": { "schema": refusal } },
+                },
+            },
+            "schemas": schemas.take_definitions(true),
+        },
+    })
+}
+
+fn describe(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
+    let scope = operation.scope();
+    let mut responses = Map::new();
+    responses.insert("200".to_owned(), success(operation, schemas));
+    for status in refusals(operation) {
+        responses.insert((*status).to_owned(), json!({ "$ref": "#/components/responses/refused" }));
+    }
+    json!({
+        "operationId": operation.name(),
+        "summary": summary(operation),
+        "parameters": parameters(operation),
+        // An empty list is: no token.
+        "security": scope.map(|scope| json!({ "operator": [scope.as_str()] })).into_iter().collect::<Vec<_>>(),
+        "responses": responses,
+    })
+}
+
+fn summary(operation: Operation) -> &'static str {
+    use agent_host_engine::PluginOrder;
+    match operation {
+        Operation::Describe => "This document.",
+        Operation::Status => "The service level, what is missing, and the plugins by verdict.",
+        Operation::ListPlugins => "Every configured plugin, its verdict first.",
+        Operation::ShowPlugin => "All there is to know of one plugin.",
+        Operation::Order(PluginOrder::Enable) => "Switches it on and starts it, until the host ends.",
+        Operation::Order(PluginOrder::Disable) => {
+            "Switches it off until the host ends: its runs finish, new ones go elsewhere, connections stay."
+        }
+        Operation::Order(PluginOrder::Reload) => {
+            "Reads its file again: the new generation takes over once it is healthy; one that fails leaves the old."
+        }
+        Operation::Order(PluginOrder::Reset) => {
+            "Forgets quarantine, spent restarts and the breaker, and starts it if it does not run."
+        }
+        Operation::Order(PluginOrder::Probe) => "Asks it for a self-test now.",
+    }
+}
+
+fn parameters(operation: Operation) -> Value {
+    match operation {
+        Operation::Describe | Operation::Status => json!([]),
+        Operation::ListPlugins => json!([{
+            "name": "state", "in": "query", "required": false, "schema": { "type": "string" },
+            "description": "Only those with that verdict (healthy, failed, disabled) or in that state.",
+        }]),
+        Operation::ShowPlugin | Operation::Order(_) => json!([{
+            "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
+            "description": "The plugin's name in the configuration.",
+        }]),
+    }
+}
+
+fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
+    let (description, schema) = match operation {
+        Operation::Describe => ("The description.", json!({ "type": "object" })),
+        Operation::Status => ("The host, as it is now.", reference::<StatusPage>(schemas)),
+        Operation::ListPlugins => ("The plugins, as they are now.", reference::<PluginList>(schemas)),
+        Operation::ShowPlugin => ("The plugin, as it is now.", reference::<PluginPage>(schemas)),
+        Operation::Order(_) => {
+            ("It is so; or this is how far it came in 30 s.", reference::<PluginPage>(schemas))
+        }
+    };
+    json!({ "description": description, "content": { "application/json": { "schema": schema } } })
+}
+
+/// The statuses with which it may be refused.
+fn refusals(operation: Operation) -> &'static [&'static str] {
+    match (operation.scope(), operation.method() == Method::GET) {
+        (None, _) => &["403", "405", "429", "503"],
+        (Some(Scope::Read | Scope::Toggle), true) => &["400", "401", "403", "404", "405", "429", "503"],
+        (Some(Scope::Read | Scope::Toggle), false) => {
+            &["400", "401", "403", "404", "405", "408", "409", "413", "429", "503"]
+        }
+    }
+}
+
+fn reference<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
+    schemas.subschema_for::<T>().to_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_is_described_and_every_reference_leads_somewhere() {
+        fn walk(at: &Value, whole: &Value) {
+            if let Some(to) = at.get("$ref").and_then(Value::as_str) {
+                assert!(whole.pointer(to.trim_start_matches('#')).is_some(), "{to}");
+            }
+            at.as_object().into_iter().flat_map(Map::values).for_each(|inner| walk(inner, whole));
+            at.as_array().into_iter().flatten().for_each(|inner| walk(inner, whole));
+        }
+        let whole = document();
+        walk(&whole, &whole);
+        for operation in Operation::ALL {
+            let method = operation.method().as_str().to_ascii_lowercase();
+            let described = &whole["paths"][operation.path()][&method];
+            assert_eq!(described["operationId"], operation.name());
+            let takes = described["security"][0]["operator"][0].as_str();
+            assert_eq!(takes, operation.scope().map(Scope::as_str), "{operation:?}");
+        }
+        let paths = whole["paths"].as_object().unwrap();
+        let described: usize = paths.values().map(|path| path.as_object().unwrap().len()).sum();
+        assert_eq!(described, Operation::ALL.len());
+    }
+
+    #[test]
+    fn a_plugin_is_described_with_its_verdict() {
+        let whole = document();
+        let verdict = &whole["components"]["schemas"]["PluginPage"]["properties"]["verdict"];
+        assert_eq!(verdict["enum"], json!(["healthy", "failed", "disabled"]), "{verdict}");
+    }
+}

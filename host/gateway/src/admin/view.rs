@@ -1,0 +1,45 @@
+//! What the admin API says, as types: the gateway writes them, the command line reads them, and the description is made
+//! from them.
+//!
+//! What is not there is left out, and a reader takes what it does not know for not there: the two may be of different
+//! versions. Whatever a plugin said of itself is one safe line, bounded.
+
+mod crash;
+mod plugin;
+mod status;
+
+pub use crash::{CrashPart, FramePart, OpenCallPart};
+pub use plugin::{
+    BreakerPart, BudgetPart, CandidatePart, ChangePart, ChangedFilePart, FaultPart, IsolationPart, LayerPart,
+    PluginLine, PluginList, PluginPage, SparesPart,
+};
+pub use status::{Counts, MissingPart, ServiceLine, StatusPage};
+
+use std::time::{Duration, SystemTime};
+
+use agent_host_core::{sanitise, timestamp::rfc3339};
+
+/// A line of what a plugin may have written; a fault's reason has at most as much.
+fn line(text: &str) -> String {
+    sanitise::line(text, 1000)
+}
+
+fn time(at: SystemTime) -> String {
+    rfc3339(at)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The verdicts, for the description.
+fn verdicts() -> Vec<&'static str> {
+    use agent_host_core::lifecycle::Verdict;
+    Verdict::ALL.iter().map(|verdict| verdict.as_str()).collect()
+}
+
+/// The states, for the description.
+fn states() -> Vec<&'static str> {
+    use agent_host_core::lifecycle::PluginState;
+    PluginState::ALL.iter().map(|state| state.as_str()).collect()
+}

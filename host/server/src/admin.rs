@@ -1,0 +1,90 @@
+//! `status` and `plugins …`: asks a running host over its admin API, and gives it an operator's orders.
+
+mod detail;
+mod http;
+mod link;
+mod list;
+mod target;
+mod why;
+mod words;
+
+use std::process::ExitCode;
+
+use agent_host_gateway::admin::view::{PluginList, PluginPage, StatusPage};
+use agent_plugin_protocol::PluginId;
+use serde_json::Value;
+
+use self::{
+    link::{Method, ask},
+    target::Target,
+    words::Style,
+};
+use crate::{
+    cli::{AdminArgs, Output, PluginArgs, PluginsCommand, StatusArgs},
+    exit::{Failure, say},
+    safe,
+};
+
+/// `status`
+pub(crate) fn status(args: &StatusArgs) -> Result<(), Failure> {
+    let target = Target::new(&args.admin, READ)?;
+    let answer = ask(&target, Method::Get, "/admin/v1/status")?;
+    show(&args.admin, &answer.json, || Ok(list::status(&answer.read::<StatusPage>()?, Style::of_stdout())))
+}
+
+/// `plugins …`
+pub(crate) fn plugins(command: &PluginsCommand) -> Result<ExitCode, Failure> {
+    match command {
+        PluginsCommand::List { state, admin } => list_plugins(admin, state.as_deref())?,
+        PluginsCommand::Show(args) => show_plugin(args, |page| detail::text(page, Style::of_stdout()))?,
+        PluginsCommand::Why(args) => show_plugin(args, why::sentence)?,
+        PluginsCommand::Enable(args) => return order(args, "enable", "healthy"),
+        PluginsCommand::Disable(args) => return order(args, "disable", "disabled"),
+        PluginsCommand::Reload(args) => return order(args, "reload", "healthy"),
+        PluginsCommand::Reset(args) => return order(args, "reset", "healthy"),
+        PluginsCommand::Probe(args) => return order(args, "probe", "healthy"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list_plugins(args: &AdminArgs, state: Option<&str>) -> Result<(), Failure> {
+    let target = Target::new(args, READ)?;
+    // Only letters and the like: the command line took no other.
+    let query = state.map(|word| format!("?state={word}")).unwrap_or_default();
+    let answer = ask(&target, Method::Get, &format!("/admin/v1/plugins{query}"))?;
+    show(args, &answer.json, || Ok(list::plugins(&answer.read::<PluginList>()?, Style::of_stdout())))
+}
+
+fn show_plugin(args: &PluginArgs, text: impl FnOnce(&PluginPage) -> String) -> Result<(), Failure> {
+    let target = Target::new(&args.admin, READ)?;
+    let answer = ask(&target, Method::Get, &path(&args.plugin, ""))?;
+    show(&args.admin, &answer.json, || Ok(text(&answer.read()?)))
+}
+
+/// Gives an order. It failed if the plugin has another verdict afterwards than the order is for.
+fn order(args: &PluginArgs, order: &str, aim: &str) -> Result<ExitCode, Failure> {
+    let target = Target::new(&args.admin, TOGGLE)?;
+    let answer = ask(&target, Method::Post, &path(&args.plugin, &format!("/{order}")))?;
+    let page: PluginPage = answer.read()?;
+    show(&args.admin, &answer.json, || Ok(why::sentence(&page)))?;
+    Ok(if page.line.verdict == aim { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// An id has no character that means anything in a path.
+fn path(plugin: &PluginId, order: &str) -> String {
+    format!("/admin/v1/plugins/{plugin}{order}")
+}
+
+fn show(
+    args: &AdminArgs,
+    json: &Value,
+    text: impl FnOnce() -> Result<String, Failure>,
+) -> Result<(), Failure> {
+    match args.output {
+        Output::Json => say(&safe::json(&format!("{json:#}"))),
+        Output::Table => say(text()?.trim_end()),
+    }
+}
+
+const READ: &str = "admin:read";
+const TOGGLE: &str = "admin:toggle";

@@ -1,0 +1,156 @@
+//! One HTTP/1.1 exchange over a connection of its own, bounded in size and time.
+
+use std::{
+    io::{self, Read, Write},
+    net::{TcpStream, ToSocketAddrs as _},
+    time::{Duration, Instant},
+};
+
+/// Where to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Authority {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+/// What came back.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Response {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+}
+
+impl std::fmt::Display for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Sends a request without a body and reads the whole answer. `token` holds no character that ends a header.
+pub(super) fn exchange(to: &Authority, method: &str, path: &str, token: &str) -> io::Result<Response> {
+    let deadline = Instant::now() + WITHIN;
+    let mut stream = connect(to)?;
+    stream.set_write_timeout(Some(CONNECT_WITHIN))?;
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {to}\r\nAuthorization: Bearer {token}\r\nAccept: application/json\r\n\
+         Content-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(read) => bytes.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // What a read timeout is called differs.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            Err(error) => return Err(error),
+        }
+        if bytes.len() > MOST {
+            return Err(io::Error::other("the answer is longer than any of an agent-host"));
+        }
+    }
+    parse(&bytes).ok_or_else(|| io::Error::other("the answer is no HTTP, or broke off"))
+}
+
+fn connect(to: &Authority) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in (to.host.as_str(), to.port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_WITHIN) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// A whole answer; `None` if it is none.
+fn parse(bytes: &[u8]) -> Option<Response> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(bytes.get(..end)?).ok()?;
+    let rest = bytes.get(end + 4..)?;
+    let mut lines = head.split("\r\n");
+    let mut first = lines.next()?.split(' ');
+    first.next().filter(|version| version.starts_with("HTTP/1."))?;
+    let status = first.next()?.parse().ok()?;
+    let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(':')).collect();
+    let header = |name: &str| {
+        let found = headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim())
+    };
+    // A proxy in between may send it in pieces.
+    let body = if header("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        unchunk(rest)?
+    } else {
+        match header("content-length") {
+            Some(length) => rest.get(..length.parse().ok()?)?.to_vec(),
+            None => rest.to_vec(),
+        }
+    };
+    Some(Response { status, body })
+}
+
+fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = rest.windows(2).position(|window| window == b"\r\n")?;
+        let size = std::str::from_utf8(rest.get(..line)?).ok()?.split(';').next()?.trim();
+        let size = usize::from_str_radix(size, 16).ok()?;
+        rest = rest.get(line + 2..)?;
+        if size == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(rest.get(..size)?);
+        rest = rest.get(size..)?.strip_prefix(b"\r\n")?;
+    }
+}
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// A host answers an order after 30 s at the latest.
+const WITHIN: Duration = Duration::from_secs(40);
+/// 100 plugins with all of their history are less than 1 MiB.
+const MOST: usize = 16 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Option<(u16, String)> {
+        parse(text.as_bytes()).map(|it| (it.status, String::from_utf8(it.body).unwrap()))
+    }
+
+    #[test]
+    fn an_answer_is_read_whole_or_not_at_all() {
+        for (text, expected) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Some((200, "{}"))),
+            ("HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nA: b\r\n\r\n{}more", Some((404, "{}"))),
+            ("HTTP/1.0 200 OK\r\n\r\nto the end", Some((200, "to the end"))),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1;x=y\r\nd\r\n0\r\n\r\n",
+                Some((200, "abcd")),
+            ),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", None),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nabc\r\n", None),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}", None),
+            ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}", None),
+            ("HTTP/1.1 200 OK\r\n", None),
+            ("SSH-2.0-OpenSSH_9\r\n\r\n", None),
+            ("", None),
+        ] {
+            let expected = expected.map(|(status, body)| (status, body.to_owned()));
+            assert_eq!(parsed(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Asks a host, and turns its refusals into this command's failure.
+
+use agent_host_core::sanitise;
+use agent_plugin_protocol::Code;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{http, target::Target};
+use crate::exit::{Exit, Failure};
+
+/// How.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Method {
+    Get,
+    Post,
+}
+
+/// What a host answered with 200.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) json: Value,
+}
+
+impl Answer {
+    /// As a page of the admin API.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        T::deserialize(&self.json).map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                format!("the host's answer is not of this version of the API: {error}"),
+            )
+        })
+    }
+}
+
+/// What a host says over HTTP, as far as it came.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    code: String,
+    detail: String,
+    hint: String,
+}
+
+/// Asks.
+pub(super) fn ask(target: &Target, method: Method, path: &str) -> Result<Answer, Failure> {
+    let verb = match method {
+        Method::Get => "GET",
+        Method::Post => "POST",
+    };
+    let response = http::exchange(&target.authority, verb, path, &target.token).map_err(|error| {
+        let what = format!("no host answers at http://{}: {error}", target.authority);
+        Failure::new(Exit::Unreachable, format!("{what}; is it running, and is that its admin listener?"))
+    })?;
+    judge(target, &response)
+}
+
+fn judge(target: &Target, response: &http::Response) -> Result<Answer, Failure> {
+    let json: Option<Value> = serde_json::from_slice(&response.body).ok();
+    match (response.status, json) {
+        (200, Some(json)) => Ok(Answer { json }),
+        (status, json) => {
+            let problem: Problem =
+                json.and_then(|json| serde_json::from_value(json).ok()).unwrap_or_default();
+            Err(refusal(target, status, problem))
+        }
+    }
+}
+
+fn refusal(target: &Target, status: u16, problem: Problem) -> Failure {
+    let exit = if status == 503 { Exit::Unreachable } else { Exit::Failed };
+    if problem.code.is_empty() {
+        let what = format!("http://{} answered HTTP {status} and no page of the admin API", target.authority);
+        return Failure::new(Exit::Failed, format!("{what}; is that the admin listener of an agent-host?"));
+    }
+    let hint = match Code::parse(&problem.code) {
+        Some(code) if problem.hint.is_empty() => code.remedy().to_owned(),
+        Some(_) | None => problem.hint,
+    };
+    let shown = |text: &str| sanitise::line(text, 1000);
+    let mut message = format!("{}: {}", shown(&problem.code), shown(&problem.detail));
+    if !hint.is_empty() {
+        message += &format!("\n  what to do: {}", shown(&hint));
+    }
+    Failure::new(exit, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(status: u16, body: &str) -> Result<Answer, Failure> {
+        let authority = http::Authority { host: "h".to_owned(), port: 1 };
+        let target = Target { authority, token: String::new() };
+        judge(&target, &http::Response { status, body: body.as_bytes().to_vec() })
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_its_remedy_and_cannot_act_on_a_terminal() {
+        let body = r#"{"code":"permission.denied","detail":"no\u001b[2J","hint":""}"#;
+        let said = judged(403, body).unwrap_err().to_string();
+        assert!(said.contains("permission.denied: no\n") && said.contains(Code::PermissionDenied.remedy()));
+        assert!(!said.contains('\u{1b}'), "{said:?}");
+        assert!(judged(503, "").unwrap_err().to_string().contains("HTTP 503"));
+        assert!(judged(200, "<html>").unwrap_err().to_string().contains("admin listener"));
+        assert!(judged(200, "{}").is_ok());
+    }
+}

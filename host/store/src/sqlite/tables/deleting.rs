@@ -1,0 +1,101 @@
+//! Deleting threads: each as a whole, with its events, its open runs, its plugins' state and its message ids.
+
+use agent_host_core::ports::store::{Deletion, StoreError};
+use agent_plugin_protocol::{Seq, ThreadId};
+use rusqlite::{Connection, Params};
+
+use super::Tables;
+use crate::sqlite::{
+    failure::failure,
+    position::{self, millis},
+};
+
+/// A thread to delete.
+struct Doomed {
+    row: i64,
+    user: i64,
+    name: String,
+}
+
+impl Tables {
+    /// Within the transaction of its group; answers how many threads.
+    pub(in crate::sqlite) fn delete(
+        &mut self,
+        db: &Connection,
+        which: &Deletion,
+    ) -> Result<usize, StoreError> {
+        self.delete_in(db, which).map_err(|e| failure("deleting threads", &e))
+    }
+
+    fn delete_in(&mut self, db: &Connection, which: &Deletion) -> rusqlite::Result<usize> {
+        let doomed = doomed(db, which)?;
+        for thread in &doomed {
+            remove(db, thread)?;
+            if let Ok(name) = ThreadId::new(&thread.name) {
+                self.known.forget_thread(&name);
+            }
+        }
+        let whole_users = match which {
+            Deletion::User(scope) => db.execute(
+                "DELETE FROM users WHERE tenant = ?1 AND user = ?2",
+                (&*scope.tenant, &*scope.user),
+            )?,
+            Deletion::Tenant(tenant) => db.execute("DELETE FROM users WHERE tenant = ?1", [&**tenant])?,
+            Deletion::Thread(..) | Deletion::Unused { .. } => 0,
+        };
+        if whole_users > 0 || !doomed.is_empty() {
+            // Their usage changed, or they are gone.
+            self.known.forget_users();
+        }
+        Ok(doomed.len())
+    }
+}
+
+fn doomed(db: &Connection, which: &Deletion) -> rusqlite::Result<Vec<Doomed>> {
+    const OF_USER: &str = "FROM threads t JOIN users u ON u.id = t.user WHERE u.tenant = ?1 AND u.user = ?2";
+    match which {
+        Deletion::Thread(scope, thread) => list(
+            db,
+            &format!("SELECT t.id, t.user, t.name {OF_USER} AND t.name = ?3"),
+            (&*scope.tenant, &*scope.user, thread.as_str()),
+        ),
+        Deletion::User(scope) => {
+            list(db, &format!("SELECT t.id, t.user, t.name {OF_USER}"), (&*scope.tenant, &*scope.user))
+        }
+        Deletion::Tenant(tenant) => list(
+            db,
+            "SELECT t.id, t.user, t.name FROM threads t JOIN users u ON u.id = t.user WHERE u.tenant = ?1",
+            [&**tenant],
+        ),
+        Deletion::Unused { since, limit } => list(
+            db,
+            "SELECT id, user, name FROM threads t WHERE used < ?1 AND NOT EXISTS (
+               SELECT 1 FROM open_runs WHERE position >= t.id << 28 AND position < (t.id + 1) << 28
+             ) ORDER BY used LIMIT ?2",
+            (millis(*since), i64::try_from(*limit).unwrap_or(i64::MAX)),
+        ),
+    }
+}
+
+fn list(db: &Connection, query: &str, with: impl Params) -> rusqlite::Result<Vec<Doomed>> {
+    let mut found = db.prepare(query)?;
+    found
+        .query_map(with, |row| Ok(Doomed { row: row.get(0)?, user: row.get(1)?, name: row.get(2)? }))?
+        .collect()
+}
+
+fn remove(db: &Connection, thread: &Doomed) -> rusqlite::Result<()> {
+    let range = (position::of(thread.row, Seq::START), position::of(thread.row + 1, Seq::START));
+    for table in ["events", "open_runs"] {
+        db.prepare_cached(&format!("DELETE FROM {table} WHERE position >= ?1 AND position < ?2"))?
+            .execute(range)?;
+    }
+    db.prepare_cached("DELETE FROM keys WHERE user = ?1 AND position >= ?2 AND position < ?3")?.execute((
+        thread.user,
+        range.0,
+        range.1,
+    ))?;
+    db.prepare_cached("DELETE FROM states WHERE thread = ?1")?.execute([thread.row])?;
+    db.prepare_cached("DELETE FROM threads WHERE id = ?1")?.execute([thread.row])?;
+    Ok(())
+}
