@@ -1,7 +1,12 @@
 //! The trait that an agent implements.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use agent_plugin_protocol::Secret;
 use serde::de::DeserializeOwned;
 
 use crate::{AgentError, Context, InitError, Message, Reply};
@@ -48,6 +53,7 @@ pub struct Setup {
     pub(crate) plugin: String,
     pub(crate) generation: u32,
     pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) secrets: Arc<BTreeMap<String, Secret>>,
 }
 
 impl Setup {
@@ -59,6 +65,12 @@ impl Setup {
     /// Which loading of the plugin this is: 1 for the first.
     pub fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// A secret that the operator gave this plugin, by its name under `[plugins.<id>.secrets]`; `None`: there is none of
+    /// that name. No other plugin has it, and nothing shows it but [`expose`](Secret::expose).
+    pub fn secret(&self, name: &str) -> Option<&Secret> {
+        self.secrets.get(name)
     }
 
     /// The plugin's own folder, kept between restarts; `None` where the host could make none.

@@ -104,6 +104,16 @@ impl Call {
         }
     }
 
+    /// Tells the host something whose answer nobody waits for. Nothing is told once the call is over.
+    pub(crate) fn tell(&self, method: &'static str, params: &impl Serialize) {
+        let request = self.next_request.fetch_add(1, Ordering::Relaxed);
+        if let Ok(payload) = serde_json::to_vec(params)
+            && !self.credit.is_closed()
+        {
+            self.link.request(self.id, request, method, payload);
+        }
+    }
+
     fn ask(
         &self,
         method: &'static str,

@@ -1,17 +1,15 @@
 //! What an agent has at hand while it handles a message.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use agent_plugin_protocol::{
-    PluginId,
+    PluginId, Secret,
     call::{DelegateParams, DelegateResult, InputAnswer, RosterEntry, request},
 };
 
-use crate::{EmitError, Llm, RequestError, Thread, Tools, call::Call, emit, emit::ThinkingEvent};
+use crate::{
+    Connection, EmitError, Llm, RequestError, Setup, Thread, Tools, call::Call, emit, emit::ThinkingEvent,
+};
 
 /// One call: to emit events, and to ask the host for tools, models and the conversation.
 ///
@@ -29,7 +27,7 @@ pub(crate) struct Inner {
     pub(crate) retry: bool,
     pub(crate) answer: Option<InputAnswer>,
     pub(crate) roster: Vec<RosterEntry>,
-    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) setup: Setup,
 }
 
 impl Context {
@@ -76,6 +74,16 @@ impl Context {
         Llm::new(self)
     }
 
+    /// Connects to a peer, `host:port`, through the host: the only way out that a plugin has. The operator lists the
+    /// peers: `network = ["api.example.com:443"]`. Cancel safe: a connection that nobody waits for ends with the call.
+    ///
+    /// # Errors
+    /// [`RequestError`] with `network.denied`, which says what the operator would have to write, `network.unreachable`,
+    /// `network.limit`, or `cancelled`.
+    pub async fn connect(&self, peer: &str) -> Result<Connection, RequestError> {
+        Connection::open(self, peer).await
+    }
+
     /// Hands work to an agent and waits for what comes back; supervisors only. That the agent failed is a value.
     ///
     /// # Errors
@@ -119,9 +127,14 @@ impl Context {
         self.0.call.cancelled().is_cancelled()
     }
 
+    /// A secret of this plugin's own; see [`Setup::secret`].
+    pub fn secret(&self, name: &str) -> Option<&Secret> {
+        self.0.setup.secret(name)
+    }
+
     /// The plugin's own folder; `None` where the host could make none.
     pub fn data_dir(&self) -> Option<&Path> {
-        self.0.data_dir.as_deref()
+        self.0.setup.data_dir()
     }
 
     /// The run that this call belongs to.

@@ -68,6 +68,7 @@ impl Instance {
             plugin: params.plugin.to_string(),
             generation: params.generation,
             data_dir: params.data_dir.map(Into::into),
+            secrets: params.secrets.into(),
         };
         let runtime = start_runtime(&setup.plugin, params.threads, link, level)
             .map_err(|e| failed(CreateErrorKind::Error, format!("the plugin's runtime: {e}")))?;
@@ -118,7 +119,7 @@ impl Instance {
         };
         let last_word = self.last_word(call.clone());
         let link = self.link;
-        let mut work = Caught::new(method::run(method, author, call, payload, self.setup.data_dir.clone()));
+        let mut work = Caught::new(method::run(method, author, call, payload, self.setup.clone()));
         // So that a crash tells in whose code it happened.
         let work = future::poll_fn(move |cx| {
             link.executing(id);

@@ -38,6 +38,7 @@ pub use agent_plugin_protocol as protocol;
 
 mod agent;
 mod call;
+mod connection;
 mod contain;
 mod context;
 mod emit;
@@ -57,9 +58,10 @@ mod tools;
 
 pub use agent::{Agent, Setup};
 pub use agent_plugin_protocol::{
-    PluginId,
+    PluginId, Secret,
     call::{DelegateResult, IncomingMessage as Message, InputAnswer, RosterEntry, RouteChoice, Usage},
 };
+pub use connection::Connection;
 pub use context::Context;
 pub use emit::ThinkingEvent;
 pub use error::{AgentError, EmitError, InitError, RequestError};

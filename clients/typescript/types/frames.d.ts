@@ -69,6 +69,10 @@ export type ServiceLevel = 'basic' | 'fallback' | 'partial' | 'full';
  */
 export type Code = string;
 /**
+ * How long what the store keeps is kept, as its operator says.
+ */
+export type Durability = 'durable' | 'ephemeral' | 'memory';
+/**
  * What a missing thing is.
  */
 export type MissingKind = 'agent' | 'supervisor' | 'service' | 'store' | 'bus' | 'fallback';
@@ -430,6 +434,10 @@ export interface ServiceStatus {
    * The names of what changed.
    */
   changed: string[];
+  /**
+   * Said where conversations do not outlive the machine, or not even the host.
+   */
+  durability?: Durability;
   level: ServiceLevel;
   missing: Missing[];
   reason: string;
@@ -579,6 +587,10 @@ export interface WelcomeLimits {
   runs_at_once: number;
 }
 export interface Service {
+  /**
+   * Said where conversations do not outlive the machine, or not even the host.
+   */
+  durability?: Durability;
   level: ServiceLevel;
   missing: Missing[];
   reason: string;

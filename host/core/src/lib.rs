@@ -13,6 +13,7 @@ pub mod isolation;
 pub mod level;
 pub mod lifecycle;
 pub mod outcome;
+pub mod peer;
 pub mod ports;
 pub mod restart;
 pub mod routing;

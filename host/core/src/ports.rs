@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod instance;
 pub mod library;
+pub mod network;
 pub mod store;
 pub mod tools;
 

@@ -10,6 +10,7 @@
 //! event goes through `core`'s `RunMachine`, so that whatever a plugin does, the run is well-formed (law 3).
 
 mod call;
+mod connections;
 mod delegation;
 mod desk;
 mod ending;

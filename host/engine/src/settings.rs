@@ -6,6 +6,7 @@ use agent_host_core::{
     ports::{
         clock::Clock,
         instance::{Isolation, PluginRuntime, PluginSpec},
+        network::Network,
         store::{Durability, Quota, Store},
         tools::ToolHost,
     },
@@ -108,6 +109,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// The tools.
     pub tools: Arc<dyn ToolHost>,
+    /// The way out to the peers that operators allow.
+    pub network: Arc<dyn Network>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Which services plugins can use; its sender lives as long as the host.

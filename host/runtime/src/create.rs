@@ -14,6 +14,7 @@ pub(crate) fn params(spec: &PluginSpec, generation: Generation, folder: Option<&
         plugin: spec.id.clone(),
         generation: generation.0,
         config: spec.config.clone(),
+        secrets: spec.secrets.clone(),
         data_dir: folder.map(|folder| folder.to_string_lossy().into_owned()),
         threads: spec.threads,
         log_level: spec.log_level.clone(),

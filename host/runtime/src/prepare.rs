@@ -1,7 +1,8 @@
 //! The stages before anything foreign runs, which all block on the disk: `discover`, `verify`, `stage`. For every tier.
 
 use std::{
-    os::unix::fs::DirBuilderExt,
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -75,12 +76,52 @@ pub(crate) async fn look(spec: Arc<PluginSpec>, shelf: Arc<Shelf>) -> Option<See
 
 /// Makes the plugin's own folder, for its eyes only. Without one it still runs.
 fn own_folder(path: &Path) -> Option<PathBuf> {
-    match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
-        // Absolute, as a worker works elsewhere.
-        Ok(()) => path.canonicalize().ok(),
+    match private(path) {
+        Ok(folder) => Some(folder),
         Err(error) => {
             tracing::warn!(folder = %path.display(), %error, "the plugin's own folder could not be made");
             None
         }
+    }
+}
+
+/// A folder that is there already may be another's, a link to elsewhere, or open to others: only the last is mended.
+fn private(path: &Path) -> io::Result<PathBuf> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let meta = path.symlink_metadata()?;
+    if !meta.is_dir() {
+        return Err(io::Error::other("it is no folder but a link"));
+    }
+    let user = rustix::process::geteuid();
+    // Root may have given it to the user as whom the plugin runs.
+    if meta.uid() != user.as_raw() && !user.is_root() {
+        return Err(io::Error::other(format!("it belongs to user {}", meta.uid())));
+    }
+    if meta.mode() & 0o077 != 0 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+    }
+    // Absolute, as a worker works elsewhere.
+    path.canonicalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_its_own_is_private_and_no_link() {
+        let root = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().mode() & 0o777;
+        let fresh = root.path().join("plugins/a");
+        assert_eq!(private(&fresh).unwrap(), fresh.canonicalize().unwrap());
+        assert_eq!((mode(&fresh), mode(fresh.parent().unwrap())), (0o700, 0o700));
+
+        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)).unwrap();
+        private(&fresh).unwrap();
+        assert_eq!(mode(&fresh), 0o700, "what was open is closed");
+
+        let link = root.path().join("plugins/b");
+        std::os::unix::fs::symlink(&fresh, &link).unwrap();
+        assert!(private(&link).is_err(), "another's");
     }
 }

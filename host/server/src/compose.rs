@@ -17,7 +17,7 @@ use agent_host_core::{
 use agent_host_engine::{Engine, Parts};
 use agent_host_gateway::{Gateway, MetricsPage};
 use agent_host_runtime::{InProcessRuntime, ProcessRuntime, Tuning, WorkerCommand};
-use agent_host_services::{BuiltinTools, ServiceBoard};
+use agent_host_services::{BuiltinTools, ServiceBoard, TcpNetwork};
 use agent_host_store::{MemoryStore, Place, SqliteStore};
 use agent_host_telemetry::happening::ThreadsExpired;
 
@@ -55,6 +55,7 @@ impl Host {
             in_process: Some(Arc::new(Withheld::of(config, in_process))),
             store: Arc::clone(&store),
             tools: Arc::new(BuiltinTools::new(Arc::clone(&clock))),
+            network: Arc::new(TcpNetwork::default()),
             clock: Arc::clone(&clock),
             services: board.watch(),
         };

@@ -1,9 +1,15 @@
 //! Turns the configuration of a plugin into what the runtime is told: [`PluginSpec`].
 
+use std::collections::BTreeMap;
+
 use agent_host_config::{Config, PluginConfig, PluginIsolation};
-use agent_host_core::ports::{
-    instance::{Isolation, Limits, PluginSpec, Timeouts},
-    library::Trust,
+use agent_host_core::{
+    failpoint,
+    failpoint::Action,
+    ports::{
+        instance::{Isolation, Limits, PluginSpec, Timeouts},
+        library::Trust,
+    },
 };
 use agent_host_runtime::Confinement;
 use agent_plugin_protocol::{PluginId, Secret};
@@ -25,11 +31,7 @@ pub(crate) fn spec(id: &PluginId, plugin: &PluginConfig, config: &Config) -> Plu
             keys: config.trust.keys.clone(),
         },
         config: plugin.config.clone(),
-        secrets: plugin
-            .secrets
-            .iter()
-            .filter_map(|(name, secret)| Some((name.clone(), Secret::new(secret.as_ref()?.expose()))))
-            .collect(),
+        secrets: secrets(id, config),
         network: plugin.network.clone(),
         requires: plugin.requires.clone(),
         timeouts: Timeouts {
@@ -50,6 +52,16 @@ pub(crate) fn spec(id: &PluginId, plugin: &PluginConfig, config: &Config) -> Plu
         data_dir: Some(config.store.path.join("plugins").join(id.as_str())),
         log_level: config.log.level.as_str().to_owned(),
     }
+}
+
+/// The plugin's own, and nobody else's. Those that are missing keep it from starting; see `withheld`.
+fn secrets(id: &PluginId, config: &Config) -> BTreeMap<String, Secret> {
+    // Off for a broken twin: a host whose plugins share their secrets.
+    let shared = failpoint!("server.secrets") == Some(Action::Off);
+    let own = config.plugins.iter().filter(|(plugin, _)| shared || *plugin == id);
+    own.flat_map(|(_, plugin)| &plugin.secrets)
+        .filter_map(|(name, secret)| Some((name.clone(), Secret::new(secret.as_ref()?.expose()))))
+        .collect()
 }
 
 /// What `[isolation]` demands of every worker's sandbox.

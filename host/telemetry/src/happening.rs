@@ -99,6 +99,10 @@ happenings! {
     GenerationsPiledUp WARN Warning "many in-process generations are mapped" action "Restart the host at a quiet moment, or use `isolation = \"process\"` for what is reloaded often."
     { generations: u32, threads_left_behind: u64 }
 
+    /// A plugin wanted a connection to a peer that is not in its list. Told once for each peer; the metric counts all.
+    PeerRefused WARN Warning "plugin tried a peer that it may not reach" action "Add the peer to the plugin's `network`, if it shall; else ask its authors."
+    { plugin: String, peer: String, reason: String }
+
     /// The plugin's breaker let calls through again, or stopped them.
     BreakerMoved INFO Warning "breaker moved" action "None, unless it stays open: then see the plugin's failed runs."
     { plugin: String, from: &'static str, to: &'static str }

@@ -47,6 +47,7 @@ metrics_table! {
     SERVICE_LEVEL gauge "agent_host_service_level" ["level"] "1 for the level that the service is at.";
     STORE_COMMIT_SECONDS histogram "agent_host_store_commit_seconds" [] "One group commit of the store.";
     LLM_TOKENS counter "agent_host_llm_tokens_total" ["direction"] "Tokens read and written by models.";
+    PEERS_REFUSED counter "agent_host_peers_refused_total" ["plugin"] "Connections that a plugin asked for and may not have.";
     ADMIN_REFUSALS counter "agent_host_admin_refusals_total" ["status"] "Requests to the admin API that were refused, by HTTP status.";
     CONFIG_RELOAD_FAILURES counter "agent_host_config_reload_failures_total" [] "Configurations that were refused while running.";
 }

@@ -87,6 +87,11 @@ pub fn llm_tokens(read: u64, written: u64) {
     SERIES.tokens.1.increment(written);
 }
 
+/// Counts a connection that a plugin may not have.
+pub fn peer_refused(plugin: &str) {
+    counter!(metric::PEERS_REFUSED, "plugin" => plugin.to_owned()).increment(1);
+}
+
 /// Counts a request to the admin API that was refused.
 pub fn admin_refused(status: u16) {
     counter!(metric::ADMIN_REFUSALS, "status" => status.to_string()).increment(1);
@@ -102,6 +107,7 @@ pub fn plugin_listed(plugin: &str, state: &str, states: impl IntoIterator<Item =
     spares_ready(plugin, 0);
     counter!(metric::SPARE_TAKEOVERS, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_RESTARTS, "plugin" => name()).increment(0);
+    counter!(metric::PEERS_REFUSED, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_CRASHES, "plugin" => name(), "signal" => "exit").increment(0);
     drop(SERIES.responder(plugin));
 }

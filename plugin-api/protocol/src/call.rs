@@ -3,9 +3,14 @@
 //! Methods are texts, so that a new one needs no ABI bump: an unknown method answers
 //! [`InvokeStatus::Unimplemented`] one way and [`Answer::Error`] with `unimplemented` the other.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::id::{MessageId, PluginId, RunId, ThreadId};
+use crate::{
+    id::{MessageId, PluginId, RunId, ThreadId},
+    secret::{self, Secret},
+};
 
 /// Methods that the host invokes on a plugin.
 pub mod method {
@@ -33,6 +38,16 @@ pub mod request {
     pub const DELEGATE: &str = "delegate";
     /// A model request → its answer.
     pub const LLM_COMPLETE: &str = "llm.complete";
+    /// [`crate::net::Connect`] → [`crate::net::Opened`]: a connection to a peer that the operator allows.
+    pub const NET_CONNECT: &str = "net.connect";
+    /// [`crate::net::OfStream`] → [`crate::net::Read`].
+    pub const NET_READ: &str = "net.read";
+    /// [`crate::net::Write`] → null.
+    pub const NET_WRITE: &str = "net.write";
+    /// [`crate::net::OfStream`] → null: nothing more is written.
+    pub const NET_FINISH: &str = "net.finish";
+    /// [`crate::net::OfStream`] → null.
+    pub const NET_CLOSE: &str = "net.close";
 }
 
 /// What a plugin gets at `create`.
@@ -44,6 +59,9 @@ pub struct CreateParams {
     pub generation: u32,
     /// `[plugins.x.config]`, already checked against the plugin's schema where it has one.
     pub config: serde_json::Value,
+    /// Its own secrets, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", serialize_with = "secret::hand_over")]
+    pub secrets: BTreeMap<String, Secret>,
     /// Its own folder; also its TMPDIR. Absent where none could be made.
     pub data_dir: Option<String>,
     /// Threads of its runtime: 1 to 16. Two, so that one blocked author thread does not stop the other runs.

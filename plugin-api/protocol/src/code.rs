@@ -362,6 +362,18 @@ codes! {
     ToolDenied "tool.denied" fatal:
         "the plugin was not granted the tool",
         "add it to the plugin's `tools` in the configuration";
+    NetworkDenied "network.denied" fatal:
+        "the plugin may not reach that peer",
+        "add \"host:port\" to the plugin's `network`, if it shall; an address that is not public has to be listed itself";
+    NetworkUnreachable "network.unreachable" retry:
+        "the peer cannot be connected to",
+        "see the reason: the name, the peer, or the network between";
+    NetworkBroken "network.broken" retry:
+        "the connection is no more",
+        "connect again";
+    NetworkLimit "network.limit" retry:
+        "there are too many connections, or one carried too much",
+        "close connections that are done with, and carry large things elsewhere";
     ConfigSyntax "config.syntax" fatal:
         "the file is not TOML",
         "correct the place named";

@@ -10,6 +10,7 @@ pub mod code;
 pub mod descriptor;
 pub mod event;
 pub mod id;
+pub mod net;
 pub mod secret;
 pub mod section;
 

@@ -1,6 +1,6 @@
 //! What a call does: reads its parameters, asks the author's value, and makes the completion.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use abi_stable::std_types::RVec;
 use agent_plugin_protocol::call::{Completion, HandleParams, RouteParams, method};
@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tracing::Instrument;
 
 use super::Author;
-use crate::{AgentError, Context, call::Call, context::Inner, forward};
+use crate::{AgentError, Context, Setup, call::Call, context::Inner, forward};
 
 /// A method that this instance knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +35,12 @@ pub(super) async fn run(
     author: Arc<Author>,
     call: Arc<Call>,
     payload: RVec<u8>,
-    data_dir: Option<PathBuf>,
+    setup: Setup,
 ) -> Completion {
     let answer = match method {
         Method::Probe => probe(&author).await,
-        Method::Handle => handle(&author, call, &payload, data_dir).await,
-        Method::Route => route(&author, call, &payload, data_dir).await,
+        Method::Handle => handle(&author, call, &payload, setup).await,
+        Method::Route => route(&author, call, &payload, setup).await,
     };
     match answer {
         Ok(value) => Completion::Ok { value },
@@ -59,7 +59,7 @@ async fn handle(
     author: &Author,
     call: Arc<Call>,
     payload: &[u8],
-    data_dir: Option<PathBuf>,
+    setup: Setup,
 ) -> Result<serde_json::Value, AgentError> {
     let params: HandleParams = parse(payload)?;
     let served = author.as_ref().ok_or_else(gone)?;
@@ -71,7 +71,7 @@ async fn handle(
         retry: params.retry,
         answer: params.answer,
         roster: params.roster,
-        data_dir,
+        setup,
     });
     let reply = served.handle(&ctx, params.message).instrument(forward::run_span(ctx.run_id())).await?;
     value(&reply.into_protocol())
@@ -81,7 +81,7 @@ async fn route(
     author: &Author,
     call: Arc<Call>,
     payload: &[u8],
-    data_dir: Option<PathBuf>,
+    setup: Setup,
 ) -> Result<serde_json::Value, AgentError> {
     let params: RouteParams = parse(payload)?;
     let served = author.as_ref().ok_or_else(gone)?;
@@ -93,7 +93,7 @@ async fn route(
         retry: false,
         answer: None,
         roster: params.roster.clone(),
-        data_dir,
+        setup,
     });
     let span = forward::run_span(ctx.run_id());
     match served.route(&ctx, &params.message, &params.roster) {

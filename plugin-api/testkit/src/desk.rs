@@ -50,6 +50,8 @@ impl<E: fmt::Display> From<Result<Value, E>> for ToolAnswer {
 }
 
 type Handler<I> = Arc<dyn Fn(I) -> ToolAnswer + Send + Sync>;
+/// Answers what was written to a peer with what the peer sends.
+pub(crate) type Peer = Arc<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
 type Colleague = Arc<dyn Fn(&str) -> Result<String, String> + Send + Sync>;
 
 /// See the module.
@@ -58,6 +60,7 @@ pub(crate) struct Desk {
     tools: BTreeMap<String, (ToolInfo, Handler<Value>)>,
     agents: Vec<(RosterEntry, Colleague)>,
     llm: Option<Handler<Value>>,
+    peers: BTreeMap<String, Peer>,
 }
 
 impl Desk {
@@ -71,6 +74,16 @@ impl Desk {
 
     pub(crate) fn set_llm(&mut self, handler: Handler<Value>) {
         self.llm = Some(handler);
+    }
+
+    pub(crate) fn add_peer(&mut self, peer: &str, handler: Peer) {
+        self.peers.insert(peer.to_owned(), handler);
+    }
+
+    /// A peer that is not there is not allowed.
+    pub(crate) fn peer(&self, peer: &str) -> Result<Peer, Answer> {
+        let denied = || error("network.denied", &format!("the kit has no peer {peer:?}: see Testkit::peer"));
+        self.peers.get(peer).cloned().ok_or_else(denied)
     }
 
     /// The agents that there are.

@@ -1,6 +1,6 @@
 //! Says what the kit's host has: configuration, tools, models, agents, a conversation.
 
-use std::{marker::PhantomData, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, marker::PhantomData, sync::Arc, time::Duration};
 
 use agent_plugin_api::{
     Agent, HistoryEntry, PluginId, RosterEntry, Supervisor, ToolInfo, Value, json,
@@ -48,6 +48,7 @@ impl<P> Testkit<P> {
             plugin: "under-test".to_owned(),
             generation: 1,
             config: Value::Null,
+            secrets: BTreeMap::new(),
             data_dir: None,
             threads: 2,
             log_level: "debug".to_owned(),
@@ -68,6 +69,13 @@ impl<P> Testkit<P> {
     #[must_use]
     pub fn config(mut self, config: Value) -> Self {
         self.creation.config = config;
+        self
+    }
+
+    /// A secret that the operator gave under `[plugins.<id>.secrets]`.
+    #[must_use]
+    pub fn secret(mut self, name: &str, text: &str) -> Self {
+        self.creation.secrets.insert(name.to_owned(), text.to_owned());
         self
     }
 
@@ -102,6 +110,14 @@ impl<P> Testkit<P> {
     #[must_use]
     pub fn llm<R: Into<ToolAnswer>>(mut self, handler: impl Fn(Value) -> R + Send + Sync + 'static) -> Self {
         self.desk.set_llm(Arc::new(move |request| handler(request).into()));
+        self
+    }
+
+    /// A peer, `host:port`, that the operator allows: the handler gets what the agent writes, piece by piece, and answers
+    /// with what the peer sends. A read with nothing left of that is the end of the stream. Every other peer is denied.
+    #[must_use]
+    pub fn peer(mut self, peer: &str, handler: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        self.desk.add_peer(peer, Arc::new(handler));
         self
     }
 

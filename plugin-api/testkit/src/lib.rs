@@ -50,6 +50,7 @@ mod kit;
 mod model;
 mod plugin;
 mod run;
+mod streams;
 mod subject;
 mod transcript;
 

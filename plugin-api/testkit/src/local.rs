@@ -3,7 +3,7 @@
 //! No promise is made about it; authors use [`Testkit`](crate::Testkit).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, LazyLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -76,6 +76,8 @@ pub struct Creation {
     pub generation: u32,
     /// The configuration.
     pub config: serde_json::Value,
+    /// The plugin's own secrets, by name: a test's, so that they are texts.
+    pub secrets: BTreeMap<String, String>,
     /// The plugin's own folder.
     pub data_dir: Option<String>,
     /// Threads of its runtime.

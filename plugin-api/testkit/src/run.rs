@@ -13,6 +13,7 @@ use crate::{
     Output, Subject as _,
     desk::{error, ok, parse},
     plugin::Plugin,
+    streams::Streams,
     transcript::{Delegated, Event, ToolCall, Transcript},
 };
 
@@ -26,11 +27,20 @@ pub struct Run<'a> {
     content: Option<String>,
     events: Vec<Event>,
     completion: Option<Completion>,
+    streams: Streams,
 }
 
 impl<'a> Run<'a> {
     pub(crate) fn new(plugin: &'a mut Plugin, call: u64, run_id: RunId) -> Self {
-        Self { plugin, call, run_id, content: None, events: Vec::new(), completion: None }
+        Self {
+            plugin,
+            call,
+            run_id,
+            content: None,
+            events: Vec::new(),
+            completion: None,
+            streams: Streams::default(),
+        }
     }
 
     pub(crate) fn of_message(plugin: &'a mut Plugin, call: u64, run_id: RunId, content: &str) -> Self {
@@ -118,6 +128,9 @@ impl<'a> Run<'a> {
     }
 
     fn answered(&mut self, method: &str, payload: &[u8]) -> Result<Answer, Answer> {
+        if let Some(answer) = self.streams.answer(&self.plugin.desk, method, payload) {
+            return answer;
+        }
         Ok(match method {
             request::TOOLS_LIST => self.plugin.desk.tool_list(),
             request::TOOLS_CALL => self.tool(parse(payload)?),

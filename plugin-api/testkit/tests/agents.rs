@@ -5,7 +5,7 @@
 use std::{future::pending, time::Duration};
 
 use agent_plugin_api::{
-    Agent, AgentError, Context, InitError, Message, Question, Reply, RosterEntry, RouteChoice, Setup,
+    Agent, AgentError, Context, InitError, Message, Question, Reply, RosterEntry, RouteChoice, Secret, Setup,
     Supervisor, json,
     protocol::{
         PluginKind,
@@ -55,6 +55,15 @@ impl Agent for Actor {
             "mumbling" => {
                 raw.complete(raw.call(), "not JSON");
                 Ok("answered".into())
+            }
+            "connected" => {
+                use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+                let mut peer = ctx.connect(&message.content).await?;
+                peer.write_all(ctx.secret("key").map_or("none", Secret::expose).as_bytes()).await?;
+                peer.shutdown().await?;
+                let mut said = String::new();
+                peer.read_to_string(&mut said).await?;
+                Ok(said.into())
             }
             "helpless" => {
                 ctx.tools().call("clock", json!({})).await.unwrap();
@@ -271,4 +280,17 @@ async fn what_a_call_costs_is_measured() {
     assert!(cost.round_trip_us > 0.0 && cost.round_trips > 0 && cost.events_per_message == 1.0, "{cost:?}");
     let mut plugin = kit("panicky").start().unwrap();
     assert_eq!(measure(plugin.subject(), &PLAN, Duration::from_millis(50)).await, None);
+}
+
+#[tokio::test]
+async fn a_secret_and_a_peer_are_scripted_and_every_other_peer_is_denied() {
+    let kit = kit("connected")
+        .secret("key", "k-1")
+        .peer("api.example.com:443", |written| [b"got ", written].concat());
+    assert_eq!(kit.run("api.example.com:443").await.text(), "got k-1");
+    let denied = kit.run("evil.example.com:443").await;
+    match denied.completion() {
+        Completion::Error { code, .. } => assert_eq!(code, "network.denied"),
+        other => panic!("{other:?}"),
+    }
 }

@@ -54,6 +54,7 @@ impl Host {
             plugin: "test".to_owned(),
             generation: 1,
             config,
+            secrets: Default::default(),
             data_dir: Some("/data".to_owned()),
             threads: 2,
             log_level: "info".to_owned(),

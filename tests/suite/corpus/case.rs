@@ -70,6 +70,7 @@ impl Case {
     pub(crate) fn unknown(name: &str, library: PathBuf) -> Self {
         let plugin = Plugin::at(name, &library).key("timeouts", SHORT);
         Self::of(name, 7, What::Any { plugin, library })
+            .not_in_process("no preflight can tell what a broken library does later")
     }
 
     /// A message that is the plugin's end, or its call's.

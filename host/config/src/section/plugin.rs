@@ -310,8 +310,7 @@ fn network(r: &Reader<'_>) -> Vec<String> {
     for Located { value, origin } in &written {
         let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
         let peer = value.rsplit_once(':');
-        if !peer.is_some_and(|(host, number)| !host.is_empty() && !host.contains(['/', ' ']) && port(number))
-        {
+        if !peer.is_some_and(|(host, number)| is_host(host) && port(number)) {
             let hint = Some("write \"host:port\", as in \"api.example.com:443\"".to_owned());
             r.error_at(
                 Code::ConfigRange,
@@ -323,6 +322,18 @@ fn network(r: &Reader<'_>) -> Vec<String> {
         }
     }
     written.into_iter().map(|located| located.value).collect()
+}
+
+/// A name of the domain system, an address, or a newer address in brackets.
+fn is_host(text: &str) -> bool {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    match bare {
+        Some(six) => six.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+            !text.is_empty() && text.bytes().all(plain)
+        }
+    }
 }
 
 /// What could have been meant by a name that is no id.

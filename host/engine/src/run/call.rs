@@ -20,7 +20,7 @@ use bytes::Bytes;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Phase, Run, Stop, routing::Move};
+use super::{Phase, Run, Stop, connections::Connections, routing::Move};
 use crate::routes::{Admitted, Instance};
 
 /// An open call.
@@ -29,6 +29,8 @@ pub(super) struct Call {
     pub(super) instance: Arc<Instance>,
     /// The tools of delegated work; `None`: all that its plugin was granted.
     pub(super) lent: Option<Vec<String>>,
+    /// Its connections to peers; they end with it.
+    pub(super) connections: Connections,
     /// Its requests under way. While the host works for a plugin, the plugin is not idle.
     pub(super) requests: usize,
     /// Events consumed and not yet given back as credit.
@@ -40,7 +42,16 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn new(id: CallId, instance: Arc<Instance>, admitted: Admitted) -> Self {
-        Self { id, instance, lent: None, requests: 0, consumed: 0, over: None, admitted }
+        Self {
+            id,
+            instance,
+            lent: None,
+            connections: Connections::default(),
+            requests: 0,
+            consumed: 0,
+            over: None,
+            admitted,
+        }
     }
 
     /// The tools that it may use.

@@ -1,4 +1,4 @@
-//! What a plugin asks of its host within a call: tools, history, state.
+//! What a plugin asks of its host within a call: tools, history, state; connections are another file's.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub(crate) struct JobDone {
     tool: Option<ToolDone>,
 }
 
-struct ToolDone {
+pub(super) struct ToolDone {
     id: ToolCallId,
     result: Result<Value, EventError>,
     duration: Duration,
@@ -89,6 +89,11 @@ impl Run {
                 Ok(params) => return self.delegate(call, request, params).await,
                 Err(_) => malformed(),
             },
+            request::NET_CONNECT
+            | request::NET_READ
+            | request::NET_WRITE
+            | request::NET_FINISH
+            | request::NET_CLOSE => return self.network(call, request, method, payload).await,
             // Whatever a newer SDK may ask.
             _ => refused("unimplemented", "this host does not offer it", false),
         };
@@ -142,7 +147,7 @@ impl Run {
     }
 
     /// Does something for a call, which ends with it.
-    fn work_for(
+    pub(super) fn work_for(
         &mut self,
         call: CallId,
         request: u64,
@@ -316,7 +321,7 @@ pub(super) fn ok_of(value: &impl serde::Serialize) -> Answer {
     Answer::Ok { value: json!(value) }
 }
 
-fn malformed() -> Answer {
+pub(super) fn malformed() -> Answer {
     refused(Code::PluginProtocolViolation.as_str(), "the parameters are not those of the method", false)
 }
 

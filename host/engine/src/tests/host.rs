@@ -217,6 +217,7 @@ impl Host {
             in_process: None,
             store: Arc::clone(&store) as Arc<dyn Store>,
             tools: Arc::new(Tools),
+            network: Arc::new(agent_host_core::ports::network::NoNetwork),
             clock: Arc::new(SystemClock),
             services: services.subscribe(),
         };

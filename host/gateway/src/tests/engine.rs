@@ -50,6 +50,7 @@ async fn host() -> (Gateway, Engine) {
         in_process: None,
         store: Arc::new(MemoryStore::new()),
         tools: Arc::new(Nothing),
+        network: Arc::new(agent_host_core::ports::network::NoNetwork),
         clock: Arc::new(SystemClock),
         services: tokio::sync::watch::Sender::new(Arc::new(ServiceTable::new([]))).subscribe(),
     };
