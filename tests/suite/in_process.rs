@@ -65,3 +65,33 @@ async fn what_would_crash_the_host_crashes_in_the_preflight() {
     assert_eq!(missing[0]["code"], "plugin.init_crashed", "{missing}");
     Client::connect(&host, "alice").await.unwrap().run("hello").await.unwrap().answered_by("echo").unwrap();
 }
+
+/// The fixture in the host's own process, which may call the clock and nothing else.
+fn clocked() -> Plugin {
+    let library = artifacts::misbehaving();
+    pinned(Plugin::at("bad", &library).key("tools", "[\"clock\"]"), &library)
+}
+
+/// A quick tool is answered on the plugin's own thread: shown in its place, and only if it was granted.
+async fn a_quick_tool_is_shown_and_needs_a_grant(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    let mut client = Client::connect(host, "alice").await?;
+    let run = client.run("!tool clock").await?;
+    run.answered_by("bad")?;
+    let kinds = run.kinds();
+    let expected = ["user_message", "agent_started", "tool_executing", "tool_completed", "agent_completed"];
+    if kinds != expected || run.payload("tool_completed")["status"] != "ok" {
+        return Err(format!("not shown as it was: {:?}", run.events));
+    }
+    // The plugin passes the refusal on, and the fallback answers; what it shows of itself is another tool.
+    let run = client.run("!tool calculator").await?;
+    match run.events.iter().find(|event| event["payload"]["tool"] == "calculator") {
+        None => Ok(()),
+        Some(event) => Err(format!("a tool ran without a grant: {event}")),
+    }
+}
+
+twin! {
+    quick_tools_need_a_grant(a_quick_tool_is_shown_and_needs_a_grant) on Setup::new().plugin(clocked());
+    faults ""; broken by "engine.desk_grants=off", says "a tool ran without a grant"
+}

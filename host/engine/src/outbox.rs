@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 use crate::session::{Delivery, Outgoing};
 
@@ -42,20 +42,15 @@ impl Packed {
 /// Makes the two ends. `bytes` is the bound on what waits.
 pub(crate) fn outbox(bytes: usize) -> (Sender, Receiver) {
     let (frames, waiting) = mpsc::channel(FRAMES);
-    let state = Arc::new(State {
-        bytes: AtomicUsize::new(0),
-        most: bytes,
-        lagged: AtomicBool::new(false),
-        woken: Notify::new(),
-    });
+    let state = Arc::new(State { bytes: AtomicUsize::new(0), most: bytes, lagged: AtomicBool::new(false) });
     (Sender { frames, state: Arc::clone(&state) }, Receiver { waiting, state })
 }
 
 struct State {
     bytes: AtomicUsize,
     most: usize,
+    /// Nobody is woken for it: the outbox is overfull, so that there are frames to wake its session.
     lagged: AtomicBool,
-    woken: Notify,
 }
 
 /// The session will not take more: it is gone, or fell too far behind.
@@ -86,7 +81,6 @@ impl Sender {
             || matches!(self.frames.try_send(Packed::of(frame)), Err(mpsc::error::TrySendError::Full(_)))
         {
             self.state.lagged.store(true, Ordering::Release);
-            self.state.woken.notify_one();
             return Err(Gone);
         }
         if self.frames.is_closed() { Err(Gone) } else { Ok(()) }
@@ -110,12 +104,7 @@ impl Receiver {
         if self.is_lagged() {
             return None;
         }
-        let frame = tokio::select! {
-            biased;
-            () = self.state.woken.notified() => None,
-            frame = self.waiting.recv() => frame,
-        }?
-        .unpack();
+        let frame = self.waiting.recv().await?.unpack();
         self.state.bytes.fetch_sub(frame.cost(), Ordering::Relaxed);
         Some(frame)
     }

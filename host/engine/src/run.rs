@@ -12,6 +12,7 @@
 mod call;
 mod connections;
 mod delegation;
+mod desk;
 mod ending;
 mod requests;
 mod routing;

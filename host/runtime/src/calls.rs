@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 use agent_host_core::{
     crash::{CrashReport, CrashedCall, During, OPEN_CALLS},
     outcome::ExitReport,
-    ports::instance::{CALL_OUTPUTS, CallOutput, Invocation},
+    ports::instance::{CALL_OUTPUTS, CallOutput, Desk, Invocation, SERVED, Served},
 };
 use agent_plugin_protocol::{
     CallId, RunId,
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 /// Requests that a call may have unanswered: what [`CALL_OUTPUTS`] has room for beside the events.
-const OPEN_REQUESTS: u32 = CALL_OUTPUTS as u32 - CREDIT_WINDOW - 1;
+const OPEN_REQUESTS: u32 = (CALL_OUTPUTS - SERVED) as u32 - CREDIT_WINDOW - 1;
 
 /// The plugin sent more than it was allowed to have outstanding.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +29,15 @@ pub(crate) struct Flood;
 pub(crate) struct OpenCalls {
     calls: HashMap<u64, OpenCall>,
     dropped: u64,
+    /// What was said and waits for [`flush`](Self::flush), in order. `None`: nothing ever waits.
+    held: Option<Vec<Held>>,
 }
+
+/// An output on its way to its listener.
+type Held = (mpsc::Sender<(CallId, CallOutput)>, CallId, CallOutput);
+
+/// Outputs that wait at most; then they are passed on.
+const MOST_HELD: usize = CREDIT_WINDOW as usize / 2;
 
 #[derive(Debug)]
 struct OpenCall {
@@ -38,9 +46,39 @@ struct OpenCall {
     outputs: mpsc::Sender<(CallId, CallOutput)>,
     events: u32,
     requests: u32,
+    desk: Option<Arc<dyn Desk>>,
+    /// One for this, and one for each output of the desk's that nobody has read yet.
+    served: Arc<()>,
 }
 
 impl OpenCalls {
+    /// None; what they will say waits until it is asked for, so that many outputs wake their listeners once.
+    pub(crate) fn holding() -> Self {
+        Self { held: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Passes on what waits.
+    pub(crate) fn flush(&mut self) -> Result<(), Flood> {
+        let mut flooded = Ok(());
+        for (outputs, call, output) in self.held.iter_mut().flat_map(|held| held.drain(..)) {
+            if is_last(&output) {
+                last_word(outputs, call, output);
+                continue;
+            }
+            match outputs.try_send((call, output)) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(_)) => flooded = Err(Flood),
+                Err(mpsc::error::TrySendError::Closed(_)) => self.dropped += 1,
+            }
+        }
+        flooded
+    }
+
+    /// Whether something waits.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| !held.is_empty())
+    }
+
     /// Opens a call.
     pub(crate) fn open(&mut self, invocation: &Invocation) {
         let call = OpenCall {
@@ -49,6 +87,8 @@ impl OpenCalls {
             outputs: invocation.outputs.clone(),
             events: 0,
             requests: 0,
+            desk: invocation.desk.clone(),
+            served: Arc::default(),
         };
         self.calls.insert(invocation.call.0, call);
     }
@@ -129,6 +169,19 @@ impl OpenCalls {
         })
     }
 
+    /// The desk that answers the call's requests at once, if it has one, and a place for what it serves, if one is free.
+    pub(crate) fn desk(&self, call: u64) -> Option<(Arc<dyn Desk>, Arc<()>)> {
+        let open = self.calls.get(&call)?;
+        let desk = open.desk.clone()?;
+        (Arc::strong_count(&open.served) <= SERVED).then(|| (desk, Arc::clone(&open.served)))
+    }
+
+    /// A request that was answered where it was made; answers whether the call is open.
+    pub(crate) fn served(&mut self, call: u64, served: Served, place: Arc<()>) -> Result<bool, Flood> {
+        let passed = self.pass(call, CallOutput::Served(Box::new(served), place), |_| Some(0))?;
+        Ok(passed.is_some())
+    }
+
     /// The call's own last word.
     pub(crate) fn completed(&mut self, call: u64, completion: Bytes) {
         self.end(call, CallOutput::Completed(completion));
@@ -141,6 +194,8 @@ impl OpenCalls {
 
     /// The instance is gone: every open call hears of it.
     pub(crate) fn lose_all(&mut self, report: &Arc<ExitReport>) {
+        // A flood: it is gone anyway.
+        let _ = self.flush();
         for (call, open) in self.calls.drain() {
             last_word(open.outputs, CallId(call), CallOutput::Lost(Arc::clone(report)));
         }
@@ -158,23 +213,47 @@ impl OpenCalls {
             return Ok(None);
         };
         let left = outstanding(open).ok_or(Flood)?;
-        match open.outputs.try_send((CallId(call), output)) {
-            Ok(()) => Ok(Some(left)),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(Flood),
-            Err(mpsc::error::TrySendError::Closed(_)) => {
+        let sent = match &mut self.held {
+            Some(_) if open.outputs.is_closed() => Err(mpsc::error::TrySendError::Closed(())),
+            Some(held) => {
+                held.push((open.outputs.clone(), CallId(call), output));
+                Ok(())
+            }
+            None => open.outputs.try_send((CallId(call), output)).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => mpsc::error::TrySendError::Full(()),
+                mpsc::error::TrySendError::Closed(_) => mpsc::error::TrySendError::Closed(()),
+            }),
+        };
+        match sent {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(())) => return Err(Flood),
+            Err(mpsc::error::TrySendError::Closed(())) => {
                 // As if it had been abandoned: nobody listens.
                 self.calls.remove(&call);
                 self.dropped += 1;
-                Ok(None)
+                return Ok(None);
             }
         }
+        if self.held.as_ref().is_some_and(|held| held.len() >= MOST_HELD) {
+            self.flush()?;
+        }
+        Ok(Some(left))
     }
 
     fn end(&mut self, call: u64, output: CallOutput) {
-        match self.calls.remove(&call) {
-            Some(open) => last_word(open.outputs, CallId(call), output),
-            None => self.dropped += 1,
+        match (self.calls.remove(&call), &mut self.held) {
+            (Some(open), Some(held)) => held.push((open.outputs, CallId(call), output)),
+            (Some(open), None) => last_word(open.outputs, CallId(call), output),
+            (None, _) => self.dropped += 1,
         }
+    }
+}
+
+/// Whether it ends its call.
+fn is_last(output: &CallOutput) -> bool {
+    match output {
+        CallOutput::Completed(_) | CallOutput::Rejected(_) | CallOutput::Lost(_) => true,
+        CallOutput::Emitted { .. } | CallOutput::Request { .. } | CallOutput::Served(..) => false,
     }
 }
 
@@ -207,6 +286,7 @@ mod tests {
             run: None,
             payload: Bytes::new(),
             deadline,
+            desk: None,
             outputs,
         });
         (calls, inbox)
@@ -269,5 +349,73 @@ mod tests {
         calls.completed(7, Bytes::new());
         assert!(inbox.try_recv().is_err());
         assert_eq!(calls.take_dropped(), 2);
+    }
+
+    #[test]
+    fn what_is_held_waits_in_order_for_the_flush_and_is_bounded() {
+        let (calls, mut inbox) = opened(4 * CALL_OUTPUTS);
+        let mut calls = OpenCalls { held: Some(Vec::new()), ..calls };
+        assert_eq!(calls.emitted(7, 1, Bytes::new()), Ok(Some(CREDIT_WINDOW - 1)));
+        calls.completed(7, Bytes::new());
+        assert!(inbox.try_recv().is_err() && calls.is_holding());
+        calls.flush().unwrap();
+        assert!(matches!(inbox.try_recv(), Ok((_, CallOutput::Emitted { .. }))));
+        assert!(matches!(inbox.try_recv(), Ok((_, CallOutput::Completed(_)))));
+
+        let (calls, mut inbox) = opened(4 * CALL_OUTPUTS);
+        let mut calls = OpenCalls { held: Some(Vec::new()), ..calls };
+        for _ in 0..MOST_HELD {
+            calls.emitted(7, 1, Bytes::new()).unwrap();
+        }
+        assert!(inbox.try_recv().is_ok() && !calls.is_holding());
+    }
+
+    #[test]
+    fn a_lost_instance_s_held_words_come_before_the_loss() {
+        let (calls, mut inbox) = opened(CALL_OUTPUTS);
+        let mut calls = OpenCalls { held: Some(Vec::new()), ..calls };
+        calls.emitted(7, 1, Bytes::new()).unwrap();
+        calls.lose_all(&report());
+        assert!(matches!(inbox.try_recv(), Ok((_, CallOutput::Emitted { .. }))));
+        assert!(matches!(inbox.try_recv(), Ok((_, CallOutput::Lost(_)))));
+    }
+
+    #[derive(Debug)]
+    struct NoDesk;
+
+    impl Desk for NoDesk {
+        fn at_once(&self, _: &str, _: &[u8]) -> Option<Served> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_desk_serves_so_many_requests_unread_and_no_more() {
+        let (outputs, mut inbox) = mpsc::channel(CALL_OUTPUTS);
+        let mut calls = OpenCalls::holding();
+        calls.open(&Invocation {
+            call: CallId(7),
+            method: "handle",
+            run: None,
+            payload: Bytes::new(),
+            deadline: Duration::from_secs(1),
+            desk: Some(Arc::new(NoDesk)),
+            outputs,
+        });
+        let served = || Served {
+            tool: "clock".to_owned(),
+            arguments: serde_json::Value::Null,
+            result: Ok(serde_json::Value::Null),
+            duration: Duration::ZERO,
+        };
+        for _ in 0..SERVED {
+            let (_, place) = calls.desk(7).unwrap();
+            assert_eq!(calls.served(7, served(), place), Ok(true));
+        }
+        assert!(calls.desk(7).is_none(), "the next takes the way to the run");
+        calls.flush().unwrap();
+        assert!(calls.desk(7).is_none(), "nobody has read them yet");
+        drop(inbox.try_recv().unwrap());
+        assert!(calls.desk(7).is_some());
     }
 }

@@ -151,7 +151,12 @@ impl Start {
             made.map(|instance| Living::new(plugin, host, instance))
         };
         let reason = match apart::run(&format!("{}-create", self.spec.id), within, work).await {
-            Ok(Ok(living)) => return Ok((living, voice, fate)),
+            Ok(Ok(living)) => {
+                if let Some(instance) = living.instance() {
+                    voice.speaks_for(instance.answers());
+                }
+                return Ok((living, voice, fate));
+            }
             Ok(Err(error)) => {
                 let (code, reason) = create::failure(&error);
                 failed(code, reason)

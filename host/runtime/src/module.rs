@@ -96,6 +96,11 @@ impl Instance {
         )
     }
 
+    /// A way to answer requests from wherever they are made. It may outlive the instance: an id that is over is a no-op.
+    pub(crate) fn answers(&self) -> Answers {
+        Answers { module: self.module, id: self.id }
+    }
+
     /// Brings the answer to a request.
     pub(crate) fn respond(&self, call: u64, request: u64, answer: Vec<u8>) {
         (self.module.functions.respond())(self.id, call, request, RVec::from(answer));
@@ -119,6 +124,19 @@ impl Instance {
     /// Drops the author's value; as long as its destructor takes.
     pub(crate) fn destroy(self) {
         (self.module.functions.destroy())(self.id);
+    }
+}
+
+/// See [`Instance::answers`].
+pub(crate) struct Answers {
+    module: Module,
+    id: u64,
+}
+
+impl Answers {
+    /// As [`Instance::respond`].
+    pub(crate) fn respond(&self, call: u64, request: u64, answer: Vec<u8>) {
+        (self.module.functions.respond())(self.id, call, request, RVec::from(answer));
     }
 }
 

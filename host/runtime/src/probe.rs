@@ -35,13 +35,14 @@ async fn round_trip(handle: &InstanceHandle, deadline: Duration) -> Result<(), S
     let (outputs, mut inbox) = mpsc::channel(CALL_OUTPUTS);
     let call = CallId(getrandom::u64().map_err(|error| format!("no randomness: {error}"))?);
     let payload = Bytes::from_static(b"{}");
-    let invocation = Invocation { call, method: method::PROBE, run: None, payload, deadline, outputs };
+    let invocation =
+        Invocation { call, method: method::PROBE, run: None, payload, deadline, desk: None, outputs };
     let gone = || "the instance is gone".to_owned();
     handle.commands.send(InstanceCommand::Invoke(invocation)).await.map_err(|_| gone())?;
     loop {
         match inbox.recv().await.ok_or_else(gone)?.1 {
             // A self-test has no listener for events, and no services.
-            CallOutput::Emitted { .. } | CallOutput::Request { .. } => {}
+            CallOutput::Emitted { .. } | CallOutput::Request { .. } | CallOutput::Served(..) => {}
             CallOutput::Rejected(status) => return Err(format!("the self-test was not taken: {status:?}")),
             CallOutput::Lost(report) => return Err(format!("it died: {}", describe(&report))),
             CallOutput::Completed(body) => {

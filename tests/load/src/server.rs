@@ -191,7 +191,7 @@ pub fn write_host(folder: &Path, durability: &str) -> Result<(), Error> {
     fs::write(folder.join("host.toml"), text).attempt("cannot write the configuration")
 }
 
-/// Writes one plugin's file.
+/// Writes one plugin's file. Its runtime has one thread, as each server has: what is compared is cost.
 ///
 /// # Errors
 /// The library cannot be read, or the folder not be written.
@@ -202,7 +202,7 @@ pub fn write_plugin(folder: &Path, id: &str, library: &Path, isolation: &str) ->
     };
     let text = format!(
         "[plugins.{id}]\nenabled = true\nkind = \"agent\"\npath = {library:?}\nisolation = \"{isolation}\"\n{pin}\
-         tools = [\"clock\"]\nlimits = {{ concurrent_runs = 100000 }}\n"
+         tools = [\"clock\"]\nthreads = 1\nlimits = {{ concurrent_runs = 100000 }}\n"
     );
     fs::write(folder.join("plugins.d").join(format!("{id}.toml")), text)
         .attempt("cannot write the configuration")

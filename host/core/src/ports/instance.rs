@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     BoxFuture,
     library::{Seen, Trust},
+    tools::ToolError,
 };
 use crate::{isolation::SandboxReport, outcome::ExitReport};
 
@@ -278,13 +279,38 @@ pub struct Invocation {
     pub payload: Bytes,
     /// How long it may take; told to the plugin. The host keeps its own clock.
     pub deadline: Duration,
+    /// Answers some of its requests at once; a tier where foreign code could speak in its name does not use it.
+    pub desk: Option<Arc<dyn Desk>>,
     /// Where its outputs go, tagged with the call. Capacity at least [`CALL_OUTPUTS`] for each call that shares it;
     /// the instance never waits on it: a plugin that overfills it is ended with `plugin.flood`.
     pub outputs: mpsc::Sender<(CallId, CallOutput)>,
 }
 
-/// Outputs that one call may have unread: its credit window, requests and the last word.
-pub const CALL_OUTPUTS: usize = agent_plugin_protocol::call::CREDIT_WINDOW as usize + 64 + 1;
+/// Answers requests of one call on the thread that asks, where that takes microseconds: it saves the way to the run and
+/// back, two changes of threads. The run hears of it afterwards, by [`CallOutput::Served`].
+pub trait Desk: std::fmt::Debug + Send + Sync {
+    /// Serves a request; `None`: it has to take the way to the run. Never waits.
+    fn at_once(&self, method: &str, payload: &[u8]) -> Option<Served>;
+}
+
+/// A tool call that was granted and carried out.
+#[derive(Debug)]
+pub struct Served {
+    /// The tool.
+    pub tool: String,
+    /// Its arguments.
+    pub arguments: serde_json::Value,
+    /// What it gave.
+    pub result: Result<serde_json::Value, ToolError>,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// Requests answered by its [`Desk`] that one call may have unread; further ones take the way to the run.
+pub const SERVED: usize = 8;
+
+/// Outputs that one call may have unread: its credit window, requests, those served at once, and the last word.
+pub const CALL_OUTPUTS: usize = agent_plugin_protocol::call::CREDIT_WINDOW as usize + 64 + SERVED + 1;
 
 /// What comes back of a call. Exactly one of the last three kinds ends it.
 #[derive(Debug)]
@@ -305,6 +331,8 @@ pub enum CallOutput {
         /// Its parameters, not yet judged.
         payload: Bytes,
     },
+    /// A request that its [`Desk`] has answered, and its place among the [`SERVED`].
+    Served(Box<Served>, Arc<()>),
     /// The last word: a `Completion`, not yet judged.
     Completed(Bytes),
     /// The plugin would not take the call.

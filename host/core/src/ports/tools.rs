@@ -10,6 +10,17 @@ pub trait ToolHost: Send + Sync + 'static {
     /// All tools there are.
     fn list(&self) -> Vec<ToolInfo>;
 
+    /// Runs a tool that takes microseconds and asks for nothing outside: at once, on the caller's thread. `None`: the
+    /// tool is none of these, or does not exist.
+    fn call_at_once(
+        &self,
+        tool: &str,
+        arguments: &serde_json::Value,
+    ) -> Option<Result<serde_json::Value, ToolError>> {
+        let _ = (tool, arguments);
+        None
+    }
+
     /// Runs a tool under the run's principal. Cancel safe: a dropped call stops as soon as the tool can.
     fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<serde_json::Value, ToolError>>;
 }

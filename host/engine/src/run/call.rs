@@ -7,7 +7,7 @@ use agent_host_core::{
     failpoint,
     failpoint::Action,
     outcome::{Clock, Outcome},
-    ports::instance::{CallOutput, InstanceCommand, Invocation, KillReason},
+    ports::instance::{CallOutput, Desk, InstanceCommand, Invocation, KillReason},
     routing::Target,
     run_machine::RunInput,
     service::ServiceName,
@@ -83,9 +83,10 @@ impl Call {
         run: RunId,
         payload: Bytes,
         deadline: Duration,
+        desk: Option<Arc<dyn Desk>>,
         outputs: mpsc::Sender<(CallId, CallOutput)>,
     ) -> Invocation {
-        Invocation { call: self.id, method, run: Some(run), payload, deadline, outputs }
+        Invocation { call: self.id, method, run: Some(run), payload, deadline, desk, outputs }
     }
 
     pub(super) fn target(&self) -> Target {
@@ -131,6 +132,7 @@ impl Run {
             CallOutput::Request { request, method, payload } => {
                 return self.request(call, request, &method, &payload).await;
             }
+            CallOutput::Served(served, _place) => return self.was_served(call, *served),
             CallOutput::Completed(bytes) => LastWord::Completed(bytes),
             CallOutput::Rejected(status) => LastWord::Ended(rejected(status)),
             CallOutput::Lost(report) => {

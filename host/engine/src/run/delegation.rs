@@ -177,7 +177,7 @@ impl Run {
         let now = Instant::now();
         let timeouts = instance.spec.timeouts;
         let ends = ends.min(now + timeouts.run);
-        let mut call = self.open(routes, &to, method::HANDLE, payload, ends - now).await?;
+        let mut call = self.open(routes, &to, method::HANDLE, payload, ends - now, None).await?;
         call.lent = Some(tools);
         let state = State::Working { ends, idle: now + timeouts.idle };
         Ok(Work { call, sub_run: sub_run.clone(), by, request: 0, chain, state })

@@ -209,11 +209,7 @@ impl Run {
                 Ok(value) => Answer::Ok { value: value.clone() },
                 Err(error) => refused(error.code.as_str(), &error.message, error.code.retryable()),
             };
-            let result = result.map_err(|error| EventError {
-                code: error.code.to_string(),
-                message: error.message,
-                retryable: error.code.retryable(),
-            });
+            let result = result.map_err(event_error);
             (answer, Some(ToolDone { id, result, duration: begun.elapsed() }))
         });
     }
@@ -314,6 +310,11 @@ fn turn(entry: &LogEntry) -> Option<HistoryEntry> {
         | EventKind::AgentReturned
         | EventKind::RunDegraded => None,
     }
+}
+
+/// A tool's failure, as people see it.
+pub(super) fn event_error(error: ToolError) -> EventError {
+    EventError { code: error.code.to_string(), message: error.message, retryable: error.code.retryable() }
 }
 
 pub(super) fn ok_of(value: &impl serde::Serialize) -> Answer {

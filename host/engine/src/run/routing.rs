@@ -1,11 +1,11 @@
 //! Who is asked, and what follows when that one fails: `core::routing`'s decisions, carried out.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{
     breaker::CallResult,
     outcome::{Exit, Outcome},
-    ports::instance::InstanceCommand,
+    ports::instance::{Desk, InstanceCommand},
     routing::{
         Choice, FailedTry, FallbackReason, NextMove, RouteRequest, Target, after_failure, choose,
         choose_in_order, level_of_run,
@@ -20,7 +20,7 @@ use agent_plugin_protocol::{
 };
 use tokio::time::Instant;
 
-use super::{Phase, Run, call::Call};
+use super::{Phase, Run, call::Call, desk};
 use crate::{
     random,
     routes::{Instance, Routes},
@@ -230,7 +230,7 @@ impl Run {
         };
         let payload = serde_json::to_vec(&params).map_err(|_| Code::HostInternal)?;
         let within = self.shared.settings.route_within;
-        let call = self.open(&routes, target, method::ROUTE, payload, within).await?;
+        let call = self.open(&routes, target, method::ROUTE, payload, within, None).await?;
         self.phase = Phase::Choosing { call, until: Instant::now() + within };
         Ok(())
     }
@@ -250,7 +250,8 @@ impl Run {
         };
         let payload = serde_json::to_vec(&params).map_err(|_| Code::HostInternal)?;
         let (within, idle) = (instance.spec.timeouts.run, instance.spec.timeouts.idle);
-        let call = self.open(&routes, target, method::HANDLE, payload, within).await?;
+        let desk = desk::of(&self.shared, instance);
+        let call = self.open(&routes, target, method::HANDLE, payload, within, desk).await?;
         let responder = instance.responder();
         let doing = if coordinates { "is coordinating the answer" } else { "is on it" };
         self.take_over(responder, format!("{} {doing}", target.plugin));
@@ -284,13 +285,14 @@ impl Run {
         method: &'static str,
         payload: Vec<u8>,
         deadline: Duration,
+        desk: Option<Arc<dyn Desk>>,
     ) -> Result<Call, Code> {
         let instance = routes.instances.get(target).ok_or(Code::PluginStarting)?;
         let id = random::call_id();
         let run = self.queued.run.clone();
         let admitted = instance.admit(id, OpenCall { method, run: run.clone() })?;
         let call = Call::new(id, instance.clone(), admitted);
-        let invocation = call.invocation(method, run, payload.into(), deadline, self.outputs.clone());
+        let invocation = call.invocation(method, run, payload.into(), deadline, desk, self.outputs.clone());
         call.instance.order(InstanceCommand::Invoke(invocation)).await.map_err(|_| gone(instance))?;
         Ok(call)
     }

@@ -44,8 +44,9 @@ pub struct Session {
     settled: watch::Receiver<Arc<Status>>,
     told: Arc<Status>,
     leaving: watch::Receiver<Option<Leaving>>,
-    /// Whether the supervisor still publishes.
-    published: bool,
+    /// Resolves when one of these two has news. Kept over many waits, as they are rare and a wait on a channel that is
+    /// made anew for each frame takes and gives back a place in its list.
+    news: Option<BoxFuture<'static, ()>>,
 }
 
 /// A piece of a thread's log; `None`: the thread is not this user's.
@@ -75,7 +76,7 @@ impl Session {
             settled,
             told: shared.status(),
             leaving,
-            published: true,
+            news: None,
             shared,
         }
     }
@@ -134,6 +135,8 @@ impl Session {
                 return Some(out);
             }
             self.begin_reading();
+            // Made after `try_next` has taken what was new.
+            let news = self.news.get_or_insert_with(|| news(self.settled.clone(), self.leaving.clone()));
             tokio::select! {
                 frame = self.waiting.recv() => {
                     if let Some(out) = self.admit(frame?) {
@@ -141,12 +144,7 @@ impl Session {
                     }
                 }
                 page = read(&mut self.reading), if self.reading.is_some() => self.read(page),
-                changed = self.settled.changed(), if self.published => match changed {
-                    Ok(()) => self.settled.mark_changed(),
-                    Err(_) => self.published = false,
-                },
-                // The sender lives in `shared`, which this session holds.
-                _ = self.leaving.changed() => self.leaving.mark_changed(),
+                () = news => self.news = None,
             }
         }
     }
@@ -296,6 +294,23 @@ impl Session {
             deadline: leaving.deadline.saturating_duration_since(tokio::time::Instant::now()),
         })
     }
+}
+
+/// Waits until the settled status changed, or the host is leaving.
+fn news(
+    mut settled: watch::Receiver<Arc<Status>>,
+    mut leaving: watch::Receiver<Option<Leaving>>,
+) -> BoxFuture<'static, ()> {
+    async move {
+        tokio::select! {
+            Ok(()) = settled.changed() => {}
+            // The sender lives in `Shared`, which every session holds.
+            Ok(()) = leaving.changed() => {}
+            // Neither is published any more.
+            else => std::future::pending().await,
+        }
+    }
+    .boxed()
 }
 
 /// Cancel safe: the read goes on where it was.

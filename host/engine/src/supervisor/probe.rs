@@ -25,6 +25,7 @@ pub(super) async fn probe(instance: &Instance) -> Result<(), String> {
         run: None,
         payload: Bytes::from_static(b"{}"),
         deadline: WITHIN,
+        desk: None,
         outputs,
     };
     instance.order(InstanceCommand::Invoke(invocation)).await.map_err(|_| "it takes no orders".to_owned())?;
@@ -43,7 +44,7 @@ async fn last_word(
 ) -> Result<(), String> {
     while let Some((_, output)) = answers.recv().await {
         match output {
-            CallOutput::Emitted { .. } | CallOutput::Request { .. } => {}
+            CallOutput::Emitted { .. } | CallOutput::Request { .. } | CallOutput::Served(..) => {}
             CallOutput::Completed(bytes) => return judge(&bytes),
             CallOutput::Rejected(status) => return Err(format!("it refused the self-test ({status:?})")),
             CallOutput::Lost(_) => return Err("it ended during the self-test".to_owned()),

@@ -136,7 +136,9 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         self.flush().await?;
         series::welcomed(accepted.elapsed());
         let timer = sleep_until(Instant::now());
-        tokio::pin!(timer);
+        // Kept over the turns: each wait that is made anew takes and gives back a place in the token's list.
+        let stopped = self.stop.cancelled();
+        tokio::pin!(timer, stopped);
         loop {
             // A sign of life puts the next look off, a new token too.
             let wake = self.liveness.wake_at().min(self.judge_at);
@@ -148,13 +150,15 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                 received = self.socket.recv() => Event::Received(received),
                 told = self.conversation.next() => Event::Told(told),
                 () = &mut timer => Event::TimerFired,
-                () = self.stop.cancelled() => Event::Stopped,
+                () = &mut stopped => Event::Stopped,
             };
             match event {
                 Event::Received(received) => self.received(received).await?,
                 Event::Told(told) => self.deliver(told).await?,
                 Event::TimerFired => {
-                    self.check_timers()?;
+                    if Instant::now() >= self.liveness.wake_at().min(self.judge_at) {
+                        self.check_timers()?;
+                    }
                     self.settle().await?;
                 }
                 Event::Stopped => return Err(Ending::ByHost(Close::Restarting)),
@@ -269,7 +273,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             }
         };
         let now = Instant::now();
-        match self.liveness.beat(now, jitter::within(&self.shared.settings.timing.ping)) {
+        match self.liveness.beat(now, || jitter::within(&self.shared.settings.timing.ping)) {
             Beat::Rest => {}
             Beat::Dead => return Err(Ending::ByHost(Close::NoPong)),
             Beat::Ping => {

@@ -39,13 +39,13 @@ impl Liveness {
         self.answer_by = None;
     }
 
-    /// What is due at `now`; a ping that is answered is followed by the next after `interval`.
-    pub(crate) fn beat(&mut self, now: Instant, interval: Duration) -> Beat {
+    /// What is due at `now`; a ping that is answered is followed by the next after `interval`, which is drawn then.
+    pub(crate) fn beat(&mut self, now: Instant, interval: impl FnOnce() -> Duration) -> Beat {
         match self.answer_by {
             Some(deadline) if now >= deadline => Beat::Dead,
             Some(_) => Beat::Rest,
             None if now >= self.next_ping => {
-                self.next_ping = now + interval;
+                self.next_ping = now + interval();
                 self.answer_by = Some(now + self.pong);
                 Beat::Ping
             }
@@ -65,14 +65,14 @@ mod tests {
     fn silence_after_a_ping_is_the_end_and_any_sign_is_life() {
         let start = Instant::now();
         let mut liveness = Liveness::new(start + INTERVAL, PONG);
-        assert_eq!(liveness.beat(start, INTERVAL), Beat::Rest);
-        assert_eq!(liveness.beat(start + INTERVAL, INTERVAL), Beat::Ping);
+        assert_eq!(liveness.beat(start, || INTERVAL), Beat::Rest);
+        assert_eq!(liveness.beat(start + INTERVAL, || INTERVAL), Beat::Ping);
         assert_eq!(liveness.wake_at(), start + INTERVAL + PONG);
-        assert_eq!(liveness.beat(start + INTERVAL + PONG / 2, INTERVAL), Beat::Rest);
+        assert_eq!(liveness.beat(start + INTERVAL + PONG / 2, || INTERVAL), Beat::Rest);
         liveness.heard();
-        assert_eq!(liveness.beat(start + INTERVAL + PONG, INTERVAL), Beat::Rest);
+        assert_eq!(liveness.beat(start + INTERVAL + PONG, || INTERVAL), Beat::Rest);
         assert_eq!(liveness.wake_at(), start + INTERVAL * 2);
-        assert_eq!(liveness.beat(start + INTERVAL * 2, INTERVAL), Beat::Ping);
-        assert_eq!(liveness.beat(start + INTERVAL * 2 + PONG, INTERVAL), Beat::Dead);
+        assert_eq!(liveness.beat(start + INTERVAL * 2, || INTERVAL), Beat::Ping);
+        assert_eq!(liveness.beat(start + INTERVAL * 2 + PONG, || INTERVAL), Beat::Dead);
     }
 }

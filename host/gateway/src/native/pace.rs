@@ -5,8 +5,9 @@ use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
 
-/// How long something said waits for more, at most. The runtime's timers round it up to the next millisecond.
-pub(super) const HOLD: Duration = Duration::from_millis(1);
+/// How long something said waits for more, at most: about as long as a busy thread takes to come back to a connection,
+/// and too short for a person to see.
+pub(super) const HOLD: Duration = Duration::from_millis(5);
 /// Over this time writes are counted.
 const WINDOW: Duration = Duration::from_millis(8);
 /// So many writes of one thread within the window make it busy: at 6 µs each, a twentieth of its time.

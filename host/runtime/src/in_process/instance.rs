@@ -20,11 +20,14 @@ use agent_host_telemetry::series;
 use agent_plugin_protocol::call::InvokeStatus;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval_at},
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 
 use super::{living::Living, voice::Voice};
 use crate::{host_api, instance::MISSED};
+
+/// How long what a plugin says waits at most for its thread to come to rest.
+const FETCH_AFTER: Duration = Duration::from_millis(1);
 
 /// Owns an instance that was created and is about to be probed.
 pub(crate) struct Instance {
@@ -75,6 +78,10 @@ impl Instance {
         let mut beat = interval_at(Instant::now() + heartbeat, heartbeat);
         // After a pause of the whole host one beat is missed, not as many as would have fitted.
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // When what the plugin said is fetched, if it waits for a thread that does not come to rest.
+        let fetch = sleep_until(Instant::now());
+        tokio::pin!(fetch);
+        let mut fetching = false;
         loop {
             let ending = self.end.is_some();
             let step = tokio::select! {
@@ -85,6 +92,16 @@ impl Instance {
                 // The sender is in the voice, which this task holds: there is always one.
                 fate = self.fate.recv() => fate.map_or(Ok(()), Err),
                 _ = beat.tick() => self.judge_heartbeat(),
+                () = self.voice.said(), if !fetching => {
+                    fetching = true;
+                    fetch.as_mut().reset(Instant::now() + FETCH_AFTER);
+                    Ok(())
+                }
+                () = &mut fetch, if fetching => {
+                    fetching = false;
+                    self.voice.pass_on();
+                    Ok(())
+                }
                 () = ended(&mut self.end), if ending => Err(Exit::Stopped),
             };
             if let Err(exit) = step {
@@ -138,7 +155,7 @@ impl Instance {
             self.voice.rejected(invocation.call, InvokeStatus::Refused);
             return Ok(());
         };
-        let Invocation { call, method, payload, deadline, run: _, outputs: _ } = invocation;
+        let Invocation { call, method, payload, deadline, run: _, desk: _, outputs: _ } = invocation;
         // 0 means none on the border, so a deadline below a millisecond is one.
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX).max(1);
         let status = instance.invoke(call.0, method.to_owned(), payload.into(), deadline_ms);

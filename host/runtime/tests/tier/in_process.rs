@@ -141,7 +141,7 @@ async fn a_flood_of_events_or_requests_ends_the_generation_in_both_tiers() {
                 match call.outputs.recv().await.unwrap().1 {
                     CallOutput::Lost(report) => break report,
                     CallOutput::Completed(_) => break exit_of(&started.handle).await,
-                    CallOutput::Emitted { .. } | CallOutput::Request { .. } => {}
+                    CallOutput::Emitted { .. } | CallOutput::Request { .. } | CallOutput::Served(..) => {}
                     other => panic!("{other:?}"),
                 }
             };

@@ -206,6 +206,7 @@ pub(crate) async fn say(handle: &InstanceHandle, text: &str) -> Call {
         run: Some(run.clone()),
         payload,
         deadline: PATIENCE,
+        desk: None,
         outputs,
     };
     handle.commands.send(InstanceCommand::Invoke(invocation)).await.expect("the instance takes orders");

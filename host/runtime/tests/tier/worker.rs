@@ -96,7 +96,7 @@ async fn drained(call: &mut Call) -> Arc<agent_host_core::outcome::ExitReport> {
     loop {
         match call.outputs.recv().await.unwrap().1 {
             CallOutput::Lost(report) => return report,
-            CallOutput::Emitted { .. } | CallOutput::Request { .. } => {}
+            CallOutput::Emitted { .. } | CallOutput::Request { .. } | CallOutput::Served(..) => {}
             other => panic!("{other:?}"),
         }
     }

@@ -50,6 +50,7 @@ impl Subject for InstanceCalls {
             run: None,
             payload: Bytes::from(payload),
             deadline: self.deadline,
+            desk: None,
             outputs,
         };
         // Where it is not taken, the channel closes: `next` then says that the plugin is gone.
@@ -61,6 +62,8 @@ impl Subject for InstanceCalls {
         let inbox = self.inboxes.get_mut(&call)?;
         let output = tokio::time::timeout(within, inbox.recv()).await.ok()?;
         let output = match output.map(|(_, output)| output) {
+            // It comes of a desk, and these calls have none.
+            Some(CallOutput::Served(..)) => return None,
             Some(CallOutput::Emitted { kind, payload }) => {
                 self.order(InstanceCommand::Credit { call: CallId(call), events: 1 }).await;
                 return Some(Output::Event { kind, payload: payload.into() });
