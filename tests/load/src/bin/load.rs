@@ -70,6 +70,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     }
     let report = Report::of(&bench);
     let out = arguments.out.clone().unwrap_or(beside);
+    fs::create_dir_all(&out)?;
     fs::write(out.join("load.json"), serde_json::to_string_pretty(&report)?)?;
     fs::write(out.join("load.md"), report.markdown())?;
     println!("{}", report.markdown());
