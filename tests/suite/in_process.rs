@@ -59,7 +59,7 @@ async fn without_a_pin_or_with_a_wrong_one_it_is_not_loaded_and_the_host_serves(
 #[tokio::test]
 async fn what_would_crash_the_host_crashes_in_the_preflight() {
     let library = artifacts::misbehaving();
-    let plugin = pinned(Plugin::bad_create("bad", "segv"), &library);
+    let plugin = pinned(Plugin::bad_create("bad", "segv").key("restart", "{ max = 1000 }"), &library);
     let host = Setup::echo().plugin(plugin).start();
     let missing = missing(&host).await;
     assert_eq!(missing[0]["code"], "plugin.init_crashed", "{missing}");

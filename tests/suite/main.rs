@@ -36,6 +36,7 @@ mod isolation_users;
 mod laws;
 mod lies;
 mod network;
+mod new_files;
 mod observed;
 mod protocol_closes;
 mod protocol_limits;

@@ -5,6 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use agent_plugin_protocol::Code;
+
+use crate::ports::instance::Stage;
+
 /// How often a plugin may be restarted, and how long to wait in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestartPolicy {
@@ -92,6 +96,19 @@ impl RestartBudget {
         let doubled = self.policy.base.saturating_mul(1 << (spent - 1).min(20));
         let jitter = if jitter.is_finite() { jitter.clamp(0.0, 1.0) } else { 0.0 };
         doubled.min(self.policy.cap).mul_f64(1.0 - jitter / 2.0)
+    }
+}
+
+/// Whether a start that failed is worth another, within the budget.
+///
+/// A file that cannot be loaded is not mended by loading it again, and a missing service comes back by itself. What
+/// ended the plugin's own code (a crash or a panic as it began) may have had its cause outside, such as a
+/// peer that was not there yet: it is tried again, and quarantined when the budget is spent. A library whose loading
+/// hangs is not: each try would cost a core for as long as its deadline.
+pub fn start_again(stage: Stage, code: Code) -> bool {
+    match code {
+        Code::PluginInitCrashed | Code::PluginInitPanicked | Code::PluginLoadCrashed => true,
+        _ => code.retryable() && stage != Stage::Dependencies,
     }
 }
 

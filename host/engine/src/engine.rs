@@ -49,7 +49,7 @@ impl Engine {
         let (watched, files) = Files::new(&settings, &parts);
         let shared = Arc::new(Shared::new(settings, parts, published, supervisor));
         let task = Supervisor::new(Arc::clone(&shared), Outlets { status, settled, details });
-        task::spawn(&shared.tasks, "supervisor", task.run(commands));
+        task::spawn(&shared.tasks, "supervisor", task.run(commands, files.clone()));
         task::spawn(&shared.tasks, "files", watched.run());
         Self { shared, files }
     }

@@ -13,6 +13,8 @@ use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{
     breaker::CallResult,
+    failpoint,
+    failpoint::Action,
     lifecycle::PluginState,
     outcome::ExitReport,
     ports::instance::{Fault, Started},
@@ -31,7 +33,9 @@ use self::registry::Registry;
 use crate::{
     control::{ControlError, PluginOrder},
     details::Details,
-    fallback, recovery,
+    fallback,
+    files::ChangedFiles,
+    recovery,
     routes::Instance,
     shared::Shared,
     view::Status,
@@ -184,7 +188,11 @@ impl Supervisor {
     }
 
     /// Serves until every handle of the engine is gone.
-    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    pub(crate) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut files: watch::Receiver<Arc<ChangedFiles>>,
+    ) {
         self.check_store(Duration::ZERO);
         for slot in self.registry.enabled() {
             self.start(slot);
@@ -208,10 +216,13 @@ impl Supervisor {
                     let table = Arc::clone(&services.borrow_and_update());
                     self.services(table);
                 }
+                // An error: the watch is over, as at the end of the host.
+                Ok(()) = files.changed() => {}
                 () = async { sleep_until(settle_at.unwrap_or_else(Instant::now)).await }, if settle_at.is_some() => {
                     self.settle();
                 }
             }
+            self.take_new_files(&files.borrow_and_update().clone());
             self.tend_spares();
             self.publish();
         }
@@ -301,6 +312,18 @@ impl Supervisor {
             && let Some(runtime) = self.shared.parts.runtime_of(spec.isolation)
         {
             runtime.reread(&spec.id);
+        }
+    }
+
+    /// What has given up gets another chance with another file.
+    fn take_new_files(&mut self, files: &ChangedFiles) {
+        // Off for a broken twin: a host that needs an operator for it.
+        if failpoint!("engine.new_files") == Some(Action::Off) {
+            return;
+        }
+        for slot in self.registry.take_new_files(files) {
+            self.reread(slot);
+            self.start(slot);
         }
     }
 

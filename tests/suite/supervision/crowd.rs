@@ -57,6 +57,9 @@ fn cpu_of(host: &Host) -> f64 {
     fields[11..15].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
 }
 
+/// The budget of a plugin that does not name one.
+const BUDGET: f64 = 5.0;
+
 async fn a_crash_loop_ends(host: &Host) -> Result<(), String> {
     let state = "agent_host_plugin_state{plugin=\"bad\",state=\"quarantined\"}";
     eventually("it is quarantined", async || match metric(host, state).await? {
@@ -68,18 +71,30 @@ async fn a_crash_loop_ends(host: &Host) -> Result<(), String> {
     })
     .await?;
     match metric(host, "agent_host_plugin_restarts_total{plugin=\"bad\"}").await? {
-        5.0 => Ok(()),
-        restarts => Err(format!("{restarts} restarts, the budget is 5")),
+        BUDGET => Ok(()),
+        restarts => Err(format!("{restarts} restarts, the budget is {BUDGET}")),
     }
 }
 
-/// A loop of crashes at the self-test, from the first to its quarantine, and what it cost.
+/// A loop of failing starts, from the first to its quarantine, and what it cost; the fallback serves all the while.
 #[tokio::test]
 async fn a_crash_loop_at_its_start_is_quarantined_and_costs_little() {
-    let bad = Plugin::misbehaving("bad").config("create", "\"error\"");
-    let host = Setup::new().plugin(bad).start();
-    let (begun, before) = (Instant::now(), cpu_of(&host));
-    a_crash_loop_ends(&host).await.unwrap();
-    let (took, used) = (begun.elapsed().as_secs_f64(), cpu_of(&host) - before);
-    println!("a crash loop used {used:.2} s of CPU in {took:.1} s: {:.1} % of a core", 100.0 * used / took);
+    for deed in ["segv", "panic", "error"] {
+        let host = Setup::new().plugin(Plugin::bad_create("bad", deed)).start();
+        let (begun, before) = (Instant::now(), cpu_of(&host));
+        let mut client = Client::connect(&host, "alice").await.unwrap();
+        client.run("are you well?").await.unwrap().answered_by_fallback("are you well?").unwrap();
+        a_crash_loop_ends(&host).await.unwrap();
+        client.run("and now?").await.unwrap().answered_by_fallback("and now?").unwrap();
+        let (took, used) = (begun.elapsed().as_secs_f64(), cpu_of(&host) - before);
+        println!("{deed}: used {used:.2} s of CPU in {took:.1} s: {:.1} % of a core", 100.0 * used / took);
+    }
+}
+
+/// A host that gives up too early is found out.
+#[tokio::test]
+async fn twin_of_the_crash_loop_is_red() {
+    let host = Setup::new().plugin(Plugin::bad_create("bad", "segv").key("restart", "{ max = 2 }")).start();
+    let objection = a_crash_loop_ends(&host).await.unwrap_err();
+    assert!(objection.contains("2 restarts"), "{objection}");
 }

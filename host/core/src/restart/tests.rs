@@ -94,3 +94,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_ended_the_plugin_s_own_code_is_tried_again_and_a_bad_file_is_not() {
+    for code in [
+        Code::PluginInitCrashed,
+        Code::PluginInitPanicked,
+        Code::PluginLoadCrashed,
+        Code::PluginInitError,
+        Code::PluginInitTimeout,
+        Code::PluginProbeFailed,
+    ] {
+        assert!(start_again(Stage::Init, code), "{code:?}");
+    }
+    for code in [Code::PluginNotElf, Code::PluginDigestMismatch, Code::PluginLoadTimeout] {
+        assert!(!start_again(Stage::Load, code), "{code:?}");
+    }
+    assert!(!start_again(Stage::Dependencies, Code::PluginDependencyMissing));
+}

@@ -25,6 +25,7 @@ use super::slot::{Ordered, Role, Slot, Times, Verdict};
 use crate::{
     control::{ControlError, PluginOrder},
     details::Details,
+    files::ChangedFiles,
     routes::{Instance, Routes},
     settings::PluginSettings,
     shared::Shared,
@@ -175,6 +176,20 @@ impl Registry {
         let now = self.now().wall;
         let draining = self.draining;
         self.current(slot, failed).is_some_and(|slot| !draining && slot.restart_due(now))
+    }
+
+    /// Slots that have given up and whose file is another by now: to be started from it.
+    pub(super) fn take_new_files(&mut self, files: &ChangedFiles) -> Vec<usize> {
+        if self.draining || files.is_empty() {
+            return Vec::new();
+        }
+        let now = self.now();
+        let slots = self.slots.iter_mut().enumerate();
+        let taken = slots.filter_map(|(index, slot)| {
+            let file = files.get(&slot.settings.spec.id)?;
+            slot.take_new_file(file, now).then_some(index)
+        });
+        taken.collect()
     }
 
     /// The pause before the next spare is over.

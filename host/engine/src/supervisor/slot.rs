@@ -16,7 +16,7 @@ use agent_host_core::{
     lifecycle::{PluginEvent, PluginState, Transition},
     outcome::{Exit, ExitReport},
     ports::instance::{Fault, PluginSpec, Stage, Started},
-    restart::{RestartBudget, RestartDecision, RestartPolicy},
+    restart::{RestartBudget, RestartDecision, RestartPolicy, start_again},
 };
 use agent_host_telemetry::{
     happening::{
@@ -73,6 +73,8 @@ pub(super) struct Slot {
     pub(super) judged: bool,
     fitness: Fitness,
     budget: RestartBudget,
+    /// The digest of the last new file that it was started from by itself.
+    tried: Option<String>,
     candidate: Option<Candidate>,
     spare: Spare,
     /// Replaced generations that finish their last calls, oldest first.
@@ -106,6 +108,7 @@ impl Slot {
             judged: !settings.enabled,
             fitness: Fitness::new(now),
             budget: RestartBudget::new(policy),
+            tried: None,
             candidate: None,
             spare: Spare::new(policy),
             retiring: Vec::new(),
@@ -142,8 +145,7 @@ impl Slot {
     pub(super) fn start_failed(&mut self, fault: Fault, now: Times) -> Verdict {
         self.judged = true;
         self.failed_to_start(self.generation, &fault);
-        // A file that cannot be loaded will not be mended by loading it again; a missing service comes back by itself.
-        let another = fault.code.retryable() && fault.stage != Stage::Dependencies;
+        let another = start_again(fault.stage, fault.code);
         self.fault = Some(fault);
         self.apply(PluginEvent::StageFailed, now.wall);
         if another { self.fail(now) } else { Verdict::Leave }

@@ -8,6 +8,7 @@ use agent_host_telemetry::happening::PluginOrdered;
 use super::{super::Goal, Slot, Times};
 use crate::{
     control::{ControlError, PluginOrder},
+    files::ChangedFile,
     routes::Instance,
 };
 
@@ -113,6 +114,24 @@ impl Slot {
             return Ok(Ordered::default());
         }
         Ok(self.start_again(now))
+    }
+
+    /// Its file is another. Whether it is started from that: only what has given up, and from each file once. What runs,
+    /// or is tried again by itself, waits for an operator's word.
+    pub(in super::super) fn take_new_file(&mut self, file: &ChangedFile, now: Times) -> bool {
+        let given_up = match self.state {
+            PluginState::Quarantined => true,
+            PluginState::Failed => self.retry.is_none() && !self.lacked_a_service(),
+            _ => false,
+        };
+        let digest = file.candidate.digest.as_ref().filter(|_| file.candidate.fault.is_none());
+        if !self.settings.enabled || !given_up || digest.is_none() || self.tried.as_ref() == digest {
+            return false;
+        }
+        self.tried = digest.cloned();
+        self.budget.reset();
+        self.restarts = 0;
+        self.start_again(now).start
     }
 
     fn start_again(&mut self, now: Times) -> Ordered {
