@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     client::Client,
-    harness::{Host, Plugin, Setup, host::cli},
+    harness::{Host, Plugin, Setup, eventually, host::cli},
     scenario::ready,
 };
 
@@ -46,10 +46,32 @@ async fn a_secret_reaches_its_own_plugin_only(host: &Host) -> Result<(), String>
         }
     }
     says(&mut client, "rich", "!secret-log billing_key").await?;
+    not_in_the_log(host)
+}
+
+fn not_in_the_log(host: &Host) -> Result<(), String> {
     match host.said().contains(CANARY) {
         false => Ok(()),
         true => Err("the secret is in the log".to_owned()),
     }
+}
+
+/// A plugin that writes its own secret about, in what it logs and in what it prints.
+async fn a_talkative_plugin_betrays_nothing(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    let mut client = Client::connect(host, "alice").await?;
+    says(&mut client, "rich", "!secret-tell billing_key").await?;
+    eventually("both lines are there", async || match host.said().matches("my key is").count() {
+        2.. => Ok(()),
+        some => Err(format!("{some} lines")),
+    })
+    .await?;
+    not_in_the_log(host)
+}
+
+twin! {
+    secrets_are_redacted(a_talkative_plugin_betrays_nothing) on two();
+    faults ""; broken by "runtime.redact=off", says "the secret is in the log"
 }
 
 twin! {

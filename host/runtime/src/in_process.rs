@@ -38,6 +38,7 @@ use crate::{
     probe::prove,
     process::{ORDERS, ProcessRuntime, Tuning},
     shelf::Shelf,
+    speaker::Speaker,
     stage::StagedLibrary,
 };
 
@@ -138,7 +139,8 @@ impl Start {
         prepared: &Prepared,
     ) -> Result<(Living, Arc<Voice>, mpsc::Receiver<Exit>), Fault> {
         let failed = |code, reason: String| Fault::new(Stage::Init, code, reason);
-        let (voice, fate) = Voice::new(self.spec.id.clone(), self.generation);
+        let (voice, fate) =
+            Voice::new(Speaker::new(self.spec.id.clone(), self.generation, &self.spec.secrets));
         let voice = Arc::new(voice);
         let host = host_api::register(Arc::clone(&voice) as Arc<_>);
         let params = create::params(&self.spec, self.generation, prepared.folder.as_deref());

@@ -17,10 +17,7 @@ use agent_host_core::{
     sanitise,
 };
 use agent_host_telemetry::series;
-use agent_plugin_protocol::{
-    Generation, PluginId,
-    call::{InvokeStatus, LogLine},
-};
+use agent_plugin_protocol::call::{InvokeStatus, LogLine};
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
@@ -31,6 +28,7 @@ use crate::{
     calls::OpenCalls,
     frames::{FromWorker, ToWorker},
     link::{Gone, Link},
+    speaker::Speaker,
     words::Rate,
 };
 
@@ -42,8 +40,7 @@ pub(crate) const LOG_RATE: u32 = 200;
 /// Owns a worker that was created and is about to be probed.
 #[derive(Debug)]
 pub(crate) struct Instance {
-    plugin: PluginId,
-    generation: Generation,
+    speaker: Speaker,
     link: Link,
     calls: OpenCalls,
     log_rate: Rate,
@@ -55,10 +52,9 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// An instance over a worker whose `create` was answered.
-    pub(crate) fn new(plugin: PluginId, generation: Generation, link: Link) -> Self {
+    pub(crate) fn new(speaker: Speaker, link: Link) -> Self {
         Self {
-            plugin,
-            generation,
+            speaker,
             link,
             calls: OpenCalls::default(),
             log_rate: Rate::new(LOG_RATE),
@@ -79,7 +75,7 @@ impl Instance {
         if gone == Gone::Ended {
             let _ = self.take_frames();
         }
-        let Self { plugin, generation, link, mut calls, killed_at, .. } = self;
+        let Self { speaker: Speaker { plugin, generation, .. }, link, mut calls, killed_at, .. } = self;
         let pid = link.pid();
         let (mut report, autopsy) = link.end(gone).await;
         if killed_at.is_some() && report.exit == Exit::Status(0) {
@@ -231,7 +227,7 @@ impl Instance {
     }
 
     fn log(&mut self, line: &Bytes) {
-        log_line(&self.plugin, self.generation, &mut self.log_rate, line);
+        log_line(&self.speaker, &mut self.log_rate, line);
     }
 }
 
@@ -244,7 +240,8 @@ pub(crate) fn count_late(calls: &mut OpenCalls) {
 }
 
 /// Passes a plugin's log line on, marked as its words.
-pub(crate) fn log_line(plugin: &PluginId, generation: Generation, rate: &mut Rate, line: &[u8]) {
+pub(crate) fn log_line(speaker: &Speaker, rate: &mut Rate, line: &[u8]) {
+    let Speaker { plugin, generation, .. } = speaker;
     let Some(unsaid) = rate.admit(Instant::now()) else { return };
     if unsaid > 0 {
         tracing::warn!(target: "plugin", %plugin, %generation, lines = unsaid, "the plugin logs too much: lines left out");
@@ -253,9 +250,9 @@ pub(crate) fn log_line(plugin: &PluginId, generation: Generation, rate: &mut Rat
         series::dropped("log_malformed", 1);
         return;
     };
-    let message = sanitise::line(&line.message, 2000);
-    let origin = sanitise::line(&line.target, 128);
-    let fields = sanitise::line(&serde_json::Value::Object(line.fields).to_string(), 2000);
+    let message = speaker.line(&line.message, 2000);
+    let origin = speaker.line(&line.target, 128);
+    let fields = speaker.line(&serde_json::Value::Object(line.fields).to_string(), 2000);
     let run = line.run_id.map(|run| run.to_string()).unwrap_or_default();
     macro_rules! say {
         ($level:ident) => {

@@ -70,6 +70,7 @@ mod process;
 mod sandbox;
 mod shelf;
 mod spawn;
+mod speaker;
 mod stage;
 mod verify;
 mod words;

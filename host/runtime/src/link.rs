@@ -12,7 +12,6 @@ use agent_host_core::{
     failpoint::Action,
     outcome::{Exit, ExitReport, signal_name},
 };
-use agent_plugin_protocol::{Generation, PluginId};
 use bytes::{Buf, BytesMut};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::{
@@ -28,6 +27,7 @@ use crate::{
     },
     frames::{FrameError, FromWorker, ToWorker},
     spawn::{Ended, STUBBORN, Spawned, WorkerProcess},
+    speaker::Speaker,
     words::Words,
 };
 
@@ -68,12 +68,7 @@ pub(crate) enum Gone {
 
 impl Link {
     /// Takes hold of a worker that was just started.
-    pub(crate) fn new(
-        spawned: Spawned,
-        scene: Scene,
-        plugin: &PluginId,
-        generation: Generation,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(spawned: Spawned, scene: Scene, speaker: Speaker) -> io::Result<Self> {
         let Spawned { process, socket, words } = spawned;
         socket.set_nonblocking(true)?;
         Ok(Self {
@@ -82,7 +77,7 @@ impl Link {
             socket: UnixStream::from_std(socket)?,
             inbox: BytesMut::new(),
             outbox: BytesMut::new(),
-            words: Words::follow(words, plugin.clone(), generation)?,
+            words: Words::follow(words, speaker)?,
             born: Instant::now(),
             area: CrashArea::new().ok(),
             scene,

@@ -46,6 +46,7 @@ use crate::{
     sandbox::{Sandbox, Users},
     shelf::Shelf,
     spawn::{WorkerCommand, spawn},
+    speaker::Speaker,
     stage::StagedLibrary,
     words::Rate,
 };
@@ -199,7 +200,7 @@ impl Start {
         let spawned =
             spawned.map_err(|_| no_worker(std::io::ErrorKind::TimedOut.into()))?.map_err(no_worker)?;
         let scene = self.scene(library).map_err(no_worker)?;
-        let mut link = Link::new(spawned, scene, &self.spec.id, self.generation).map_err(no_worker)?;
+        let mut link = Link::new(spawned, scene, self.speaker()).map_err(no_worker)?;
         let hello = ToWorker::Hello(self.hello(folder, user));
         if let Err(error) = link.greet(&hello) {
             let failing = self.handshake(&format!("it does not listen: {error}"));
@@ -304,11 +305,16 @@ impl Start {
         }
     }
 
+    /// Who speaks where it does.
+    fn speaker(&self) -> Speaker {
+        Speaker::new(self.spec.id.clone(), self.generation, &self.spec.secrets)
+    }
+
     /// Hands the worker to the task that owns it from now on.
     fn serve(&self, library: &StagedLibrary, link: Link) -> InstanceHandle {
         let (commands, orders) = mpsc::channel(ORDERS);
         let (ended, exit) = watch::channel(None);
-        let instance = Instance::new(self.spec.id.clone(), self.generation, link);
+        let instance = Instance::new(self.speaker(), link);
         tokio::spawn(instance.run(self.runtime.tuning.heartbeat, orders, ended));
         InstanceHandle {
             plugin: self.spec.id.clone(),
@@ -367,7 +373,7 @@ impl Start {
             loop {
                 while let Some(frame) = link.next().map_err(Silence::Gone)? {
                     match frame {
-                        FromWorker::Log(line) => log_line(&self.spec.id, self.generation, &mut rate, &line),
+                        FromWorker::Log(line) => log_line(&self.speaker(), &mut rate, &line),
                         FromWorker::Heartbeat => {}
                         word => return Ok(word),
                     }

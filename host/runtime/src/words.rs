@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-use agent_host_core::sanitise;
-use agent_plugin_protocol::{Generation, PluginId};
 use tokio::{
     io::AsyncReadExt,
     net::unix::pipe,
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
+
+use crate::speaker::Speaker;
 
 /// Lines kept for the report.
 const TAIL: usize = 20;
@@ -35,7 +35,7 @@ pub(crate) struct Words {
 
 impl Words {
     /// Follows a pipe until its end.
-    pub(crate) fn follow(pipe: OwnedFd, plugin: PluginId, generation: Generation) -> std::io::Result<Self> {
+    pub(crate) fn follow(pipe: OwnedFd, speaker: Speaker) -> std::io::Result<Self> {
         let mut pipe = pipe::Receiver::from_owned_fd(pipe)?;
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let kept = Arc::clone(&tail);
@@ -45,7 +45,7 @@ impl Words {
             while let Ok(read @ 1..) = pipe.read(&mut chunk).await {
                 let mut quiet = false;
                 for line in lines.push(chunk.get(..read).unwrap_or_default()) {
-                    quiet |= !say(&plugin, generation, &kept, &mut rate, line);
+                    quiet |= !say(&speaker, &kept, &mut rate, &line);
                 }
                 if quiet {
                     // Above the rate: read on, but slowly (8 KiB every 5 ms), so that printing costs the plugin more
@@ -54,7 +54,7 @@ impl Words {
                 }
             }
             if let Some(line) = lines.rest() {
-                say(&plugin, generation, &kept, &mut rate, line);
+                say(&speaker, &kept, &mut rate, &line);
             }
         });
         Ok(Self { tail, reader })
@@ -75,13 +75,9 @@ impl Drop for Words {
 }
 
 /// Keeps and logs a line; answers whether it was within the rate.
-fn say(
-    plugin: &PluginId,
-    generation: Generation,
-    tail: &Mutex<VecDeque<String>>,
-    rate: &mut Rate,
-    line: String,
-) -> bool {
+fn say(speaker: &Speaker, tail: &Mutex<VecDeque<String>>, rate: &mut Rate, line: &str) -> bool {
+    let Speaker { plugin, generation, .. } = speaker;
+    let line = speaker.line(line, LINE);
     let admitted = rate.admit(Instant::now());
     if let Some(unsaid) = admitted {
         if unsaid > 0 {
@@ -97,7 +93,7 @@ fn say(
     admitted.is_some()
 }
 
-/// Cuts bytes into sanitised lines of bounded length.
+/// Cuts bytes into lines of bounded length, as they are.
 #[derive(Debug, Default)]
 struct Lines {
     begun: Vec<u8>,
@@ -110,7 +106,7 @@ impl Lines {
             let ends = piece.ends_with(b"\n");
             let room = (4 * LINE).saturating_sub(self.begun.len());
             let piece = piece.strip_suffix(b"\n").unwrap_or(piece);
-            // What is above the bound is cut by `sanitise::line`, which marks it.
+            // What is above the bound is cut when it is said, and marked.
             self.begun.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
             if ends {
                 lines.extend(self.rest());
@@ -121,7 +117,7 @@ impl Lines {
 
     fn rest(&mut self) -> Option<String> {
         let line = std::mem::take(&mut self.begun);
-        (!line.is_empty()).then(|| sanitise::line(&String::from_utf8_lossy(&line), LINE))
+        (!line.is_empty()).then(|| String::from_utf8_lossy(&line).into_owned())
     }
 }
 
@@ -157,13 +153,22 @@ impl Rate {
 
 #[cfg(test)]
 mod tests {
+    use agent_plugin_protocol::Generation;
+
     use super::*;
+
+    /// As the log has it.
+    fn said(line: &str) -> String {
+        let plugin = "talker".parse().unwrap();
+        Speaker::new(plugin, Generation(1), &std::collections::BTreeMap::new()).line(line, LINE)
+    }
 
     #[test]
     fn lines_are_cut_at_newlines_wherever_the_chunks_end() {
         let mut lines = Lines::default();
         assert!(lines.push(b"one").is_empty());
-        assert_eq!(lines.push(b" line\n\nan\x1b[31mother\nrest"), ["one line", "another"]);
+        let cut = lines.push(b" line\n\nan\x1b[31mother\nrest");
+        assert_eq!(cut.iter().map(|line| said(line)).collect::<Vec<_>>(), ["one line", "another"]);
         assert_eq!(lines.rest().as_deref(), Some("rest"));
     }
 
@@ -173,7 +178,8 @@ mod tests {
         for _ in 0..100 {
             assert!(lines.push(&[b'x'; 1000]).is_empty());
         }
-        assert_eq!(lines.rest().unwrap().chars().count(), LINE);
+        let rest = lines.rest().unwrap();
+        assert_eq!((rest.len(), said(&rest).chars().count()), (4 * LINE, LINE));
     }
 
     #[test]

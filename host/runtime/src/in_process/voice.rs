@@ -35,13 +35,13 @@ use crate::{
     host_api::HostCallbacks,
     instance::{LOG_RATE, count_late, log_line},
     module::Answers,
+    speaker::Speaker,
     words::Rate,
 };
 
 /// The callbacks of one instance.
 pub(crate) struct Voice {
-    plugin: PluginId,
-    generation: Generation,
+    speaker: Speaker,
     calls: Mutex<OpenCalls>,
     /// Something waits, and the instance's task was told so.
     watched: AtomicBool,
@@ -58,11 +58,10 @@ pub(crate) struct Voice {
 
 impl Voice {
     /// A voice, and where it says that its instance has to end. To be called on the host's runtime.
-    pub(crate) fn new(plugin: PluginId, generation: Generation) -> (Self, mpsc::Receiver<Exit>) {
+    pub(crate) fn new(speaker: Speaker) -> (Self, mpsc::Receiver<Exit>) {
         let (fate, ends) = mpsc::channel(1);
         let voice = Self {
-            plugin,
-            generation,
+            speaker,
             calls: Mutex::new(OpenCalls::holding()),
             watched: AtomicBool::new(false),
             said: Notify::new(),
@@ -124,7 +123,7 @@ impl Voice {
 
     /// The slot and the generation.
     pub(crate) fn whose(&self) -> (&PluginId, Generation) {
-        (&self.plugin, self.generation)
+        (&self.speaker.plugin, self.speaker.generation)
     }
 
     /// The host begins a call.
@@ -215,7 +214,7 @@ impl HostCallbacks for Voice {
 
     fn log(&self, line: &[u8]) {
         let mut rate = self.log_rate.lock().unwrap_or_else(PoisonError::into_inner);
-        log_line(&self.plugin, self.generation, &mut rate, line);
+        log_line(&self.speaker, &mut rate, line);
     }
 
     fn heartbeat(&self) {
