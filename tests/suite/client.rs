@@ -13,7 +13,10 @@ use std::{
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{timeout, timeout_at},
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, client::IntoClientRequest as _, http::HeaderValue},
@@ -146,25 +149,43 @@ impl Client {
         loop {
             let message = match timeout(PATIENCE, self.socket.next()).await {
                 Err(_) => return Err(End::Silence),
-                Ok(None) => return Err(End::Broke("end of stream".into())),
-                Ok(Some(Err(e))) => return Err(End::Broke(e.to_string())),
-                Ok(Some(Ok(message))) => message,
+                Ok(message) => message,
             };
-            match message {
-                Message::Text(text) => {
-                    let frame = self.laws.judge(text.as_str()).map_err(End::Unlawful)?;
-                    judge(Side::Server, &frame).map_err(End::Unlawful)?;
-                    match frame["type"].as_str() {
-                        Some("ping") => {
-                            self.send(&json!({ "type": "pong" })).await.map_err(End::Broke)?;
-                        }
-                        _ => return Ok(frame),
-                    }
-                }
-                Message::Close(frame) => return Err(End::Closed(frame.map_or(1005, |f| f.code.into()))),
-                Message::Binary(_) => return Err(End::Unlawful("a binary frame".into())),
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            if let Some(frame) = self.take(message).await? {
+                return Ok(frame);
             }
+        }
+    }
+
+    /// Says nothing for so long, as a person who reads: pings are answered, and what is told of the service is read.
+    pub(crate) async fn idle(&mut self, pause: Duration) -> Result<(), String> {
+        let until = tokio::time::Instant::now() + pause;
+        while let Ok(message) = timeout_at(until, self.socket.next()).await {
+            self.take(message).await.map_err(|end| format!("{end:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// Judges what came, and answers a ping.
+    async fn take(
+        &mut self,
+        message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
+    ) -> Result<Option<Value>, End> {
+        match message {
+            None => Err(End::Broke("end of stream".into())),
+            Some(Err(e)) => Err(End::Broke(e.to_string())),
+            Some(Ok(Message::Text(text))) => {
+                let frame = self.laws.judge(text.as_str()).map_err(End::Unlawful)?;
+                judge(Side::Server, &frame).map_err(End::Unlawful)?;
+                if frame["type"] != "ping" {
+                    return Ok(Some(frame));
+                }
+                self.send(&json!({ "type": "pong" })).await.map_err(End::Broke)?;
+                Ok(None)
+            }
+            Some(Ok(Message::Close(frame))) => Err(End::Closed(frame.map_or(1005, |f| f.code.into()))),
+            Some(Ok(Message::Binary(_))) => Err(End::Unlawful("a binary frame".into())),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
         }
     }
 

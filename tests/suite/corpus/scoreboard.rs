@@ -37,14 +37,16 @@ async fn the_whole_corpus_is_survived() {
     let mut lines = Vec::new();
     for tier in [Tier::Worker, Tier::InProcess] {
         let mut rounds: Vec<Played> = Vec::new();
-        for _ in 0..ROUNDS {
+        for round in 1..=ROUNDS {
             let folder = tempfile::tempdir().unwrap();
             let (starts, acts): (Vec<Case>, Vec<Case>) = promised(tier, table::all(folder.path()))
                 .into_iter()
                 .partition(|case| matches!(case.what, What::Start { .. } | What::Any { .. }));
             for cases in [starts, acts] {
+                let begun = std::time::Instant::now();
                 let mut host = setup(tier, &cases).start();
                 rounds.extend(play(&mut host, &cases, OTHERS).await);
+                println!("{}, round {round}: {} cases in {:?}", tier.name(), cases.len(), begun.elapsed());
             }
         }
         lines.extend(gathered(tier, rounds));
