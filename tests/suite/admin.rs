@@ -27,19 +27,19 @@ async fn ask(host: &Host, method: &str, path: &str, more: &[(&str, &str)]) -> Re
 }
 
 /// Asks with a token that permits all.
-async fn allowed(host: &Host, method: &str, path: &str) -> Result<Answer, String> {
+pub(crate) async fn allowed(host: &Host, method: &str, path: &str) -> Result<Answer, String> {
     let bearer = format!("Bearer {}", operator(ALL));
     ask(host, method, path, &[("Authorization", &bearer)]).await
 }
 
 /// Gives an order, and answers the page of the plugin as it is then.
-async fn order(host: &Host, plugin: &str, order: &str) -> Result<Value, String> {
+pub(crate) async fn order(host: &Host, plugin: &str, order: &str) -> Result<Value, String> {
     let answer = allowed(host, "POST", &format!("/admin/v1/plugins/{plugin}/{order}")).await?;
     if answer.status == 200 { answer.json() } else { Err(format!("{order} {plugin}: {answer:?}")) }
 }
 
 /// The page of a plugin.
-async fn page(host: &Host, plugin: &str) -> Result<Value, String> {
+pub(crate) async fn page(host: &Host, plugin: &str) -> Result<Value, String> {
     let answer = allowed(host, "GET", &format!("/admin/v1/plugins/{plugin}")).await?;
     if answer.status == 200 { answer.json() } else { Err(format!("{plugin}: {answer:?}")) }
 }
@@ -328,72 +328,6 @@ async fn a_running_plugin_is_shown_whole() {
     let states: Vec<&str> =
         page["history"].as_array().unwrap().iter().filter_map(|change| change["to"].as_str()).collect();
     assert_eq!(states.last(), Some(&"healthy"), "{page}");
-}
-
-#[tokio::test]
-async fn a_disabled_plugin_s_traffic_goes_elsewhere_and_no_socket_notices() {
-    let host = Setup::new().plugin(Plugin::echo()).operated().start();
-    ready(&host).await.unwrap();
-    let mut client = Client::connect(&host, "alice").await.unwrap();
-    client.run("before").await.unwrap().answered_by("echo").unwrap();
-    let page = order(&host, "echo", "disable").await.unwrap();
-    assert_eq!((&page["verdict"], &page["state"]), (&"disabled".into(), &"disabled".into()), "{page}");
-    client.run("meanwhile").await.unwrap().answered_by_fallback("meanwhile").unwrap();
-    eventually("its process is gone", async || match host.workers() {
-        0 => Ok(()),
-        workers => Err(format!("{workers} workers")),
-    })
-    .await
-    .unwrap();
-    let page = order(&host, "echo", "enable").await.unwrap();
-    assert_eq!(page["verdict"], "healthy", "{page}");
-    // The same connection all the while.
-    client.run("after").await.unwrap().answered_by("echo").unwrap();
-}
-
-#[tokio::test]
-async fn a_disabled_plugin_finishes_what_it_began() {
-    let host = Setup::new().plugin(Plugin::misbehaving("slow")).operated().start();
-    ready(&host).await.unwrap();
-    let mut client = Client::connect(&host, "alice").await.unwrap();
-    client.say("!slow 800", json!({ "agent": "slow" })).await.unwrap();
-    client.expect("accepted").await.unwrap();
-    client.until("agent_started").await.unwrap();
-    let page = order(&host, "slow", "disable").await.unwrap();
-    assert_eq!(page["verdict"], "disabled", "{page}");
-    let completed = client.until("agent_completed").await.unwrap();
-    assert_eq!(completed["payload"]["status"], "ok", "{completed}");
-}
-
-#[tokio::test]
-async fn a_reload_takes_the_file_as_it_is_now_and_a_bad_one_changes_nothing() {
-    let library = tempfile::tempdir().unwrap();
-    let echo = std::fs::read(artifacts::echo()).unwrap();
-    let path = elf::write(library.path(), "libagent.so", &echo);
-    let host = Setup::new().plugin(Plugin::at("agent", &path)).operated().start();
-    ready(&host).await.unwrap();
-    let mut client = Client::connect(&host, "alice").await.unwrap();
-    client.run("hello").await.unwrap().answered_by("agent").unwrap();
-    let first = page(&host, "agent").await.unwrap();
-
-    // Renamed over, as a deployment does it.
-    let replace = |bytes: &[u8]| {
-        let next = elf::write(library.path(), "next.so", bytes);
-        std::fs::rename(next, &path).unwrap();
-    };
-    replace(&std::fs::read(artifacts::misbehaving()).unwrap());
-    let second = order(&host, "agent", "reload").await.unwrap();
-    assert_eq!(second["verdict"], "healthy", "{second}");
-    assert!(second["generation"].as_u64() > first["generation"].as_u64(), "{first} {second}");
-    assert_ne!(second["digest"], first["digest"], "the new file runs");
-    client.run("and you?").await.unwrap().answered_by("agent").unwrap();
-
-    replace(b"no library at all");
-    let answer = allowed(&host, "POST", "/admin/v1/plugins/agent/reload").await.unwrap();
-    assert_eq!((answer.status, answer.code()), (409, Ok("plugin.not_elf".into())), "{answer:?}");
-    let third = page(&host, "agent").await.unwrap();
-    assert_eq!((&third["verdict"], &third["digest"]), (&"healthy".into(), &second["digest"]), "{third}");
-    client.run("still there?").await.unwrap().answered_by("agent").unwrap();
 }
 
 #[tokio::test]

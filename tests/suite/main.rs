@@ -12,6 +12,7 @@ mod harness;
 
 mod admin;
 mod admin_cli;
+mod admin_orders;
 mod bad_plugins;
 mod chat;
 mod check;
@@ -37,6 +38,7 @@ mod laws;
 mod lies;
 mod network;
 mod new_files;
+mod notified;
 mod observed;
 mod protocol_closes;
 mod protocol_limits;

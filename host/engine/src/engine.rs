@@ -69,6 +69,11 @@ impl Engine {
         self.shared.status.clone()
     }
 
+    /// The service as clients are told of it: each state that has held for the settling time.
+    pub fn settled_changes(&self) -> watch::Receiver<Arc<Status>> {
+        self.shared.settled.clone()
+    }
+
     /// With what lies at its path, if that is not what it runs from. What a reload took is no candidate any more.
     fn with_file(&self, detail: PluginDetail) -> PluginDetail {
         let changed = self.files.borrow().get(&detail.view.id).cloned();

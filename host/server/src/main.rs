@@ -12,6 +12,7 @@ mod dev;
 mod exit;
 mod explain;
 mod log;
+mod notify;
 mod safe;
 mod serve;
 mod settings;

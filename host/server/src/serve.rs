@@ -21,6 +21,7 @@ use tokio::{
 use crate::{
     compose::Host,
     exit::{Exit, Failure},
+    notify::Manager,
     tidy::tidy,
 };
 
@@ -63,12 +64,15 @@ async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> io::Result<()> {
     // Whoever started it may have stopped listening: that is no reason not to serve.
     let _ = writeln!(io::stdout(), "agent-host listening on http://{address} (admin http://{admin})");
     HostListening { address: address.to_string(), admin: admin.to_string() }.emit();
+    let manager = Manager::of_environment();
+    manager.ready(host.engine.settled_changes());
     ready(&host);
 
     tokio::select! {
         () = stop.requested() => (),
         never = tidy(&host.gateway) => match never {},
     }
+    manager.stopping();
     tokio::select! {
         () = host.drain() => (),
         () = stop.requested() => {
