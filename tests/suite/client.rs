@@ -39,6 +39,8 @@ static SENT: AtomicU64 = AtomicU64::new(1);
 pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
     laws: Laws,
+    /// Whether each frame is held against its schema too.
+    schooled: bool,
     /// The first frame.
     pub(crate) welcome: Value,
 }
@@ -104,7 +106,7 @@ impl Client {
             let stream = TcpStream::connect(address).await.map_err(|e| format!("connect: {e}"))?;
             let opened = tokio_tungstenite::client_async(request, stream).await;
             let (socket, _) = opened.map_err(|e| format!("upgrade: {e}"))?;
-            let mut client = Self { socket, laws: Laws::default(), welcome: Value::Null };
+            let mut client = Self { socket, laws: Laws::default(), schooled: true, welcome: Value::Null };
             client.welcome = client.next().await?;
             Ok::<_, String>(client)
         };
@@ -116,9 +118,17 @@ impl Client {
         }
     }
 
+    /// From here on frames are held against the laws only: one of hundreds, for whom the schema costs more than the host.
+    pub(crate) fn one_of_many(mut self) -> Self {
+        self.schooled = false;
+        self
+    }
+
     /// Sends a frame; it must be a lawful one.
     pub(crate) async fn send(&mut self, frame: &Value) -> Result<(), String> {
-        judge(Side::Client, frame)?;
+        if self.schooled {
+            judge(Side::Client, frame)?;
+        }
         self.send_text(&frame.to_string()).await
     }
 
@@ -176,7 +186,9 @@ impl Client {
             Some(Err(e)) => Err(End::Broke(e.to_string())),
             Some(Ok(Message::Text(text))) => {
                 let frame = self.laws.judge(text.as_str()).map_err(End::Unlawful)?;
-                judge(Side::Server, &frame).map_err(End::Unlawful)?;
+                if self.schooled {
+                    judge(Side::Server, &frame).map_err(End::Unlawful)?;
+                }
                 if frame["type"] != "ping" {
                     return Ok(Some(frame));
                 }

@@ -6,10 +6,11 @@ use std::{
 };
 
 use agent_host_config::{Loaded, LogFormat};
+use agent_host_core::{failpoint, failpoint::Action};
 use agent_host_gateway::MetricsPage;
 use agent_host_telemetry::{
     happening::HostListening,
-    log::{self, Format},
+    log::{self, Format, Way},
     page,
 };
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -20,7 +21,7 @@ use tokio::{
 
 use crate::{
     compose::Host,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, aloud},
     notify::Manager,
     tidy::tidy,
 };
@@ -33,12 +34,15 @@ pub(crate) fn serve(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Fa
         LogFormat::Json => Format::Json,
         LogFormat::Pretty => Format::Pretty,
     };
-    log::install(format, loaded.config.log.level.as_str());
+    // For a broken twin: a host whose threads write the log themselves.
+    let way = if failpoint!("server.log_queue") == Some(Action::Off) { Way::Direct } else { Way::Queued };
+    log::install(format, loaded.config.log.level.as_str(), way);
     hide_memory();
     agent_host_runtime::memory::return_large_blocks();
     // 1: without it a busy host looks at its sockets too seldom; it cut the p99 at saturation to a sixth.
     let runtime = Builder::new_multi_thread().enable_all().global_queue_interval(1).build();
     let outcome = runtime.and_then(|runtime| runtime.block_on(run(loaded, ready)));
+    log::flush();
     outcome.map_err(|error| Failure::new(Exit::Failed, error.to_string()))
 }
 
@@ -76,7 +80,7 @@ async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> io::Result<()> {
     tokio::select! {
         () = host.drain() => (),
         () = stop.requested() => {
-            let _ = writeln!(io::stderr(), "agent-host: second signal, ending at once");
+            aloud("agent-host: second signal, ending at once");
         }
     }
     Ok(())

@@ -179,6 +179,14 @@ happenings! {
     { status: u16, code: String }
     => |it| { series::upgrade(it.status); }
 
+    /// Code in the host's process panicked: its own, or that of a plugin in its process. Who catches it says what it cost.
+    Panicked ERROR Critical "a thread panicked" action "Report it with the log; `RUST_BACKTRACE=1` in the host's environment adds a backtrace."
+    { place: String, thread: String, message: String, backtrace: String }
+
+    /// Log lines were dropped, as whoever reads the host's stderr did not, or could not be written. The host did not wait for them.
+    LogLinesDropped WARN Warning "log lines were dropped" action "Look at what reads the host's stderr: it is too slow, or stands."
+    { lines: u64 }
+
     /// A panic in the host's own code was caught at the door: 503 instead of 500.
     PanicCaught ERROR Critical "a panic in the host was caught" action "Report it with the log: this is a bug in the host."
     { place: &'static str, message: String }

@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod declare;
 pub mod happening;
+mod lines;
 pub mod log;
 pub mod metric;
 pub mod page;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-use crate::{metric, process, series};
+use crate::{lines, metric, process, series};
 
 /// Renders the metrics of this process.
 #[derive(Clone)]
@@ -38,6 +38,7 @@ fn describe() {
 impl Page {
     /// The page, in Prometheus' text format.
     pub fn render(&self) -> String {
+        metrics::counter!(metric::LOG_LINES_DROPPED).absolute(lines::dropped());
         let mut page = self.0.render();
         process::render(&mut page);
         page

@@ -14,7 +14,10 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{PATIENCE, artifacts, setup::Setup};
+use super::{
+    PATIENCE, artifacts,
+    setup::{Setup, Stderr},
+};
 
 /// How long a build of the plugins may take.
 const BUILD_PATIENCE: Duration = Duration::from_secs(600);
@@ -64,10 +67,16 @@ impl Host {
     fn start_in(dir: Arc<TempDir>, setup: &Setup) -> Self {
         let mut command = command(setup, dir.path());
         command.arg("serve").arg("--config").arg(dir.path());
-        if setup.unheard {
-            let (reader, writer) = std::io::pipe().expect("a pipe");
-            drop(reader);
-            command.stderr(writer);
+        match &setup.stderr {
+            Stderr::Read => {}
+            Stderr::Gone => {
+                let (reader, writer) = std::io::pipe().expect("a pipe");
+                drop(reader);
+                command.stderr(writer);
+            }
+            Stderr::Kept(writer) => {
+                command.stderr(writer.try_clone().expect("a descriptor"));
+            }
         }
         Self::spawn(command, dir, setup.failpoints.clone().unwrap_or_default(), PATIENCE)
     }

@@ -3,11 +3,23 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
+    io::{PipeReader, PipeWriter},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::{artifacts, host::Host, tokens};
+
+/// Who reads the host's stderr.
+#[derive(Debug, Clone)]
+pub(super) enum Stderr {
+    /// The harness, always.
+    Read,
+    /// Nobody: the pipe's reader is gone.
+    Gone,
+    /// Whoever holds the other end of this pipe.
+    Kept(Arc<PipeWriter>),
+}
 
 /// A host to be started; see [`Setup::start`].
 #[derive(Debug, Clone)]
@@ -19,7 +31,7 @@ pub(crate) struct Setup {
     pub(super) plugins: Vec<Plugin>,
     pub(super) env: Vec<(String, String)>,
     pub(super) failpoints: Option<String>,
-    pub(super) unheard: bool,
+    pub(super) stderr: Stderr,
     pub(super) user: Option<u32>,
 }
 
@@ -34,7 +46,7 @@ impl Setup {
             plugins: Vec::new(),
             env: Vec::new(),
             failpoints: None,
-            unheard: false,
+            stderr: Stderr::Read,
             user: None,
         };
         setup
@@ -103,8 +115,16 @@ impl Setup {
 
     /// Its stderr is a pipe that nobody reads any more.
     pub(crate) fn unheard(mut self) -> Self {
-        self.unheard = true;
+        self.stderr = Stderr::Gone;
         self
+    }
+
+    /// Started with a small pipe as its stderr, which is the test's to read.
+    pub(crate) fn unread(mut self) -> (Host, PipeReader) {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        rustix::pipe::fcntl_setpipe_size(&writer, 4096).expect("a pipe's size can be set");
+        self.stderr = Stderr::Kept(Arc::new(writer));
+        (self.start(), reader)
     }
 
     /// It runs as this user, where the tests are run by root; else as who runs them.
