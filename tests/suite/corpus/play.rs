@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::case::{Case, InProcess, Tier, What};
 use crate::{
     client::{Client, Run},
-    harness::{Host, Plugin, Setup, artifacts, eventually},
+    harness::{Host, PATIENCE, Plugin, Setup, artifacts, eventually, http},
     scenario::ready,
 };
 
@@ -85,6 +85,11 @@ pub(crate) async fn play(host: &mut Host, cases: &[Case], others: usize) -> Vec<
     });
     let mut played = futures_util::future::join_all(all).await;
     let noticed = crowd.leave().await;
+    if noticed.is_err() {
+        // Which connections the host closed, and why, says more than what one client saw.
+        let closed = metrics_of(host, "agent_host_connections_closed_total").await;
+        println!("{noticed:?}; the host closed: {closed:?}");
+    }
     let lived = host.is_running() && host.pid() == pid;
     for case in &mut played {
         if !lived {
@@ -94,6 +99,13 @@ pub(crate) async fn play(host: &mut Host, cases: &[Case], others: usize) -> Vec<
         }
     }
     played
+}
+
+/// The lines of a metric.
+async fn metrics_of(host: &Host, name: &str) -> Vec<String> {
+    let page = http::get(host.admin, "/metrics", &[], PATIENCE).await;
+    let page = page.map(|page| page.body).unwrap_or_default();
+    page.lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect()
 }
 
 /// A host with a plugin for each of the cases, and one that is sound.
@@ -113,7 +125,11 @@ pub(crate) fn promised(tier: Tier, cases: Vec<Case>) -> Vec<Case> {
 }
 
 fn in_tier(tier: Tier, case: &Case) -> Plugin {
-    let plugin = case.plugin().clone();
+    // What cannot start keeps its own code for as long as it is looked at: no budget ends.
+    let plugin = match &case.what {
+        What::Start { plugin, .. } => plugin.clone().key("restart", "{ max = 1000, within = \"1h\" }"),
+        What::Any { .. } | What::Deed { .. } | What::Lie { .. } => case.plugin().clone(),
+    };
     if tier == Tier::Worker {
         return plugin;
     }
@@ -234,13 +250,17 @@ impl Crowd {
     fn of(host: &Host, people: usize) -> Self {
         let (over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let address = host.address;
-        let pace = PACE * u32::try_from(people).unwrap_or(u32::MAX);
+        let people = u32::try_from(people).unwrap_or(u32::MAX);
+        let pace = PACE * people;
         let people = (0..people).map(|number| {
             let (over, answered) = (Arc::clone(&over), Arc::clone(&answered));
             tokio::spawn(async move {
                 let user = format!("other-{number}");
                 let mut client =
                     eventually("another user connects", async || Client::at(address, &user).await).await?;
+                client = client.one_of_many();
+                // Not all at once: each begins at its own time within the first round.
+                client.idle(PACE * number).await?;
                 while !over.load(Ordering::Relaxed) {
                     client.run_with("hello", json!({ "agent": "echo" })).await?.answered_by("echo")?;
                     answered.fetch_add(1, Ordering::Relaxed);
