@@ -186,13 +186,13 @@ twin! {
 
 twin! {
     seccomp_alone_stops_a_fork_bomb(no_other_process_is_made) on setup();
-    faults "sandbox.process_limit=off";
+    faults "sandbox.process_limit=off;sandbox.cgroup=off";
     broken by "sandbox.seccomp=off", says "SUCCEEDED"
 }
 
 twin! {
     the_process_limit_alone_stops_a_fork_bomb(no_other_process_is_made) on of_a_user();
-    faults "sandbox.seccomp=off";
+    faults "sandbox.seccomp=off;sandbox.cgroup=off";
     broken by "sandbox.process_limit=off", says "SUCCEEDED"
 }
 
@@ -278,4 +278,74 @@ mod of_root {
         let setup = setup().set("isolation.uid_range", "\"3999600000-3999600009\"");
         held_and_broken(setup, "sandbox.own_user=off;sandbox.capabilities=off").await;
     }
+}
+
+/// Where the kernel's first interface has its groups of threads, on machines that have it.
+const GROUPS: &str = "/sys/fs/cgroup/pids";
+
+/// How many control groups a host has made, alive or not.
+fn groups_of(pid: u32) -> usize {
+    let begins = format!("agent-host-{pid}-");
+    let entries = std::fs::read_dir(GROUPS).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&begins)).count()
+}
+
+/// Whether this machine lets a host that runs bound threads by a control group; says so where it does not.
+fn has_groups(host: &Host) -> bool {
+    let has = groups_of(host.pid()) > 0;
+    if !has {
+        println!("no control group can be made in {GROUPS}: not tested");
+    }
+    has
+}
+
+/// A host whose only bound on a worker's threads is its control group.
+#[tokio::test]
+async fn the_control_group_alone_stops_bombs() {
+    let host = setup().failpoints("sandbox.seccomp=off;sandbox.process_limit=off").start();
+    ready(&host).await.unwrap();
+    if !has_groups(&host) {
+        return;
+    }
+    no_other_process_is_made(&host).await.unwrap();
+    no_crowd_of_threads_is_made(&host).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_the_control_group_the_same_bombs_go_off() {
+    let off = "sandbox.seccomp=off;sandbox.process_limit=off;sandbox.cgroup=off";
+    let host = setup().failpoints(off).start();
+    ready(&host).await.unwrap();
+    let objection = no_other_process_is_made(&host).await.unwrap_err();
+    assert!(objection.contains("SUCCEEDED"), "{objection}");
+}
+
+/// Groups go with their workers, and what a killed host left is removed by the next.
+#[tokio::test]
+async fn no_control_group_outlives_its_host_for_long() {
+    let host = Setup::echo().start();
+    ready(&host).await.unwrap();
+    if !has_groups(&host) {
+        return;
+    }
+    let pid = host.pid();
+    // As kill -9 does: nobody is left to remove it.
+    drop(host);
+    let next = Setup::echo().start();
+    ready(&next).await.unwrap();
+    let mut client = Client::connect(&next, "alice").await.unwrap();
+    client.run("hello").await.unwrap().answered_by("echo").unwrap();
+    eventually("what the killed host left is gone", async || {
+        // Its worker may have lived a moment longer than the next host's look: a third one looks again.
+        match groups_of(pid) {
+            0 => Ok(()),
+            left => {
+                let third = Setup::echo().start();
+                ready(&third).await?;
+                Err(format!("{left} left"))
+            }
+        }
+    })
+    .await
+    .unwrap();
 }

@@ -26,6 +26,7 @@ use crate::{
         backtrace::{Autopsy, Scene},
     },
     frames::{FrameError, FromWorker, ToWorker},
+    sandbox::Group,
     spawn::{Ended, STUBBORN, Spawned, WorkerProcess},
     speaker::Speaker,
     words::Words,
@@ -55,6 +56,8 @@ pub(crate) struct Link {
     /// Where it tells of a crash; `None` where no memory for it could be had.
     area: Option<CrashArea>,
     scene: Scene,
+    /// Its control group, where it has one. After the process in this list: it is removed when that is gone.
+    group: Option<Group>,
 }
 
 /// Why a worker is of no more use.
@@ -81,7 +84,13 @@ impl Link {
             born: Instant::now(),
             area: CrashArea::new().ok(),
             scene,
+            group: None,
         })
+    }
+
+    /// It was put into a control group.
+    pub(crate) fn enclosed(&mut self, group: Option<Group>) {
+        self.group = group;
     }
 
     /// The worker has no namespace of its own.
@@ -183,7 +192,7 @@ impl Link {
 
     /// Waits for the process's end, which follows by itself or is brought about, buries it and reports.
     pub(crate) async fn end(self, gone: Gone) -> (ExitReport, Option<Autopsy>) {
-        let Self { socket, pidfd, mut process, words, born, area, scene, .. } = self;
+        let Self { socket, pidfd, mut process, words, born, area, scene, group, .. } = self;
         let mut given = match gone {
             Gone::Ended => None,
             Gone::Kill(exit) => {
@@ -219,6 +228,10 @@ impl Link {
             (None, Ended::Signal(signal), Some(area)) => area.told(signal),
             _ => None,
         };
+        // The kernel ends it by SIGKILL, as anybody could; its group knows.
+        let starved = ended == Ended::Signal(rustix::process::Signal::KILL.as_raw())
+            && group.as_ref().is_some_and(Group::ran_out_of_memory);
+        let given = given.or_else(|| starved.then_some(Exit::Memory));
         let exit = given.unwrap_or_else(|| exit_of(ended, &stderr_tail));
         let (crash, autopsy) = match told {
             Some(Told { report, remains }) => {

@@ -16,7 +16,7 @@ use std::{
 use agent_host_core::{
     failpoint,
     failpoint::Action,
-    isolation::{Layer, SandboxReport},
+    isolation::{Layer, LayerState, SandboxReport},
     outcome::{Exit, ExitReport},
     ports::{
         BoxFuture,
@@ -201,7 +201,9 @@ impl Start {
             spawned.map_err(|_| no_worker(std::io::ErrorKind::TimedOut.into()))?.map_err(no_worker)?;
         let scene = self.scene(library).map_err(no_worker)?;
         let mut link = Link::new(spawned, scene, self.speaker()).map_err(no_worker)?;
-        let hello = ToWorker::Hello(self.hello(folder, user));
+        // Before its first word: what it makes from here on is born into its group.
+        let cgroup = self.enclose(&mut link).await;
+        let hello = ToWorker::Hello(self.hello(folder, user, cgroup));
         if let Err(error) = link.greet(&hello) {
             let failing = self.handshake(&format!("it does not listen: {error}"));
             return Err(self.told(failing, link.end(Gone::Ended).await));
@@ -305,6 +307,18 @@ impl Start {
         }
     }
 
+    /// Puts the worker into a control group, on a thread that may wait: the kernel takes milliseconds for it.
+    async fn enclose(&self, link: &mut Link) -> LayerState {
+        let (spec, generation, pid) = (Arc::clone(&self.spec), self.generation, link.pid());
+        match tokio::task::spawn_blocking(move || Sandbox::enclose(&spec, generation, pid)).await {
+            Ok((group, state)) => {
+                link.enclosed(group);
+                state
+            }
+            Err(error) => LayerState::unavailable(format!("the host failed to make it: {error}")),
+        }
+    }
+
     /// Who speaks where it does.
     fn speaker(&self) -> Speaker {
         Speaker::new(self.spec.id.clone(), self.generation, &self.spec.secrets)
@@ -357,9 +371,9 @@ impl Start {
         failing.told(&report)
     }
 
-    fn hello(&self, folder: Option<PathBuf>, user: Option<u32>) -> Bytes {
+    fn hello(&self, folder: Option<PathBuf>, user: Option<u32>, cgroup: LayerState) -> Bytes {
         let create = create::params(&self.spec, self.generation, folder.as_deref());
-        let sandbox = Sandbox::of(&self.spec, folder, user, self.runtime.require.clone());
+        let sandbox = Sandbox::of(&self.spec, folder, user, self.runtime.require.clone(), cgroup);
         let hello = HostHello { protocol: [PROTOCOL, PROTOCOL], features: Vec::new(), sandbox, create };
         // It cannot fail: the maps have text keys. An empty body would be refused by the worker.
         serde_json::to_vec(&hello).unwrap_or_default().into()

@@ -5,6 +5,7 @@
 //! they are given up, and the bounds come last, as the others may need a descriptor or memory.
 
 mod bounds;
+mod cgroup;
 mod landlock;
 mod namespace;
 mod privileges;
@@ -19,10 +20,11 @@ use agent_host_core::{
     isolation::{Layer, LayerState, SandboxReport},
     ports::instance::PluginSpec,
 };
+use agent_plugin_protocol::Generation;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::users::Users;
+pub(crate) use self::{cgroup::Group, users::Users};
 
 /// The sandbox of one worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +54,7 @@ impl Sandbox {
         folder: Option<PathBuf>,
         user: Option<u32>,
         require: Vec<Layer>,
+        cgroup: LayerState,
     ) -> Self {
         let off = |layer: &&Layer| failpoint!("sandbox" / layer.as_str()) == Some(Action::Off);
         Self {
@@ -60,10 +63,24 @@ impl Sandbox {
             folder,
             user,
             parent: std::process::id(),
-            cgroup: LayerState::unavailable("this host makes no control groups"),
+            cgroup,
             require,
             left_out: Layer::ALL.iter().filter(off).copied().collect(),
         }
+    }
+
+    /// Puts a worker that has not been told anything yet into a control group of its own. Blocks, for some file
+    /// operations in memory.
+    pub(crate) fn enclose(
+        spec: &PluginSpec,
+        generation: Generation,
+        pid: u32,
+    ) -> (Option<Group>, LayerState) {
+        if failpoint!("sandbox" / Layer::Cgroup.as_str()) == Some(Action::Off) {
+            return (None, LayerState::off(LEFT_OUT));
+        }
+        let bounds = cgroup::Bounds::of(spec.limits.memory, bounds::PROCESSES);
+        cgroup::Groups::of_process().enclose(&format!("{}-{generation}", spec.id), pid, bounds)
     }
 
     /// Gives up everything but the bounds, for good. Returns in another process than it was called in, where there is a

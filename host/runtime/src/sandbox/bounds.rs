@@ -10,7 +10,7 @@ const LOCKED: u64 = 64 * 1024;
 /// Fewer open files than these, and no library can be loaded and no runtime started.
 const FEWEST_FILES: u64 = 32;
 /// Threads and processes: the 512 threads that an async runtime may make for blocking work, and some more.
-const PROCESSES: u64 = 640;
+pub(super) const PROCESSES: u64 = 640;
 
 /// Core dumps, files and queues.
 pub(super) fn resources(open_files: u64) -> LayerState {
