@@ -41,6 +41,8 @@ pub(crate) struct Client {
     laws: Laws,
     /// Whether each frame is held against its schema too.
     schooled: bool,
+    /// It has said that it closes: nothing may be sent after that, not even the answer to a ping.
+    closing: bool,
     /// The first frame.
     pub(crate) welcome: Value,
 }
@@ -106,7 +108,7 @@ impl Client {
             let stream = TcpStream::connect(address).await.map_err(|e| format!("connect: {e}"))?;
             let opened = tokio_tungstenite::client_async(request, stream).await;
             let (socket, _) = opened.map_err(|e| format!("upgrade: {e}"))?;
-            let mut client = Self { socket, laws: Laws::default(), schooled: true, welcome: Value::Null };
+            let mut client = Self { socket, laws: Laws::default(), schooled: true, closing: false, welcome: Value::Null };
             client.welcome = client.next().await?;
             Ok::<_, String>(client)
         };
@@ -192,7 +194,9 @@ impl Client {
                 if frame["type"] != "ping" {
                     return Ok(Some(frame));
                 }
-                self.send(&json!({ "type": "pong" })).await.map_err(End::Broke)?;
+                if !self.closing {
+                    self.send(&json!({ "type": "pong" })).await.map_err(End::Broke)?;
+                }
                 Ok(None)
             }
             Some(Ok(Message::Close(frame))) => Err(End::Closed(frame.map_or(1005, |f| f.code.into()))),
@@ -263,6 +267,7 @@ impl Client {
 
     /// Asks for the end, and waits for the host's answer to that.
     pub(crate) async fn close(mut self) -> Result<u16, String> {
+        self.closing = true;
         self.socket.close(None).await.map_err(|e| format!("close: {e}"))?;
         loop {
             match self.next().await {
