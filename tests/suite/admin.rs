@@ -6,9 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    client::Client,
     harness::{
-        Host, PATIENCE, Plugin, Setup, artifacts, elf, eventually,
+        Host, PATIENCE, Plugin, Setup, artifacts, eventually,
         http::{self, Answer},
         tokens::{self, ADMIN_SECRET, SECRET, claims_with, operator, signed},
     },

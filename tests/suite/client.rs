@@ -108,7 +108,8 @@ impl Client {
             let stream = TcpStream::connect(address).await.map_err(|e| format!("connect: {e}"))?;
             let opened = tokio_tungstenite::client_async(request, stream).await;
             let (socket, _) = opened.map_err(|e| format!("upgrade: {e}"))?;
-            let mut client = Self { socket, laws: Laws::default(), schooled: true, closing: false, welcome: Value::Null };
+            let mut client =
+                Self { socket, laws: Laws::default(), schooled: true, closing: false, welcome: Value::Null };
             client.welcome = client.next().await?;
             Ok::<_, String>(client)
         };
@@ -218,6 +219,16 @@ impl Client {
     }
 
     /// Skips frames until one of this type comes.
+    pub(crate) async fn until_one_of(&mut self, kinds: &[&str]) -> Result<Value, String> {
+        loop {
+            let frame = self.next().await?;
+            if frame["type"].as_str().is_some_and(|kind| kinds.contains(&kind)) {
+                return Ok(frame);
+            }
+        }
+    }
+
+    /// Reads on until a frame of this type.
     pub(crate) async fn until(&mut self, kind: &str) -> Result<Value, String> {
         loop {
             let frame = self.next().await?;

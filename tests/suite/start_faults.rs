@@ -14,20 +14,26 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
     client::Client,
-    harness::{Host, Setup, artifacts, eventually, http, tokens},
+    harness::{Host, Setup, artifacts, eventually, host::cli, http, tokens},
     scenario::ready,
 };
 
 /// What a start stands on. Points that only broken twins use (`off`) are no faults of these.
-const AREAS: [&str; 4] = ["services.", "store.", "fallback.", "runtime.spawn"];
+const AREAS: [&str; 5] = ["start.", "services.", "store.", "fallback.", "runtime.spawn"];
 const TWINS_ONLY: [&str; 1] = ["store.scope"];
+/// Steps without which no host can be: it refuses to start and names them.
+const NEEDED: [&str; 6] =
+    ["start.config", "start.engine", "start.listen", "start.runtime", "start.signals", "start.store"];
 /// Hosts at a time.
 const AT_ONCE: usize = 4;
 
-/// Every such point of the host's source.
+/// Every such point of the host's source that a host lives with.
 fn points() -> Vec<String> {
     let mut points = BTreeSet::new();
     gather(&artifacts::root().join("host"), &mut points);
+    for needed in NEEDED {
+        assert!(points.remove(needed), "no such step any more: {needed}");
+    }
     points.into_iter().collect()
 }
 
@@ -116,8 +122,10 @@ async fn all(faults: Vec<String>) -> Vec<String> {
 async fn each_thing_that_a_start_stands_on_may_fail_alone() {
     let points = points();
     assert!(points.len() >= 8, "too few points to prove anything: {points:?}");
-    let faults = points.iter().flat_map(|point| ["error", "delay:300"].map(|how| format!("{point}={how}")));
-    let wrong = all(faults.collect()).await;
+    let faults =
+        points.iter().flat_map(|point| ["error", "panic", "delay:300"].map(|how| format!("{point}={how}")));
+    let delays = NEEDED.iter().map(|step| format!("{step}=delay:300"));
+    let wrong = all(faults.chain(delays).collect()).await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
@@ -130,6 +138,37 @@ async fn every_two_things_that_a_start_stands_on_may_fail_together() {
         .flat_map(|(at, one)| points[at + 1..].iter().map(move |other| format!("{one}=error;{other}=error")));
     let wrong = all(pairs.collect()).await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// A start that cannot be says which step it was, why, and what to do, and ends with 1.
+fn is_refused_by_name(step: &str, faults: &str) -> Result<(), String> {
+    let output = cli(&["serve"], &Setup::echo().failpoints(faults));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let named = format!("the step `{}` failed", step.trim_start_matches("start."));
+    match output.status.code() {
+        Some(1) if said.contains(&named) && said.contains("host.start_failed") => Ok(()),
+        _ => Err(format!("{faults}: {:?}: {said}", output.status)),
+    }
+}
+
+#[test]
+fn a_step_that_no_host_can_be_without_is_named() {
+    for step in NEEDED {
+        for how in ["error", "panic"] {
+            is_refused_by_name(step, &format!("{step}={how}")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn it_is_named_whatever_else_fails() {
+    for step in NEEDED {
+        for other in points() {
+            is_refused_by_name(step, &format!("{step}=error;{other}=error")).unwrap();
+        }
+    }
+    // Of two that it cannot be without, the first.
+    is_refused_by_name("start.runtime", "start.runtime=error;start.listen=error").unwrap();
 }
 
 /// The store, the fallback and every plugin fail together: level `basic`, the sockets stay, each message gets a clear
@@ -159,4 +198,38 @@ twin! {
     nothing_left(with_nothing_left_it_says_so) on Setup::echo();
     faults "runtime.spawn=error;fallback.answer=error;store.commit=error;store.append=error";
     broken by "store.begin=off", says "expected error"
+}
+
+/// A store that panics when it is asked is a store that does not work: refused aloud, and well again without a restart.
+async fn a_panicking_store_is_one_that_does_not_work(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    let mut client = Client::connect(host, "alice").await?;
+    client.run("hello").await?.answered_by("echo")?;
+    // In the middle of a run, too: what is accepted is completed when the log works again.
+    host.inject("store.append=panic");
+    client.say("hello there", json!({})).await?;
+    client.expect("accepted").await?;
+    host.heal();
+    client.until("agent_completed").await?;
+    host.inject("store.begin=panic");
+    client.say("hello again", json!({})).await?;
+    let refused = client.until("error").await?;
+    if refused["code"] != "store.unavailable" {
+        return Err(format!("not refused as it should be: {refused}"));
+    }
+    host.heal();
+    for _ in 0..200 {
+        client.say("and now?", json!({})).await?;
+        // Refused until the store has been looked at again.
+        match client.until_one_of(&["error", "agent_completed"]).await?["type"].as_str() {
+            Some("agent_completed") => return Ok(()),
+            _ => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+        }
+    }
+    Err("the store is not asked again".to_owned())
+}
+
+twin! {
+    panics_of_the_store(a_panicking_store_is_one_that_does_not_work) on Setup::echo();
+    faults ""; broken by "engine.contained_store=off", says ""
 }

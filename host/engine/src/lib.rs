@@ -15,6 +15,7 @@
     clippy::todo
 )]
 
+mod contained;
 mod control;
 mod details;
 mod directory;

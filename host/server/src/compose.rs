@@ -6,8 +6,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use agent_host_config::{Config, Durability, StoreConfig};
+use agent_host_config::{Config, Durability, Loaded, StoreConfig};
 use agent_host_core::{
+    failpoint,
     ports::{
         clock::{Clock, SystemClock},
         store::{Deletion, Store},
@@ -19,9 +20,14 @@ use agent_host_gateway::{Gateway, MetricsPage};
 use agent_host_runtime::{InProcessRuntime, ProcessRuntime, Tuning, WorkerCommand};
 use agent_host_services::{BuiltinTools, ServiceBoard, TcpNetwork};
 use agent_host_store::{MemoryStore, Place, SqliteStore};
-use agent_host_telemetry::happening::ThreadsExpired;
+use agent_host_telemetry::happening::{StepDoneWithout, ThreadsExpired};
+use agent_plugin_protocol::Code;
 
-use crate::{settings, specs, withheld::Withheld};
+use crate::{
+    settings, specs,
+    steps::{StepFailed, take, take_async},
+    withheld::Withheld,
+};
 
 /// The host, serving.
 pub(crate) struct Host {
@@ -37,18 +43,27 @@ impl Host {
     /// Starts everything. Plugins go on loading when it answers: the doors open first.
     ///
     /// # Errors
-    /// If an address cannot be bound. A plugin that cannot be loaded is none: it is a fault in the registry.
-    pub(crate) async fn start(config: &Config, metrics: MetricsPage) -> io::Result<Self> {
+    /// If an address cannot be bound, or a part that no host can be without cannot be made. A plugin that cannot be loaded
+    /// is none: it is a fault in the registry.
+    pub(crate) async fn start(loaded: &Loaded, metrics: MetricsPage) -> Result<Self, StepFailed> {
+        let config = &loaded.config;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let process = ProcessRuntime::new(WorkerCommand::this_program("worker"), Tuning::default())
             .confined(specs::confinement(config));
         let staged = config.store.path.join("staged");
         let in_process = InProcessRuntime::new(process.clone(), staged, Tuning::default());
-        let board = Arc::new(services());
+        let board = match take("services", || failpoint!("start.services"), || Ok::<_, String>(services())) {
+            Ok(board) => Arc::new(board),
+            Err(without) => {
+                let board = Arc::new(no_services(&without));
+                tokio::spawn(services_again(Arc::clone(&board)));
+                board
+            }
+        };
         if cfg!(feature = "failpoints") {
             tokio::spawn(recheck(Arc::clone(&board)));
         }
-        let store = log_of(&config.store);
+        let store = take("store", || failpoint!("start.store"), || Ok::<_, String>(log_of(&config.store)))?;
         retain(&store, config.store.retention, &clock);
         let parts = Parts {
             process: Arc::new(Withheld::of(config, process)),
@@ -59,8 +74,11 @@ impl Host {
             clock: Arc::clone(&clock),
             services: board.watch(),
         };
-        let engine = Engine::start(settings::engine(config), parts);
-        let gateway = Gateway::start(settings::gateway(config), engine.clone(), clock, metrics).await?;
+        let begin = || Ok::<_, String>(Engine::start(settings::engine(config), parts));
+        let engine = take("engine", || failpoint!("start.engine"), begin)?;
+        let open = Gateway::start(settings::gateway(config), engine.clone(), clock, metrics);
+        let open = async { open.await.map_err(|error| describe(config, &error)) };
+        let gateway = take_async("listen", || failpoint!("start.listen"), open).await?;
         Ok(Self { engine, gateway, store, grace: config.drain.grace, _services: board })
     }
 
@@ -120,11 +138,44 @@ fn retain(store: &Arc<dyn Store>, retention: Duration, clock: &Arc<dyn Clock>) {
     });
 }
 
+fn describe(config: &Config, error: &io::Error) -> String {
+    let (public, admin) = (config.gateway.listen, config.admin.listen);
+    format!("cannot listen on {public} (gateway.listen) and {admin} (admin.listen): {error}")
+}
+
+/// Without what looks after them, every service is absent: agents that need one say so, the others serve.
+fn no_services(without: &StepFailed) -> ServiceBoard {
+    StepDoneWithout { step: "services", reason: without.to_string() }.emit();
+    let absent = |name| {
+        let reason = without.to_string();
+        (name, ServiceState::Unavailable { code: Code::ServiceUnavailable, reason })
+    };
+    ServiceBoard::new(ServiceTable::new(OWN_SERVICES.map(absent)))
+}
+
+/// Tries the step again until it succeeds: what the services need may come back.
+async fn services_again(board: Arc<ServiceBoard>) {
+    loop {
+        tokio::time::sleep(SERVICES_AGAIN).await;
+        if let Ok(again) = take("services", || failpoint!("start.services"), || Ok::<_, String>(services())) {
+            for (name, state) in again.table().iter() {
+                board.report(name, state.clone());
+            }
+            return;
+        }
+    }
+}
+
+/// Between two tries.
+const SERVICES_AGAIN: Duration = Duration::from_secs(1);
+
 /// The services of this host. Models are not configured yet: a plugin that requires `llm` says so.
 fn services() -> ServiceBoard {
-    let own = [ServiceName::Threads, ServiceName::Tools, ServiceName::Delegate, ServiceName::Events];
-    ServiceBoard::new(ServiceTable::new(own.map(|name| (name, ServiceState::Available))))
+    ServiceBoard::new(ServiceTable::new(OWN_SERVICES.map(|name| (name, ServiceState::Available))))
 }
+
+const OWN_SERVICES: [ServiceName; 4] =
+    [ServiceName::Threads, ServiceName::Tools, ServiceName::Delegate, ServiceName::Events];
 
 /// Injected faults come and go without a report: in a build that has them they are looked at regularly.
 async fn recheck(board: Arc<ServiceBoard>) {

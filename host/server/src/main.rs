@@ -17,12 +17,14 @@ mod safe;
 mod serve;
 mod settings;
 mod specs;
+mod steps;
 mod tidy;
 mod token;
 mod withheld;
 
 use std::process::ExitCode;
 
+use agent_host_core::failpoint;
 use clap::Parser as _;
 
 use crate::{
@@ -51,7 +53,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Threads(command) => log::threads(&command)?,
         Command::Db(command) => log::db(&command)?,
         Command::Completions { shell } => completions::run(shell)?,
-        Command::Serve(args) => serve::serve(&configuration::load(&args)?, |_| ())?,
+        Command::Serve(args) => {
+            let load = || Ok::<_, String>(configuration::load(&args));
+            serve::serve(&steps::take("config", || failpoint!("start.config"), load)??, |_| ())?;
+        }
         Command::Dev(args) => dev::dev(&args)?,
         Command::Token(TokenCommand::Mint(args)) => {
             let loaded = configuration::load(&args.config)?;

@@ -3,13 +3,14 @@
 use std::{
     io::{self, Write as _},
     sync::Arc,
+    time::Duration,
 };
 
 use agent_host_config::{Loaded, LogFormat};
 use agent_host_core::{failpoint, failpoint::Action};
 use agent_host_gateway::MetricsPage;
 use agent_host_telemetry::{
-    happening::HostListening,
+    happening::{HostListening, StepDoneWithout},
     log::{self, Format, Way},
     page,
 };
@@ -21,8 +22,9 @@ use tokio::{
 
 use crate::{
     compose::Host,
-    exit::{Exit, Failure, aloud},
+    exit::{Failure, aloud},
     notify::Manager,
+    steps::take,
     tidy::tidy,
 };
 
@@ -36,15 +38,27 @@ pub(crate) fn serve(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Fa
     };
     // For a broken twin: a host whose threads write the log themselves.
     let way = if failpoint!("server.log_queue") == Some(Action::Off) { Way::Direct } else { Way::Queued };
-    log::install(format, loaded.config.log.level.as_str(), way);
+    let begin_log = || {
+        log::install(format, loaded.config.log.level.as_str(), way);
+        Ok::<_, String>(())
+    };
+    if let Err(without) = take("log", || failpoint!("start.log"), begin_log) {
+        aloud(&format!("agent-host: serving without a log: {without}"));
+    }
     hide_memory();
     agent_host_runtime::memory::return_large_blocks();
     // 1: without it a busy host looks at its sockets too seldom; it cut the p99 at saturation to a sixth.
-    let runtime = Builder::new_multi_thread().enable_all().global_queue_interval(1).build();
-    let outcome = runtime.and_then(|runtime| runtime.block_on(run(loaded, ready)));
+    let build = || Builder::new_multi_thread().enable_all().global_queue_interval(1).build();
+    let runtime = take("runtime", || failpoint!("start.runtime"), build)?;
+    let outcome = runtime.block_on(run(loaded, ready));
+    // With its threads: a task that hangs does not keep the process.
+    runtime.shutdown_timeout(LEFT_BEHIND);
     log::flush();
-    outcome.map_err(|error| Failure::new(Exit::Failed, error.to_string()))
+    outcome
 }
+
+/// How long what still runs when the host has drained may take to notice.
+const LEFT_BEHIND: Duration = Duration::from_millis(500);
 
 /// Keeps this process's environment, memory and descriptors from other processes of the same user: a worker is one
 /// (law 9). It also means that the host leaves no core dump. What it is called and how it fares stays visible.
@@ -54,16 +68,10 @@ fn hide_memory() {
     }
 }
 
-async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> io::Result<()> {
-    let page = page::install().map_err(io::Error::other)?;
-    // Ends with the runtime.
-    tokio::spawn(page.clone().upkeep());
-    let metrics: MetricsPage = Arc::new(move || page.render());
-    let mut stop = Stop::new()?;
-    // A file that reaches its limit (RLIMIT_FSIZE) is then an error of the write, and not the end of the host. A handler
-    // and not `SIG_IGN`: a worker is to begin without it.
-    let _file_limit = signal(SignalKind::from_raw(SIGXFSZ))?;
-    let host = Host::start(&loaded.config, metrics).await.map_err(|error| describe(loaded, error))?;
+async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Failure> {
+    let metrics = metrics_page();
+    let mut stop = take("signals", || failpoint!("start.signals"), Stop::new)?;
+    let host = Host::start(loaded, metrics).await?;
     let (address, admin) = (host.gateway.public_addr(), host.gateway.admin_addr());
     // Whoever started it may have stopped listening: that is no reason not to serve.
     let _ = writeln!(io::stdout(), "agent-host listening on http://{address} (admin http://{admin})");
@@ -89,23 +97,38 @@ async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> io::Result<()> {
 /// Sent for a write beyond the limit of a file's size; the number of x86 and ARM.
 const SIGXFSZ: i32 = 25;
 
-fn describe(loaded: &Loaded, error: io::Error) -> io::Error {
-    let (public, admin) = (loaded.config.gateway.listen, loaded.config.admin.listen);
-    io::Error::new(
-        error.kind(),
-        format!("cannot listen on {public} (gateway.listen) and {admin} (admin.listen): {error}"),
-    )
+/// What is scraped. Without it the host serves all the same, and the page says why it is empty.
+fn metrics_page() -> MetricsPage {
+    match take("metrics", || failpoint!("start.metrics"), page::install) {
+        Ok(page) => {
+            // Ends with the runtime.
+            tokio::spawn(page.clone().upkeep());
+            Arc::new(move || page.render())
+        }
+        Err(without) => {
+            StepDoneWithout { step: "metrics", reason: without.to_string() }.emit();
+            let page = format!("# this host counts nothing: {}\n", without.to_string().replace('\n', " "));
+            Arc::new(move || page.clone())
+        }
+    }
 }
 
 /// The signals that ask for an end.
 struct Stop {
     terminate: Signal,
     interrupt: Signal,
+    /// A file that reaches its limit (RLIMIT_FSIZE) is then an error of the write, and not the end of the host. A handler
+    /// and not `SIG_IGN`: a worker is to begin without it.
+    _file_limit: Signal,
 }
 
 impl Stop {
     fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            _file_limit: signal(SignalKind::from_raw(SIGXFSZ))?,
+        })
     }
 
     /// Cancel safe.

@@ -1,6 +1,9 @@
 //! Which services are there: one owner, one snapshot that everybody else watches.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    panic::catch_unwind,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use agent_host_core::{
     failpoint,
@@ -66,7 +69,9 @@ impl ServiceBoard {
 
 /// A service that is reported as there may be made absent by a test.
 fn with_faults(reported: &ServiceTable) -> ServiceTable {
-    ServiceTable::new(reported.iter().map(|(name, state)| match injected(name) {
+    // A panic in looking after a service is that service's absence, and not the host's end.
+    let look = |name| catch_unwind(|| injected(name)).unwrap_or(Some(Action::Error));
+    ServiceTable::new(reported.iter().map(|(name, state)| match look(name) {
         Some(Action::Error) => (name, injected_absence(name)),
         Some(Action::Panic | Action::Delay(_) | Action::Hang | Action::Off) | None => (name, state.clone()),
     }))

@@ -183,6 +183,10 @@ happenings! {
     Panicked ERROR Critical "a thread panicked" action "Report it with the log; `RUST_BACKTRACE=1` in the host's environment adds a backtrace."
     { place: String, thread: String, message: String, backtrace: String }
 
+    /// A step of the host's start failed that it can serve without; what it lacks now, the reason says.
+    StepDoneWithout ERROR Critical "a step of the start was done without" action "Mend the reason, then restart the host when it suits."
+    { step: &'static str, reason: String }
+
     /// Log lines were dropped, as whoever reads the host's stderr did not, or could not be written. The host did not wait for them.
     LogLinesDropped WARN Warning "log lines were dropped" action "Look at what reads the host's stderr: it is too slow, or stands."
     { lines: u64 }

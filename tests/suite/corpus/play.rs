@@ -217,7 +217,7 @@ async fn answers_again(client: &mut Client, case: &Case) -> Result<Duration, Str
         let (run, _) = ask(client, case, WELL).await?;
         match run.status() {
             "ok" => return run.answered_by(&case.name).map(|()| began.elapsed()),
-            _ if began.elapsed() > crate::harness::PATIENCE => {
+            _ if began.elapsed() > PATIENCE => {
                 return Err(format!("it never answered again: {}", run.completed()));
             }
             _ => tokio::time::sleep(Duration::from_millis(5)).await,

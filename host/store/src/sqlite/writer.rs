@@ -93,8 +93,7 @@ impl Writer {
             }
             // A bug of ours must not end the log: what was asked is refused, and the file is opened anew.
             if catch_unwind(AssertUnwindSafe(|| this.serve(wanted))).is_err() {
-                PanicCaught { place: "log writer", message: "see the backtrace on stderr".to_owned() }.emit();
-                this.open = Err(StoreError::unavailable("the log's writer panicked"));
+                this.open = Err(panicked("writing"));
                 this.shared.busy_since(None);
             }
             if let Some(reply) = closing {
@@ -106,10 +105,12 @@ impl Writer {
 
     fn open(&mut self) {
         self.tried = Instant::now();
-        let opened = match failpoint!("store.open") {
+        // A bug of ours must not end the log before it has begun: it is tried again when it is asked.
+        let opened = catch_unwind(AssertUnwindSafe(|| match failpoint!("store.open") {
             Some(Action::Error) => Err(StoreError::unavailable("injected by a failpoint")),
             _ => open::open(&self.place),
-        };
+        }));
+        let opened = opened.unwrap_or_else(|_| Err(panicked("opening")));
         self.tables.forget();
         self.waits = true;
         self.shared.became(match &opened {
@@ -262,6 +263,11 @@ impl Answer {
             Self::Counted(reply, result) => drop(reply.send(or(result, committed))),
         }
     }
+}
+
+fn panicked(at: &str) -> StoreError {
+    PanicCaught { place: "log writer", message: "see `Panicked`".to_owned() }.emit();
+    StoreError::unavailable(format!("the log's writer panicked while {at}"))
 }
 
 fn begin(db: &Connection, waits: bool, now: &mut bool) -> Result<(), StoreError> {
