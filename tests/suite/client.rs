@@ -98,8 +98,25 @@ impl Client {
         Self::upgrade_at(host.address, headers).await
     }
 
+    /// Connects with this query and these headers, and reads the welcome.
+    pub(crate) async fn with_query(
+        host: &Host,
+        query: &str,
+        headers: &[(&'static str, String)],
+    ) -> Result<Self, String> {
+        Self::upgrade_to(host.address, &format!("/ws?{query}"), headers).await
+    }
+
     async fn upgrade_at(address: SocketAddr, headers: &[(&'static str, String)]) -> Result<Self, String> {
-        let mut request = format!("ws://{address}/ws").into_client_request().map_err(|e| e.to_string())?;
+        Self::upgrade_to(address, "/ws", headers).await
+    }
+
+    async fn upgrade_to(
+        address: SocketAddr,
+        path: &str,
+        headers: &[(&'static str, String)],
+    ) -> Result<Self, String> {
+        let mut request = format!("ws://{address}{path}").into_client_request().map_err(|e| e.to_string())?;
         for (name, value) in headers {
             let value = HeaderValue::from_str(value).map_err(|e| e.to_string())?;
             request.headers_mut().insert(*name, value);

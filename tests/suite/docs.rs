@@ -101,6 +101,21 @@ async fn the_published_admin_api_is_what_the_host_serves() {
     );
 }
 
+#[tokio::test]
+async fn the_published_rest_surface_is_what_the_host_serves() {
+    let host = Setup::new().start();
+    let answer = http::get(host.address, "/openapi.json", &[], PATIENCE).await.unwrap();
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    let path = artifacts::root().join("docs/openapi.json");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &answer.body).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&path).unwrap_or_default() == answer.body,
+        "docs/openapi.json is not current; run UPDATE_DOCS=1 cargo test -p agent-host-tests docs"
+    );
+}
+
 #[test]
 fn links_between_pages_lead_somewhere() {
     for page in PAGES {

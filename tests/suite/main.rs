@@ -47,6 +47,7 @@ mod protocol_runs;
 mod protocol_threads;
 mod protocol_tokens;
 mod refusals;
+mod rest;
 mod routing;
 mod sandbox;
 mod sandbox_layers;

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{
     identity::{Principal, Scope},
-    ports::store::{Deletion, ThreadSummary},
+    ports::store::{Deletion, LogEntry, ThreadHead, ThreadSummary},
 };
-use agent_plugin_protocol::{Code, PluginId, ThreadId};
+use agent_plugin_protocol::{Code, PluginId, RunId, Seq, ThreadId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -135,6 +135,43 @@ impl Engine {
         limit: usize,
     ) -> Result<Vec<ThreadSummary>, Problem> {
         self.shared.parts.store.threads(scope, before, limit).await.map_err(|error| Problem::new(error.code))
+    }
+
+    /// Where a thread's log ends; `None` if the user has none of that name.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn thread(&self, scope: &Scope, thread: &ThreadId) -> Result<Option<ThreadHead>, Problem> {
+        self.shared.parts.store.thread(scope, thread).await.map_err(|error| Problem::new(error.code))
+    }
+
+    /// A thread's log behind a position, oldest first, at most `limit` events; `None` as above.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn events(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Option<Vec<LogEntry>>, Problem> {
+        let read = self.shared.parts.store.read(scope, thread, after, limit).await;
+        read.map_err(|error| Problem::new(error.code))
+    }
+
+    /// Cancels a run as its client would; its thread. `None` if the user has no run of that name that goes on.
+    pub async fn cancel(&self, scope: &Scope, run: &RunId) -> Option<ThreadId> {
+        let thread = self.shared.directory.thread_of(scope, run)?;
+        let key = ThreadKey { scope: scope.clone(), thread: thread.clone() };
+        // An error: the task ended, and with it the run.
+        self.shared
+            .directory
+            .existing(&key)?
+            .send(thread::Command::Cancel { run: run.clone() })
+            .await
+            .ok()?;
+        Some(thread)
     }
 
     /// Deletes everything of a user; answers how many threads that was. A run that is going on has no log any more: it

@@ -2,16 +2,20 @@
 
 use std::{future::Future, sync::Arc};
 
-use agent_host_core::identity::Principal;
+use agent_host_core::{
+    identity::{Principal, Scope},
+    ports::store::{LogEntry, ThreadHead, ThreadSummary},
+};
 use agent_host_engine::{
     ControlError, Engine, Incoming, Outgoing, PluginOrder, Session,
+    session::Problem,
     view::{PluginDetail, Status},
 };
-use agent_plugin_protocol::{PluginId, Seq, ThreadId};
+use agent_plugin_protocol::{PluginId, RunId, Seq, ThreadId};
 
 /// What the doors open onto. What clients meet cannot fail and does not wait (laws 1 and 2); an operator's order may do
 /// both.
-pub trait Host: Send + Sync + 'static {
+pub trait Host: History {
     /// One client connection.
     type Conversation: Conversation;
 
@@ -32,6 +36,39 @@ pub trait Host: Send + Sync + 'static {
         plugin: &PluginId,
         order: PluginOrder,
     ) -> impl Future<Output = Result<PluginDetail, ControlError>> + Send;
+}
+
+/// What clients may ask of their threads without a connection. A stranger's thread or run is none.
+pub trait History: Send + Sync + 'static {
+    /// A user's threads, newest first, at most `limit`, older than `before` if that is given.
+    fn threads(
+        &self,
+        scope: &Scope,
+        before: Option<&ThreadId>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<ThreadSummary>, Problem>> + Send;
+    /// Where a thread's log ends.
+    fn thread(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+    ) -> impl Future<Output = Result<Option<ThreadHead>, Problem>> + Send;
+    /// A thread's log behind a position, at most `limit` events.
+    fn events(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        after: Seq,
+        limit: usize,
+    ) -> impl Future<Output = Result<Option<Vec<LogEntry>>, Problem>> + Send;
+    /// Deletes a thread; `false`: the user has none of that name.
+    fn delete_thread(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+    ) -> impl Future<Output = Result<bool, Problem>> + Send;
+    /// Cancels a run that goes on; its thread, or `None` where the user has none of that name.
+    fn cancel(&self, scope: &Scope, run: &RunId) -> impl Future<Output = Option<ThreadId>> + Send;
 }
 
 /// One client connection as the engine sees it; see [`Session`], whose words these are.
@@ -79,6 +116,47 @@ impl Host for Engine {
         order: PluginOrder,
     ) -> impl Future<Output = Result<PluginDetail, ControlError>> + Send {
         Engine::control(self, plugin, order)
+    }
+}
+
+impl History for Engine {
+    fn threads(
+        &self,
+        scope: &Scope,
+        before: Option<&ThreadId>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<ThreadSummary>, Problem>> + Send {
+        Engine::threads(self, scope, before, limit)
+    }
+
+    fn thread(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+    ) -> impl Future<Output = Result<Option<ThreadHead>, Problem>> + Send {
+        Engine::thread(self, scope, thread)
+    }
+
+    fn events(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        after: Seq,
+        limit: usize,
+    ) -> impl Future<Output = Result<Option<Vec<LogEntry>>, Problem>> + Send {
+        Engine::events(self, scope, thread, after, limit)
+    }
+
+    fn delete_thread(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+    ) -> impl Future<Output = Result<bool, Problem>> + Send {
+        Engine::delete_thread(self, scope, thread)
+    }
+
+    fn cancel(&self, scope: &Scope, run: &RunId) -> impl Future<Output = Option<ThreadId>> + Send {
+        Engine::cancel(self, scope, run)
     }
 }
 

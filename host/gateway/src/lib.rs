@@ -29,10 +29,12 @@ mod limits;
 mod native;
 mod problem;
 mod refusal;
+mod rest;
 mod routes;
 mod server;
 pub mod settings;
 pub mod surface;
+mod tickets;
 mod upgrade;
 
 pub use server::{Gateway, MetricsPage};

@@ -15,6 +15,6 @@ mod schema;
 mod socket;
 mod task;
 
-pub(crate) use encode::welcome;
+pub(crate) use encode::{event, welcome};
 pub(crate) use schema::{Frame, Frames};
 pub(crate) use task::{Shared, Upgraded, serve};

@@ -15,11 +15,18 @@ use crate::{
     health::{Health, live, ready},
     host::Host,
     problem::Problem,
+    rest,
     server::MetricsPage,
     upgrade::{self, Door},
 };
 
-const PUBLIC: &[&str] = &["GET /ws (WebSocket)", "GET /asyncapi.json", "GET /live", "GET /ready[?verbose]"];
+const PUBLIC: &[&str] = &[
+    "GET /ws (WebSocket)",
+    "GET /asyncapi.json",
+    "what is in GET /openapi.json",
+    "GET /live",
+    "GET /ready[?verbose]",
+];
 const ADMIN: &[&str] =
     &["GET /live", "GET /ready[?verbose]", "GET /metrics", "the admin API: GET /admin/v1/openapi.json"];
 
@@ -27,7 +34,10 @@ const ADMIN: &[&str] =
 pub(crate) fn public<H: Host>(door: Arc<Door<H>>, health: Arc<Health<H>>) -> Router {
     Router::new()
         .route("/ws", any(upgrade::answer::<H>))
+        // Any path and method: who asks is judged before it is said what there is.
+        .route("/v1/{*operation}", any(rest::answer::<H>))
         .with_state(door)
+        .route("/openapi.json", get(rest::openapi))
         .route("/asyncapi.json", get(asyncapi::answer))
         .merge(health_routes(health))
         .fallback(|uri: Uri| async move { not_found(&uri, PUBLIC) })

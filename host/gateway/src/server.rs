@@ -8,7 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     accept::Listener, admin::Admin, auth::Verifier, health::Health, host::Host, limits::UserConnections,
-    native::Shared, routes, settings::Settings, upgrade::Door,
+    native::Shared, routes, settings::Settings, tickets::Tickets, upgrade::Door,
 };
 
 /// Renders `/metrics`.
@@ -114,6 +114,7 @@ fn door<H: Host>(
         host,
         shared,
         users: UserConnections::new(settings.limits.connections_per_user),
+        tickets: Tickets::default(),
         tasks: tasks.clone(),
         stop: stop.clone(),
     })

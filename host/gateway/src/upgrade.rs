@@ -3,7 +3,7 @@
 
 mod guard;
 mod handshake;
-mod origin;
+pub(crate) mod origin;
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,6 +36,7 @@ use crate::{
     problem::Problem,
     refusal::UpgradeRefusal,
     surface::{Choice, Surface},
+    tickets::Tickets,
 };
 
 /// What the public routes share.
@@ -43,6 +44,7 @@ pub(crate) struct Door<H> {
     pub(crate) host: Arc<H>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) users: UserConnections,
+    pub(crate) tickets: Tickets,
     pub(crate) tasks: TaskTracker,
     /// Ends every connection.
     pub(crate) stop: CancellationToken,
@@ -127,7 +129,7 @@ async fn upgrade<H: Host>(
     origin::check(&parts.headers, &door.shared.settings.origins)?;
 
     enter(&at, Step::Token, failpoint!("gateway.upgrade.token")).await?;
-    let principal = Arc::new(authenticate(door, &parts)?);
+    let principal = authenticate(door, &parts)?;
 
     enter(&at, Step::Limits, failpoint!("gateway.upgrade.limits")).await?;
     let place = door
@@ -168,16 +170,18 @@ async fn enter(at: &StepCell, step: Step, injected: Option<Action>) -> Result<()
     }
 }
 
-fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Principal, UpgradeRefusal> {
+fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Principal>, UpgradeRefusal> {
     let refuse = |error: AuthError| UpgradeRefusal::unauthorized(error.code).detail(error.detail);
     // For a broken twin: a host that logs what opens its doors.
     if failpoint!("gateway.quiet_tokens") == Some(Action::Off) {
         tracing::info!(headers = ?parts.headers, "an upgrade");
     }
     match TokenSource::find(&parts.headers, &parts.uri).map_err(refuse)? {
-        TokenSource::Jwt(token) => door.shared.verifier.verify(token).map_err(refuse),
-        // This host gives out no tickets yet, so there is none that it could know.
-        TokenSource::Ticket(_) => Err(UpgradeRefusal::unauthorized(Code::AuthTicketInvalid)),
+        TokenSource::Jwt(token) => door.shared.verifier.verify(token).map(Arc::new).map_err(refuse),
+        TokenSource::Ticket(ticket) => door
+            .tickets
+            .redeem(ticket, door.shared.clock.now())
+            .ok_or_else(|| UpgradeRefusal::unauthorized(Code::AuthTicketInvalid)),
     }
 }
 

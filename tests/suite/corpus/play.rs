@@ -78,7 +78,7 @@ pub(crate) async fn play(host: &mut Host, cases: &[Case], others: usize) -> Vec<
     }
     let all = clients.into_iter().map(|(case, client)| async move {
         let played = match client {
-            Ok(client) => one(client, case).await,
+            Ok(client) => one(host_ref, client, case).await,
             Err(objection) => Err(objection),
         };
         played.unwrap_or_else(|objection| wrong(case, objection))
@@ -125,11 +125,7 @@ pub(crate) fn promised(tier: Tier, cases: Vec<Case>) -> Vec<Case> {
 }
 
 fn in_tier(tier: Tier, case: &Case) -> Plugin {
-    // What cannot start keeps its own code for as long as it is looked at: no budget ends.
-    let plugin = match &case.what {
-        What::Start { plugin, .. } => plugin.clone().key("restart", "{ max = 1000, within = \"1h\" }"),
-        What::Any { .. } | What::Deed { .. } | What::Lie { .. } => case.plugin().clone(),
-    };
+    let plugin = case.plugin().clone();
     if tier == Tier::Worker {
         return plugin;
     }
@@ -147,9 +143,9 @@ fn digest_of(library: &Path) -> String {
     Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-async fn one(mut client: Client, case: &Case) -> Result<Played, String> {
+async fn one(host: &Host, mut client: Client, case: &Case) -> Result<Played, String> {
     match &case.what {
-        What::Start { codes, .. } => refused(&mut client, case, codes).await,
+        What::Start { codes, .. } => refused(host, &mut client, case, codes).await,
         What::Any { .. } => survived(&mut client, case).await,
         What::Deed { message, codes, .. } => recovered(&mut client, case, message, codes).await,
         What::Lie { message, .. } => contained(&mut client, case, message).await,
@@ -157,17 +153,28 @@ async fn one(mut client: Client, case: &Case) -> Result<Played, String> {
 }
 
 /// It is named as missing, with its code, and its messages are answered honestly by the fallback.
-async fn refused(client: &mut Client, case: &Case, codes: &[&str]) -> Result<Played, String> {
+async fn refused(host: &Host, client: &mut Client, case: &Case, codes: &[&str]) -> Result<Played, String> {
     let missing = client.welcome["service"]["missing"].as_array().into_iter().flatten();
     let code = missing.clone().find(|one| one["name"] == case.name.as_str()).map(|one| one["code"].clone());
     let code = code.as_ref().and_then(|code| code.as_str()).ok_or("the welcome does not name it")?.to_owned();
-    // What may be tried again has perhaps spent its budget by now.
-    if !codes.contains(&code.as_str()) && code != "plugin.quarantined" {
+    // What may be tried again has perhaps spent its budget by now: the log says on what.
+    let code = if code == "plugin.quarantined" { spent_on(host, &case.name)? } else { code };
+    if !codes.contains(&code.as_str()) {
         return Err(format!("expected one of {codes:?}, got {code}"));
     }
     let (run, answered) = ask(client, case, WELL).await?;
     run.answered_by_fallback(WELL)?;
     Ok(played(case, Outcome::Refused, code, answered, None))
+}
+
+/// The code of the failures that brought a plugin into quarantine.
+fn spent_on(host: &Host, plugin: &str) -> Result<String, String> {
+    let said = host.said();
+    let told = said.lines().filter(|line| line.contains("PluginQuarantined"));
+    let mut told = told.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let told =
+        told.find(|told| told["plugin"] == plugin).ok_or("quarantined, and the log does not say so")?;
+    told["code"].as_str().map(str::to_owned).ok_or(format!("quarantined, for no reason: {told}"))
 }
 
 /// Whatever it is, its message is answered.

@@ -15,6 +15,15 @@ pub(crate) enum TokenSource<'a> {
 }
 
 impl<'a> TokenSource<'a> {
+    /// The token of `Authorization: Bearer`, and no other credential.
+    pub(crate) fn of_header(headers: &HeaderMap) -> Result<&str, AuthError> {
+        let missing = || AuthError {
+            code: Code::AuthMissing,
+            detail: "the request carries no `Authorization: Bearer` token".to_owned(),
+        };
+        bearer(headers)?.ok_or_else(missing)
+    }
+
     /// Looks for the credentials.
     pub(crate) fn find(headers: &'a HeaderMap, uri: &'a Uri) -> Result<Self, AuthError> {
         if let Some(token) = bearer(headers)? {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use agent_host_core::{
-    identity::Principal,
+    identity::{Principal, Scope},
     isolation::{Layer, LayerState, SandboxReport},
     level::ServiceLevel,
     outcome::{Exit, ExitReport},
@@ -19,12 +19,12 @@ use agent_host_core::{
         clock::Clock,
         instance::Isolation,
         library::Candidate,
-        store::{Durability, LogEntry, NewEvent},
+        store::{Durability, LogEntry, NewEvent, ThreadHead, ThreadSummary},
     },
 };
 use agent_host_engine::{
     ChangedFile, ControlError, Incoming, Outgoing, PluginOrder,
-    session::{Accepted, Delivery},
+    session::{self, Accepted, Delivery},
     view::{
         BreakerView, BudgetView, Crash, Missing, OpenCall, PluginDetail, PluginView, SparesView, StateChange,
         Status,
@@ -46,7 +46,7 @@ use tokio_tungstenite::{
 use crate::{
     Gateway, Settings,
     auth::{MintClaims, mint},
-    host::{Conversation, Host},
+    host::{Conversation, History, Host},
 };
 
 pub(crate) const SECRET: &[u8] = b"the users' secret of many bytes!";
@@ -100,6 +100,40 @@ impl Script {
         for sender in self.say.lock().unwrap().iter() {
             let _ = sender.send(what.clone());
         }
+    }
+}
+
+/// The script has no threads: what they are is tested against a real host.
+impl History for Script {
+    async fn threads(
+        &self,
+        _: &Scope,
+        _: Option<&ThreadId>,
+        _: usize,
+    ) -> Result<Vec<ThreadSummary>, session::Problem> {
+        Ok(Vec::new())
+    }
+
+    async fn thread(&self, _: &Scope, _: &ThreadId) -> Result<Option<ThreadHead>, session::Problem> {
+        Ok(None)
+    }
+
+    async fn events(
+        &self,
+        _: &Scope,
+        _: &ThreadId,
+        _: Seq,
+        _: usize,
+    ) -> Result<Option<Vec<LogEntry>>, session::Problem> {
+        Ok(None)
+    }
+
+    async fn delete_thread(&self, _: &Scope, _: &ThreadId) -> Result<bool, session::Problem> {
+        Ok(false)
+    }
+
+    async fn cancel(&self, _: &Scope, _: &RunId) -> Option<ThreadId> {
+        None
     }
 }
 

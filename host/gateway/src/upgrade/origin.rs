@@ -6,7 +6,7 @@ use http::{HeaderMap, Uri, header};
 use crate::refusal::UpgradeRefusal;
 
 /// Admits requests without an origin (no browser), from this host's own pages, and from the allowed ones.
-pub(super) fn check(headers: &HeaderMap, allowed: &[String]) -> Result<(), UpgradeRefusal> {
+pub(crate) fn check(headers: &HeaderMap, allowed: &[String]) -> Result<(), UpgradeRefusal> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let denied = || UpgradeRefusal::forbidden(Code::OriginDenied);
     let origin = origin.to_str().map_err(|_| denied())?;
