@@ -46,6 +46,7 @@ mod protocol_limits;
 mod protocol_runs;
 mod protocol_threads;
 mod protocol_tokens;
+mod public_keys;
 mod refusals;
 mod rest;
 mod routing;

@@ -15,7 +15,7 @@ use agent_plugin_protocol::{Code, PluginId};
 #[cfg(test)]
 pub(crate) use self::security::UID_RANGE_PATTERN;
 pub use self::{
-    auth::{AdminConfig, AuthConfig},
+    auth::{AdminConfig, AuthConfig, PublicKeyFile},
     gateway::{DefaultProtocol, GatewayConfig, NetraConfig},
     host::{
         ChaosConfig, DrainConfig, Durability, LogConfig, LogFormat, LogLevel, ReadinessConfig, ServiceConfig,

@@ -3,10 +3,12 @@
 //! `verify` judges, `source` finds the token in a request, `mint` makes and shows tokens for the command line.
 
 mod mint;
+mod public_key;
 mod source;
 mod verify;
 
 pub use mint::{Inspected, MintClaims, MintError, inspect, mint};
+pub use public_key::PublicKey;
 pub(crate) use source::{TokenSource, offered_protocols};
 pub use verify::{AuthError, MAX_TOKEN_BYTES, Verifier};
 

@@ -6,7 +6,10 @@ use agent_plugin_protocol::Code;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
-use crate::problem::Problem;
+use crate::{auth::AuthError, problem::Problem};
+
+/// A key set is asked for again in that time.
+const KEYS_RETRY: Duration = Duration::from_secs(5);
 
 /// An upgrade refused, with the reason that the client is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +54,14 @@ impl UpgradeRefusal {
 
     pub(crate) fn unavailable(code: Code, retry_after: Duration) -> Self {
         Self::new(RefusalStatus::Unavailable(retry_after), code)
+    }
+
+    /// A token that is no good; or one that cannot be judged yet, which is the host's trouble.
+    pub(crate) fn of_token(error: AuthError) -> Self {
+        match error.code {
+            Code::AuthKeysUnavailable => Self::unavailable(error.code, KEYS_RETRY),
+            code => Self::unauthorized(code).detail(error.detail),
+        }
     }
 
     /// A bug of ours, whatever it was.

@@ -151,7 +151,7 @@ async fn work<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Response, Refuse
 fn authenticate<H: Host>(door: &Door<H>, headers: &HeaderMap) -> Result<Principal, Refused> {
     let token = TokenSource::of_header(headers);
     let principal = token.and_then(|token| door.shared.verifier.verify(token));
-    principal.map_err(|error| refused(UpgradeRefusal::unauthorized(error.code).detail(error.detail)))
+    principal.map_err(|error| refused(UpgradeRefusal::of_token(error)))
 }
 
 fn issue<H: Host>(door: &Door<H>, principal: &Arc<Principal>) -> Result<Response, Refused> {

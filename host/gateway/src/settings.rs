@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use secrecy::SecretSlice;
 
-use crate::surface::Surface;
+use crate::{auth::PublicKey, surface::Surface};
 
 /// Everything the gateway is told.
 #[derive(Debug, Clone)]
@@ -39,6 +39,10 @@ pub struct Settings {
 pub struct Auth {
     /// The HS256 secrets, each of at least 32 bytes; the first signs, all verify. None: no token is valid.
     pub hs256_secrets: Vec<SecretSlice<u8>>,
+    /// Keys of RS256 and ES256.
+    pub public_keys: Vec<PublicKey>,
+    /// Whether further keys are to come, from a key set that was not fetched yet.
+    pub keys_to_come: bool,
     /// The only `iss` allowed; empty: unchecked.
     pub issuer: String,
     /// The `aud` that must be there; empty: unchecked.
@@ -109,6 +113,8 @@ impl Default for Auth {
     fn default() -> Self {
         Self {
             hs256_secrets: Vec::new(),
+            public_keys: Vec::new(),
+            keys_to_come: false,
             issuer: String::new(),
             audience: String::new(),
             leeway: Duration::from_secs(60),

@@ -29,7 +29,7 @@ use self::{
 };
 use crate::{
     accept::ConnectionSlot,
-    auth::{AuthError, TokenSource, offered_protocols},
+    auth::{TokenSource, offered_protocols},
     host::{Conversation, Host},
     limits::{UserConnection, UserConnections},
     native::{self, Shared, Upgraded},
@@ -171,7 +171,7 @@ async fn enter(at: &StepCell, step: Step, injected: Option<Action>) -> Result<()
 }
 
 fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Principal>, UpgradeRefusal> {
-    let refuse = |error: AuthError| UpgradeRefusal::unauthorized(error.code).detail(error.detail);
+    let refuse = UpgradeRefusal::of_token;
     // For a broken twin: a host that logs what opens its doors.
     if failpoint!("gateway.quiet_tokens") == Some(Action::Off) {
         tracing::info!(headers = ?parts.headers, "an upgrade");

@@ -5,9 +5,13 @@ pub(crate) mod print;
 use std::path::PathBuf;
 
 use agent_host_config::{Config, Loaded, PluginConfig, PluginIsolation, Sources};
+use agent_host_gateway::auth::PublicKey;
 use agent_plugin_protocol::PluginId;
 
-use crate::{cli::ConfigArgs, exit::Failure};
+use crate::{
+    cli::ConfigArgs,
+    exit::{Exit, Failure},
+};
 
 /// Loads the configuration: the one place that reads the environment for it.
 pub(crate) fn load(args: &ConfigArgs) -> Result<Loaded, Failure> {
@@ -18,7 +22,17 @@ pub(crate) fn load(args: &ConfigArgs) -> Result<Loaded, Failure> {
         overrides: args.overrides.clone(),
         beside: beside(),
     };
-    agent_host_config::load(sources).map_err(Failure::from)
+    let loaded = agent_host_config::load(sources).map_err(Failure::from)?;
+    for key in &loaded.config.auth.public_keys {
+        PublicKey::from_pem(&key.pem).map_err(|reason| {
+            let path = key.path.display();
+            Failure::new(
+                Exit::Config,
+                format!("the configuration is wrong\n\n`auth.public_keys` names {path}: {reason}\n\nnothing was changed"),
+            )
+        })?;
+    }
+    Ok(loaded)
 }
 
 /// The environment. What is not UTF-8 is kept with marks in its place, so that it is judged and not lost.

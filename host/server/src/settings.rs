@@ -9,6 +9,7 @@ use agent_host_engine::{
     settings::{DoubleTexting, PluginSettings},
 };
 use agent_host_gateway::{
+    auth::PublicKey,
     settings::{Auth, Limits, Settings as Gateway, Timing},
     surface::Surface,
 };
@@ -78,6 +79,9 @@ pub(crate) fn gateway(config: &Config) -> Gateway {
         },
         auth: Auth {
             hs256_secrets: secrets(&config.auth.hs256_secrets),
+            // Each was read once when the configuration was loaded.
+            public_keys: config.auth.public_keys.iter().filter_map(|key| PublicKey::from_pem(&key.pem).ok()).collect(),
+            keys_to_come: config.auth.jwks_url.is_some(),
             issuer: config.auth.issuer.clone().unwrap_or_default(),
             audience: config.auth.audience.clone().unwrap_or_default(),
             leeway: config.auth.leeway,
@@ -87,6 +91,7 @@ pub(crate) fn gateway(config: &Config) -> Gateway {
             issuer: String::new(),
             audience: config.admin.audience.clone(),
             leeway: config.auth.leeway,
+            ..Auth::default()
         },
         limits: Limits {
             frame_bytes,

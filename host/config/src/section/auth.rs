@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -18,6 +19,8 @@ use crate::{
 pub struct AuthConfig {
     /// Keys for HS256: the first signs, all verify. Each has at least [`HS256_SECRET_BYTES`].
     pub hs256_secrets: Vec<Secret>,
+    /// Keys for RS256 and ES256, each as PEM: for tokens that somebody else signs.
+    pub public_keys: Vec<PublicKeyFile>,
     /// The `iss` that a token must have; `None`: not checked.
     pub issuer: Option<String>,
     /// The `aud` that a token must have; `None` (written `""`): not checked.
@@ -26,6 +29,15 @@ pub struct AuthConfig {
     pub jwks_url: Option<String>,
     /// How far issuer's and host's clock may differ.
     pub leeway: Duration,
+}
+
+/// A public key, as read from its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKeyFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What the file says; which algorithm it is for, whoever verifies finds out.
+    pub pem: Vec<u8>,
 }
 
 /// The operators' listener. Its tokens have their own keys and audience.
@@ -45,8 +57,10 @@ impl AuthConfig {
     pub(crate) fn read(r: &Reader<'_>) -> Self {
         let secrets = signing_keys(r);
         let jwks_url = jwks_url(r);
-        if matches!(&secrets, Some(keys) if keys.is_empty()) && !r.has("jwks_url") {
-            let hint = "set auth.hs256_secret = { env = \"NAME\" }, or auth.jwks_url".to_owned();
+        let public_keys = public_keys(r);
+        let others = r.has("jwks_url") || r.has("public_keys");
+        if matches!(&secrets, Some(keys) if keys.is_empty()) && !others {
+            let hint = "set auth.hs256_secret = { env = \"NAME\" }, auth.public_keys or auth.jwks_url".to_owned();
             r.error(
                 Code::ConfigMissing,
                 "hs256_secret",
@@ -56,6 +70,7 @@ impl AuthConfig {
         }
         Self {
             hs256_secrets: secrets.unwrap_or_default().into_iter().map(|located| located.value).collect(),
+            public_keys,
             issuer: not_empty(r.value("issuer")),
             audience: not_empty(r.value("audience")),
             jwks_url,
@@ -133,6 +148,46 @@ fn signing_keys(r: &Reader<'_>) -> Option<Vec<Located<Secret>>> {
 }
 
 /// The key set decides who is believed, so it comes by HTTPS, except from this machine.
+/// A key file is larger than this only by mistake.
+const PEM_BYTES: u64 = 64 * 1024;
+
+/// The key files, read. A private key is refused: this host has no use for it, and should not have it.
+fn public_keys(r: &Reader<'_>) -> Vec<PublicKeyFile> {
+    let written: Vec<Located<String>> = r.or("public_keys", Vec::new());
+    let read = written.into_iter().filter_map(|Located { value, origin }| {
+        let path = r.cx.relative(value.into());
+        let wrong = |code: Code, reason: String, hint: &str| {
+            r.error_at(code, "public_keys", origin.clone(), reason, Some(hint.to_owned()));
+        };
+        let regular = std::fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() <= PEM_BYTES);
+        let pem = match std::fs::read(&path) {
+            Ok(pem) if regular => pem,
+            Ok(_) => {
+                wrong(Code::ConfigRange, format!("names {}, which is no small file", path.display()), "name a PEM file");
+                return None;
+            }
+            Err(error) => {
+                let reason = format!("names {}, which cannot be read: {error}", path.display());
+                wrong(Code::ConfigMissing, reason, "paths are relative to the configuration folder");
+                return None;
+            }
+        };
+        let says = |what: &[u8]| pem.windows(what.len()).any(|part| part == what);
+        if says(b"PRIVATE KEY-----") {
+            let reason = format!("names {}, which holds a private key", path.display());
+            wrong(Code::ConfigRange, reason, "openssl pkey -in KEY.pem -pubout -out PUBLIC.pem; keep the private one elsewhere");
+            return None;
+        }
+        if !says(b"-----BEGIN PUBLIC KEY-----") {
+            let reason = format!("names {}, which is no public key in PEM", path.display());
+            wrong(Code::ConfigRange, reason, "it begins with -----BEGIN PUBLIC KEY-----");
+            return None;
+        }
+        Some(PublicKeyFile { path, pem })
+    });
+    read.collect()
+}
+
 fn jwks_url(r: &Reader<'_>) -> Option<String> {
     let url: String = r.value("jwks_url")?;
     let local = ["http://localhost", "http://127.0.0.1", "http://[::1]"];

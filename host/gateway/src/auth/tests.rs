@@ -121,6 +121,77 @@ fn a_public_key_as_hmac_secret_does_not_help() {
     assert_eq!(code(&token), Code::AuthInvalid);
 }
 
+/// Made for this test by openssl: RSA 2048 and P-256, their public halves in PEM.
+fn keys(kind: &str) -> (EncodingKey, PublicKey) {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/auth/keys");
+    let read = |name: String| std::fs::read(folder.join(name)).unwrap();
+    let (private, public) = (read(format!("{kind}.pem")), read(format!("{kind}.pub.pem")));
+    let private = match kind {
+        "rsa" | "rsa-other" => EncodingKey::from_rsa_pem(&private).unwrap(),
+        _ => EncodingKey::from_ec_pem(&private).unwrap(),
+    };
+    (private, PublicKey::from_pem(&public).unwrap())
+}
+
+fn with(auth: Auth) -> Verifier {
+    Verifier::new(&auth, Arc::new(Fixed(UNIX_EPOCH + Duration::from_secs(NOW))))
+}
+
+#[test]
+fn a_public_key_verifies_its_own_algorithm_only() {
+    let ((rsa, rsa_public), (ec, ec_public)) = (keys("rsa"), keys("ec"));
+    let claims = json!({"sub": "u", "exp": NOW + 10});
+    let sign = |alg, key: &EncodingKey| jsonwebtoken::encode(&Header::new(alg), &claims, key).unwrap();
+    let both = with(Auth { public_keys: vec![rsa_public.clone(), ec_public], ..Auth::default() });
+    assert!(both.verify(&sign(Algorithm::RS256, &rsa)).is_ok());
+    assert!(both.verify(&sign(Algorithm::ES256, &ec)).is_ok());
+    let code = |verifier: &Verifier, token: &str| verifier.verify(token).unwrap_err().code;
+    assert_eq!(code(&both, &sign(Algorithm::RS256, &keys("rsa-other").0)), Code::AuthInvalid);
+    assert_eq!(code(&both, &sign(Algorithm::RS512, &rsa)), Code::AuthAlgorithm);
+    assert_eq!(code(&both, &sign(Algorithm::PS256, &rsa)), Code::AuthAlgorithm);
+    assert_eq!(code(&both, &hs256(&claims)), Code::AuthAlgorithm, "no secret, no HS256");
+    let only_rsa = with(Auth { public_keys: vec![rsa_public.clone()], ..Auth::default() });
+    assert_eq!(code(&only_rsa, &sign(Algorithm::ES256, &ec)), Code::AuthAlgorithm);
+    // The classic confusion: HS256 with the public key's own bytes as the secret, in either form.
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/auth/keys/rsa.pub.pem");
+    let pem = std::fs::read(folder).unwrap();
+    let secrets = vec![KEY.to_vec().into()];
+    let mixed = with(Auth { hs256_secrets: secrets, public_keys: vec![rsa_public], ..Auth::default() });
+    assert_eq!(code(&mixed, &signed(Algorithm::HS256, &claims, &pem)), Code::AuthInvalid);
+    assert_eq!(code(&mixed, &signed(Algorithm::HS256, &claims, pem.trim_ascii())), Code::AuthInvalid);
+    assert!(mixed.verify(&hs256(&claims)).is_ok());
+    assert_eq!(code(&mixed, &unsigned(&json!({"alg": "none"}), &claims, "")), Code::AuthAlgorithm);
+}
+
+#[test]
+fn one_of_several_keys_suffices_so_that_keys_can_be_changed() {
+    let ((old, old_public), (new, new_public)) = (keys("rsa"), keys("rsa-other"));
+    let claims = json!({"sub": "u", "exp": NOW + 10});
+    let verifier = with(Auth { public_keys: vec![new_public, old_public], ..Auth::default() });
+    for key in [old, new] {
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &key).unwrap();
+        assert!(verifier.verify(&token).is_ok());
+    }
+}
+
+#[test]
+fn while_keys_are_to_come_a_token_that_they_may_verify_is_not_called_bad() {
+    let (rsa, _) = keys("rsa");
+    let claims = json!({"sub": "u", "exp": NOW + 10});
+    let token = jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &rsa).unwrap();
+    let waiting = with(Auth { keys_to_come: true, hs256_secrets: vec![KEY.to_vec().into()], ..Auth::default() });
+    assert_eq!(waiting.verify(&token).unwrap_err().code, Code::AuthKeysUnavailable);
+    assert!(waiting.verify(&hs256(&claims)).is_ok());
+    assert_eq!(waiting.verify(&signed(Algorithm::HS256, &claims, OLD_KEY)).unwrap_err().code, Code::AuthInvalid);
+}
+
+#[test]
+fn what_is_no_public_key_is_none() {
+    for pem in [&b""[..], b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
+        assert!(PublicKey::from_pem(pem).is_err());
+    }
+}
+
 #[test]
 fn leeway_is_given_on_both_sides() {
     let verifier = verifier("", "");

@@ -23,8 +23,10 @@ pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// Judges tokens of one kind (users' or operators').
 pub struct Verifier {
-    keys: Vec<DecodingKey>,
-    validation: Validation,
+    keys: Vec<Key>,
+    /// What the allowed algorithms are called, for whoever used another.
+    allowed: String,
+    keys_to_come: bool,
     issuer: String,
     audience: String,
     leeway: Duration,
@@ -44,15 +46,20 @@ pub struct AuthError {
 impl Verifier {
     /// A verifier with those keys. Without any, every token is invalid.
     pub fn new(auth: &Auth, clock: Arc<dyn Clock>) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        // The crate would read the machine's clock, and its `aud` and `iss` checks have no codes of ours.
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        validation.validate_aud = false;
-        validation.required_spec_claims = HashSet::new();
+        let secrets = auth.hs256_secrets.iter().map(|secret| {
+            Key::new(Algorithm::HS256, DecodingKey::from_secret(secret.expose_secret()))
+        });
+        let public = auth.public_keys.iter().map(|public| Key::new(public.algorithm, public.key.clone()));
+        let keys: Vec<Key> = secrets.chain(public).collect();
+        let allowed = ALGORITHMS.iter().filter(|(algorithm, _)| {
+            let to_come = auth.keys_to_come && *algorithm != Algorithm::HS256;
+            to_come || keys.iter().any(|key| key.algorithm == *algorithm)
+        });
+        let allowed: Vec<&str> = allowed.map(|(_, name)| *name).collect();
         Self {
-            keys: auth.hs256_secrets.iter().map(|s| DecodingKey::from_secret(s.expose_secret())).collect(),
-            validation,
+            keys,
+            allowed: allowed.join(", "),
+            keys_to_come: auth.keys_to_come,
             issuer: auth.issuer.clone(),
             audience: auth.audience.clone(),
             leeway: auth.leeway,
@@ -70,8 +77,8 @@ impl Verifier {
     /// # Errors
     /// [`AuthError`] with the code of the first thing that is wrong.
     pub fn verify(&self, token: &str) -> Result<Principal, AuthError> {
-        check_form(token)?;
-        let claims = self.checked_claims(token)?;
+        let algorithm = check_form(token)?.ok_or_else(|| self.wrong_algorithm())?;
+        let claims = self.checked_claims(token, algorithm)?;
         let now = self.clock.now();
         let expires_at = numeric_date(claims.exp, "exp")?
             .ok_or_else(|| error(Code::AuthMalformed, "the token has no `exp`"))?;
@@ -92,16 +99,19 @@ impl Verifier {
         principal(claims, expires_at)
     }
 
-    /// The claims of a token whose signature verifies with one of the keys.
-    fn checked_claims(&self, token: &str) -> Result<Claims, AuthError> {
-        for key in &self.keys {
-            match jsonwebtoken::decode::<Claims>(token, key, &self.validation) {
+    /// The claims of a token whose signature verifies with one of the keys of its algorithm. A key has one algorithm of
+    /// its own: a public key is never taken for the secret of another.
+    fn checked_claims(&self, token: &str, algorithm: Algorithm) -> Result<Claims, AuthError> {
+        let mut tried = false;
+        for key in self.keys.iter().filter(|key| key.algorithm == algorithm) {
+            tried = true;
+            match jsonwebtoken::decode::<Claims>(token, &key.key, &key.validation) {
                 Ok(data) => return Ok(data.claims),
                 Err(e) => match e.kind() {
                     // A signature that is not even base64url does not verify either.
                     jsonwebtoken::errors::ErrorKind::InvalidSignature
                     | jsonwebtoken::errors::ErrorKind::Base64(_) => {}
-                    jsonwebtoken::errors::ErrorKind::InvalidAlgorithm => return Err(wrong_algorithm()),
+                    jsonwebtoken::errors::ErrorKind::InvalidAlgorithm => return Err(self.wrong_algorithm()),
                     // Anything else is about the form; the crate's text could quote the claims.
                     _ => {
                         return Err(error(
@@ -112,13 +122,46 @@ impl Verifier {
                 },
             }
         }
-        Err(error(Code::AuthInvalid, "the token's signature does not verify"))
+        match (tried, self.keys_to_come && algorithm != Algorithm::HS256) {
+            // It may be signed by a key that is not here yet: that is the host's trouble, not the token's.
+            (_, true) => Err(error(Code::AuthKeysUnavailable, Code::AuthKeysUnavailable.meaning())),
+            (true, false) => Err(error(Code::AuthInvalid, "the token's signature does not verify")),
+            (false, false) => Err(self.wrong_algorithm()),
+        }
+    }
+
+    fn wrong_algorithm(&self) -> AuthError {
+        let allowed = if self.allowed.is_empty() { "none: this host has no key" } else { &self.allowed };
+        error(Code::AuthAlgorithm, format!("the token's algorithm is not an allowed one; allowed: {allowed}"))
     }
 }
 
-/// Checks without a key: length, three parts, and an algorithm that we allow. Kept before the crate, whose own answer
-/// to `alg: none` is a parse error.
-fn check_form(token: &str) -> Result<(), AuthError> {
+/// A key with the algorithm that it is for, and how the crate is to judge with it.
+struct Key {
+    algorithm: Algorithm,
+    key: DecodingKey,
+    validation: Validation,
+}
+
+impl Key {
+    fn new(algorithm: Algorithm, key: DecodingKey) -> Self {
+        let mut validation = Validation::new(algorithm);
+        // The crate would read the machine's clock, and its `aud` and `iss` checks have no codes of ours.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        validation.validate_aud = false;
+        validation.required_spec_claims = HashSet::new();
+        Self { algorithm, key, validation }
+    }
+}
+
+/// The algorithms that a key can be for, by the names that tokens give them.
+const ALGORITHMS: [(Algorithm, &str); 3] =
+    [(Algorithm::HS256, "HS256"), (Algorithm::RS256, "RS256"), (Algorithm::ES256, "ES256")];
+
+/// Checks without a key: length, three parts, a header; its algorithm, if it is one that a key can be for. Kept before the
+/// crate, whose own answer to `alg: none` is a parse error.
+fn check_form(token: &str) -> Result<Option<Algorithm>, AuthError> {
     if token.is_empty() {
         return Err(error(Code::AuthMissing, "the token is empty"));
     }
@@ -135,9 +178,6 @@ fn check_form(token: &str) -> Result<(), AuthError> {
         .ok()
         .and_then(|json| serde_json::from_slice::<HeaderHead>(&json).ok())
         .ok_or_else(|| error(Code::AuthMalformed, "the token's header is not base64url of JSON"))?;
-    if header.alg != "HS256" {
-        return Err(wrong_algorithm());
-    }
     if header.crit.is_some() {
         // RFC 7515, 4.1.11: an extension that is critical and not understood.
         return Err(error(
@@ -145,17 +185,13 @@ fn check_form(token: &str) -> Result<(), AuthError> {
             "the token's header has a `crit` that this host does not know",
         ));
     }
-    Ok(())
+    Ok(ALGORITHMS.iter().find(|(_, name)| *name == header.alg).map(|(algorithm, _)| *algorithm))
 }
 
 #[derive(Deserialize)]
 struct HeaderHead {
     alg: String,
     crit: Option<serde::de::IgnoredAny>,
-}
-
-fn wrong_algorithm() -> AuthError {
-    error(Code::AuthAlgorithm, "only HS256 is allowed")
 }
 
 /// What a token says. Unknown claims are ignored.
