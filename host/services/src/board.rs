@@ -1,6 +1,9 @@
 //! Which services are there: one owner, one snapshot that everybody else watches.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    panic::catch_unwind,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use agent_host_core::{
     failpoint,
@@ -66,9 +69,15 @@ impl ServiceBoard {
 
 /// A service that is reported as there may be made absent by a test.
 fn with_faults(reported: &ServiceTable) -> ServiceTable {
-    ServiceTable::new(reported.iter().map(|(name, state)| match injected(name) {
-        Some(Action::Error) => (name, injected_absence(name)),
-        Some(Action::Panic | Action::Delay(_) | Action::Hang | Action::Off) | None => (name, state.clone()),
+    ServiceTable::new(reported.iter().map(|(name, state)| {
+        // A check that panics has not found its service there.
+        let found = catch_unwind(|| injected(name)).unwrap_or(Some(Action::Error));
+        match found {
+            Some(Action::Error) => (name, injected_absence(name)),
+            Some(Action::Panic | Action::Delay(_) | Action::Hang | Action::Off) | None => {
+                (name, state.clone())
+            }
+        }
     }))
 }
 
