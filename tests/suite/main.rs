@@ -35,6 +35,7 @@ mod incident;
 mod isolation_users;
 mod laws;
 mod lies;
+mod log_blocked;
 mod network;
 mod observed;
 mod protocol_closes;

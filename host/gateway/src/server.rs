@@ -11,8 +11,8 @@ use crate::{
     native::Shared, routes, settings::Settings, upgrade::Door,
 };
 
-/// Renders `/metrics`.
-pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
+/// Renders `/metrics`; `None` if there are none, which is answered with 503.
+pub type MetricsPage = Option<Arc<dyn Fn() -> String + Send + Sync>>;
 
 /// The doors, open. Dropping it leaves them open; see [`Gateway::shutdown`].
 pub struct Gateway {

@@ -1,7 +1,9 @@
 //! Builds the host from its configuration, in order: ports, engine, doors.
 
 use std::{
+    future::Future,
     io,
+    panic::{AssertUnwindSafe, resume_unwind},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -10,7 +12,7 @@ use agent_host_config::{Config, Durability, StoreConfig};
 use agent_host_core::{
     ports::{
         clock::{Clock, SystemClock},
-        store::{Deletion, Store},
+        store::{Deletion, Store, StoreError},
     },
     service::{ServiceName, ServiceState, ServiceTable},
 };
@@ -18,10 +20,16 @@ use agent_host_engine::{Engine, Parts};
 use agent_host_gateway::{Gateway, MetricsPage};
 use agent_host_runtime::{InProcessRuntime, ProcessRuntime, Tuning, WorkerCommand};
 use agent_host_services::{BuiltinTools, ServiceBoard, TcpNetwork};
-use agent_host_store::{MemoryStore, Place, SqliteStore};
+use agent_host_store::{Contained, MemoryStore, Place, SqliteStore};
 use agent_host_telemetry::happening::ThreadsExpired;
+use agent_plugin_protocol::Code;
+use futures_util::FutureExt as _;
 
-use crate::{settings, specs, withheld::Withheld};
+use crate::{
+    settings, specs,
+    steps::{self, Step, StepFailed},
+    withheld::Withheld,
+};
 
 /// The host, serving.
 pub(crate) struct Host {
@@ -37,17 +45,15 @@ impl Host {
     /// Starts everything. Plugins go on loading when it answers: the doors open first.
     ///
     /// # Errors
-    /// If an address cannot be bound. A plugin that cannot be loaded is none: it is a fault in the registry.
-    pub(crate) async fn start(config: &Config, metrics: MetricsPage) -> io::Result<Self> {
+    /// If there is no engine or an address cannot be bound. A plugin that cannot be loaded is none: it is a fault in the
+    /// registry. Neither is a store or a service that is not there: it is asked for again.
+    pub(crate) async fn start(config: &Config, metrics: MetricsPage) -> Result<Self, StepFailed> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let process = ProcessRuntime::new(WorkerCommand::this_program("worker"), Tuning::default())
             .confined(specs::confinement(config));
         let staged = config.store.path.join("staged");
         let in_process = InProcessRuntime::new(process.clone(), staged, Tuning::default());
-        let board = Arc::new(services());
-        if cfg!(feature = "failpoints") {
-            tokio::spawn(recheck(Arc::clone(&board)));
-        }
+        let board = board();
         let store = log_of(&config.store);
         retain(&store, config.store.retention, &clock);
         let parts = Parts {
@@ -59,8 +65,10 @@ impl Host {
             clock: Arc::clone(&clock),
             services: board.watch(),
         };
-        let engine = Engine::start(settings::engine(config), parts);
-        let gateway = Gateway::start(settings::gateway(config), engine.clone(), clock, metrics).await?;
+        let engine =
+            steps::take(Step::Engine, || Ok::<_, String>(Engine::start(settings::engine(config), parts)))?;
+        let gateway = Gateway::start(settings::gateway(config), engine.clone(), clock, metrics);
+        let gateway = listening(config, gateway).await?;
         Ok(Self { engine, gateway, store, grace: config.drain.grace, _services: board })
     }
 
@@ -81,14 +89,37 @@ const CLOSING: Duration = Duration::from_millis(500);
 /// How long the log may take to close.
 const CLOSING_LOG: Duration = Duration::from_secs(1);
 
-/// Never fails: a log that cannot be opened makes the level `basic`, and is tried again.
+/// Never fails: a log that cannot be had makes the level `basic`, and is tried again.
 fn log_of(config: &StoreConfig) -> Arc<dyn Store> {
-    match config.durability {
-        Durability::Durable | Durability::Ephemeral => {
-            Arc::new(SqliteStore::start(Place::within(&config.path)))
-        }
-        Durability::Memory => Arc::new(MemoryStore::new()),
-    }
+    let config = config.clone();
+    Arc::new(Contained::new(move || {
+        let made = steps::take(Step::Store, || {
+            Ok::<Arc<dyn Store>, String>(match config.durability {
+                Durability::Durable | Durability::Ephemeral => {
+                    Arc::new(SqliteStore::start(Place::within(&config.path)))
+                }
+                Durability::Memory => Arc::new(MemoryStore::new()),
+            })
+        });
+        made.map_err(|failed| StoreError::unavailable(failed.to_string()))
+    }))
+}
+
+/// Opens the doors.
+async fn listening(
+    config: &Config,
+    opening: impl Future<Output = io::Result<Gateway>>,
+) -> Result<Gateway, StepFailed> {
+    // A fault of this step comes before its work, which waits and so cannot be done inside of it.
+    steps::take(Step::Listen, || Ok::<_, String>(()))?;
+    let opened = AssertUnwindSafe(opening).catch_unwind().await;
+    steps::take(Step::Listen, || match opened {
+        Ok(opened) => opened.map_err(|error| {
+            let (public, admin) = (config.gateway.listen, config.admin.listen);
+            format!("cannot listen on {public} (gateway.listen) and {admin} (admin.listen): {error}")
+        }),
+        Err(panic) => resume_unwind(panic),
+    })
 }
 
 /// How often threads that are past their time are looked for.
@@ -121,9 +152,38 @@ fn retain(store: &Arc<dyn Store>, retention: Duration, clock: &Arc<dyn Clock>) {
 }
 
 /// The services of this host. Models are not configured yet: a plugin that requires `llm` says so.
-fn services() -> ServiceBoard {
-    let own = [ServiceName::Threads, ServiceName::Tools, ServiceName::Delegate, ServiceName::Events];
-    ServiceBoard::new(ServiceTable::new(own.map(|name| (name, ServiceState::Available))))
+const SERVICES: [ServiceName; 4] =
+    [ServiceName::Threads, ServiceName::Tools, ServiceName::Delegate, ServiceName::Events];
+/// Between two tries to have them.
+const SERVICES_AGAIN: Duration = Duration::from_secs(1);
+
+/// The board of services. What cannot be had is absent, by name, and asked for until it is there.
+fn board() -> Arc<ServiceBoard> {
+    let state = services().unwrap_or_else(|failed| {
+        let reason = failed.to_string();
+        failed.done_without();
+        ServiceState::Unavailable { code: Code::ServiceUnavailable, reason }
+    });
+    let missing = state != ServiceState::Available;
+    let board = Arc::new(ServiceBoard::new(ServiceTable::new(SERVICES.map(|name| (name, state.clone())))));
+    if missing {
+        tokio::spawn(ask_again(Arc::clone(&board)));
+    }
+    if cfg!(feature = "failpoints") {
+        tokio::spawn(recheck(Arc::clone(&board)));
+    }
+    board
+}
+
+fn services() -> Result<ServiceState, StepFailed> {
+    steps::take(Step::Services, || Ok::<_, String>(ServiceState::Available))
+}
+
+async fn ask_again(board: Arc<ServiceBoard>) {
+    while services().is_err() {
+        tokio::time::sleep(SERVICES_AGAIN).await;
+    }
+    SERVICES.iter().for_each(|name| board.report(*name, ServiceState::Available));
 }
 
 /// Injected faults come and go without a report: in a build that has them they are looked at regularly.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use agent_host_config::ConfigErrors;
+use agent_host_telemetry::log;
 
 /// Why a command ends with something other than 0. Wrong usage (2) is the parser's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Failure {
 
     /// Says it on stderr.
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("{self}");
+        log::say(&self.to_string());
         ExitCode::from(self.exit.status())
     }
 }

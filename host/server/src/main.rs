@@ -16,6 +16,7 @@ mod safe;
 mod serve;
 mod settings;
 mod specs;
+mod steps;
 mod tidy;
 mod token;
 mod withheld;
@@ -27,6 +28,7 @@ use clap::Parser as _;
 use crate::{
     cli::{Command, ConfigCommand, TokenCommand},
     exit::Failure,
+    steps::Step,
 };
 
 fn main() -> ExitCode {
@@ -50,7 +52,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Threads(command) => log::threads(&command)?,
         Command::Db(command) => log::db(&command)?,
         Command::Completions { shell } => completions::run(shell)?,
-        Command::Serve(args) => serve::serve(&configuration::load(&args)?, |_| ())?,
+        Command::Serve(args) => {
+            let loaded = steps::take(Step::Config, || Ok::<_, String>(configuration::load(&args)))??;
+            serve::serve(&loaded, |_| ())?;
+        }
         Command::Dev(args) => dev::dev(&args)?,
         Command::Token(TokenCommand::Mint(args)) => {
             let loaded = configuration::load(&args.config)?;

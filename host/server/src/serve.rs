@@ -3,13 +3,14 @@
 use std::{
     io::{self, Write as _},
     sync::Arc,
+    thread,
 };
 
 use agent_host_config::{Loaded, LogFormat};
 use agent_host_gateway::MetricsPage;
 use agent_host_telemetry::{
     happening::HostListening,
-    log::{self, Format},
+    log::{self, Format, Way},
     page,
 };
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -20,7 +21,8 @@ use tokio::{
 
 use crate::{
     compose::Host,
-    exit::{Exit, Failure},
+    exit::Failure,
+    steps::{self, Step, StepFailed},
     tidy::tidy,
 };
 
@@ -28,17 +30,36 @@ use crate::{
 ///
 /// `ready` is called once with the host, when its doors are open: `dev` prints its token there.
 pub(crate) fn serve(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Failure> {
+    begin_log(loaded);
+    let tidied = steps::take(Step::Memory, || {
+        hide_memory();
+        agent_host_runtime::memory::return_large_blocks();
+        Ok::<_, String>(())
+    });
+    tidied.unwrap_or_else(StepFailed::done_without);
+    // 1: without it a busy host looks at its sockets too seldom; it cut the p99 at saturation to a sixth.
+    let runtime = steps::take(Step::Runtime, || {
+        Builder::new_multi_thread().enable_all().global_queue_interval(1).build()
+    });
+    let outcome = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run(loaded, ready)));
+    log::flush();
+    outcome
+}
+
+/// A host without a queue for its log serves all the same, at the pace of whoever reads.
+fn begin_log(loaded: &Loaded) {
     let format = match loaded.config.log.format {
         LogFormat::Json => Format::Json,
         LogFormat::Pretty => Format::Pretty,
     };
-    log::install(format, loaded.config.log.level.as_str());
-    hide_memory();
-    agent_host_runtime::memory::return_large_blocks();
-    // 1: without it a busy host looks at its sockets too seldom; it cut the p99 at saturation to a sixth.
-    let runtime = Builder::new_multi_thread().enable_all().global_queue_interval(1).build();
-    let outcome = runtime.and_then(|runtime| runtime.block_on(run(loaded, ready)));
-    outcome.map_err(|error| Failure::new(Exit::Failed, error.to_string()))
+    let install = |way| log::install(format, loaded.config.log.level.as_str(), way);
+    // `off` is for a broken twin.
+    let way = if steps::injected_off(Step::Log) { Way::Direct } else { Way::Queue };
+    if let Err(failed) = steps::take(Step::Log, || install(way)) {
+        // This way needs nothing that could be missing.
+        drop(install(Way::Direct));
+        failed.done_without();
+    }
 }
 
 /// Keeps this process's environment, memory and descriptors from other processes of the same user: a worker is one
@@ -49,19 +70,16 @@ fn hide_memory() {
     }
 }
 
-async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> io::Result<()> {
-    let page = page::install().map_err(io::Error::other)?;
-    // Ends with the runtime.
-    tokio::spawn(page.clone().upkeep());
-    let metrics: MetricsPage = Arc::new(move || page.render());
-    let mut stop = Stop::new()?;
+async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Failure> {
+    let metrics = metrics();
+    let mut stop = steps::take(Step::Signals, Stop::new)?;
     // A file that reaches its limit (RLIMIT_FSIZE) is then an error of the write, and not the end of the host. A handler
     // and not `SIG_IGN`: a worker is to begin without it.
-    let _file_limit = signal(SignalKind::from_raw(SIGXFSZ))?;
-    let host = Host::start(&loaded.config, metrics).await.map_err(|error| describe(loaded, error))?;
+    let file_limit = steps::take(Step::FileLimit, || signal(SignalKind::from_raw(SIGXFSZ)));
+    let _file_limit = file_limit.map_err(StepFailed::done_without);
+    let host = Host::start(&loaded.config, metrics).await?;
     let (address, admin) = (host.gateway.public_addr(), host.gateway.admin_addr());
-    // Whoever started it may have stopped listening: that is no reason not to serve.
-    let _ = writeln!(io::stdout(), "agent-host listening on http://{address} (admin http://{admin})");
+    announce(format!("agent-host listening on http://{address} (admin http://{admin})"));
     HostListening { address: address.to_string(), admin: admin.to_string() }.emit();
     ready(&host);
 
@@ -71,23 +89,31 @@ async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> io::Result<()> {
     }
     tokio::select! {
         () = host.drain() => (),
-        () = stop.requested() => {
-            let _ = writeln!(io::stderr(), "agent-host: second signal, ending at once");
-        }
+        () = stop.requested() => log::say("agent-host: second signal, ending at once"),
     }
     Ok(())
 }
 
+/// The page of metrics; a host that cannot have one serves all the same.
+fn metrics() -> MetricsPage {
+    let page = steps::take(Step::Metrics, page::install).map_err(StepFailed::done_without).ok()?;
+    // Ends with the runtime.
+    tokio::spawn(page.clone().upkeep());
+    Some(Arc::new(move || page.render()))
+}
+
+/// Says a line on stdout, beside everything else: a pipe that nobody empties holds up whoever writes to it. Whoever
+/// started the host may have stopped listening, which is no reason not to serve; neither is the want of a thread.
+fn announce(line: String) {
+    let said = thread::Builder::new().name("announce".to_owned()).spawn(move || {
+        // As above.
+        let _ = writeln!(io::stdout(), "{line}");
+    });
+    drop(said);
+}
+
 /// Sent for a write beyond the limit of a file's size; the number of x86 and ARM.
 const SIGXFSZ: i32 = 25;
-
-fn describe(loaded: &Loaded, error: io::Error) -> io::Error {
-    let (public, admin) = (loaded.config.gateway.listen, loaded.config.admin.listen);
-    io::Error::new(
-        error.kind(),
-        format!("cannot listen on {public} (gateway.listen) and {admin} (admin.listen): {error}"),
-    )
-}
 
 /// The signals that ask for an end.
 struct Stop {

@@ -182,6 +182,16 @@ happenings! {
     /// A panic in the host's own code was caught at the door: 503 instead of 500.
     PanicCaught ERROR Critical "a panic in the host was caught" action "Report it with the log: this is a bug in the host."
     { place: &'static str, message: String }
+    => |_it| { counter!(metric::PANICS).increment(1); }
+
+    /// Log lines found no room because nobody read stderr, or it was closed; they are lost. It is said when lines go
+    /// out again.
+    LogLinesDropped WARN Warning "log lines were dropped" action "Look at what reads the host's stderr: it stopped reading for a while."
+    { lines: u64 }
+
+    /// A step of the start failed, and the host does without what it sets up.
+    StartStepFailed ERROR Critical "a step of the start failed" action "The reason says what is missing; mend it and restart the host. Users are served meanwhile."
+    { step: &'static str, reason: String }
 
     /// A client read too slowly; its connection is closed and it can resume from the log.
     SlowConsumer WARN Warning "slow consumer" action "None, unless many: then look at the network."

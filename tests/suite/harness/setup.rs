@@ -19,8 +19,19 @@ pub(crate) struct Setup {
     pub(super) plugins: Vec<Plugin>,
     pub(super) env: Vec<(String, String)>,
     pub(super) failpoints: Option<String>,
-    pub(super) unheard: bool,
+    pub(super) stderr: Stderr,
     pub(super) user: Option<u32>,
+}
+
+/// What a host's stderr is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stderr {
+    /// A pipe that is read.
+    Read,
+    /// A pipe whose reader is gone.
+    Closed,
+    /// A pipe whose reader does not read.
+    Unread,
 }
 
 impl Setup {
@@ -34,7 +45,7 @@ impl Setup {
             plugins: Vec::new(),
             env: Vec::new(),
             failpoints: None,
-            unheard: false,
+            stderr: Stderr::Read,
             user: None,
         };
         setup
@@ -103,7 +114,13 @@ impl Setup {
 
     /// Its stderr is a pipe that nobody reads any more.
     pub(crate) fn unheard(mut self) -> Self {
-        self.unheard = true;
+        self.stderr = Stderr::Closed;
+        self
+    }
+
+    /// Its stderr is a pipe that nobody reads until [`Host::read_on`]; see [`Host::clog`].
+    pub(crate) fn unread(mut self) -> Self {
+        self.stderr = Stderr::Unread;
         self
     }
 
