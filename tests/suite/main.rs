@@ -36,7 +36,7 @@ mod incident;
 mod isolation_users;
 mod laws;
 mod lies;
-mod log_pipe;
+mod log_blocked;
 mod network;
 mod new_files;
 mod notified;

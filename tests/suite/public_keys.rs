@@ -41,11 +41,9 @@ async fn each_key_opens_the_door_beside_the_host_s_own_secret() {
     ready(&host).await.unwrap();
     let rsa = EncodingKey::from_rsa_pem(&key("rsa.pem")).unwrap();
     let ec = EncodingKey::from_ec_pem(&key("ec.pem")).unwrap();
-    for token in [
-        signed(Algorithm::RS256, &rsa, "alice"),
-        signed(Algorithm::ES256, &ec, "alice"),
-        tokens::of("alice"),
-    ] {
+    for token in
+        [signed(Algorithm::RS256, &rsa, "alice"), signed(Algorithm::ES256, &ec, "alice"), tokens::of("alice")]
+    {
         let mut client = Client::with_token(&host, &token).await.unwrap();
         assert_eq!(client.welcome["user_id"], "alice");
         client.run("hello").await.unwrap().answered_by("echo").unwrap();

@@ -5,10 +5,11 @@ use serde_json::json;
 use crate::{
     client::{Client, PROTOCOL},
     harness::{
-        Host, Setup,
+        Host, PATIENCE, Setup,
         http::{self, UPGRADE, UPGRADE_WITHIN},
         tokens::{OTHER_SECRET, SECRET, claims, claims_with, forged, now, of, signed},
     },
+    scenario::ready,
 };
 
 /// Each bad token with the codes that may say so.
@@ -144,4 +145,47 @@ async fn an_older_key_still_verifies_while_keys_rotate() {
         let answer = http::upgrade(host.address, Some(&signed(&claims("alice"), secret))).await.unwrap();
         assert_eq!(answer.status, 101, "{answer:?}");
     }
+}
+
+/// Who sends bad tokens is told to wait, at both doors; who has a good one comes in from the same address.
+async fn guessing_is_slowed_down(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    let mut statuses = Vec::new();
+    for n in 0..8 {
+        let bad = format!("Bearer a.b.{n}");
+        let answer = match n % 2 {
+            0 => http::upgrade(host.address, Some(&format!("a.b.{n}"))).await?,
+            _ => http::get(host.address, "/v1/threads", &[("Authorization", &bad)], PATIENCE).await?,
+        };
+        if answer.status == 429
+            && (answer.code()? != "limit.auth_failures" || answer.header("retry-after").is_none())
+        {
+            return Err(format!("429 without its code or its time: {answer:?}"));
+        }
+        statuses.push(answer.status);
+    }
+    if statuses != [401, 401, 401, 401, 401, 429, 429, 429] {
+        return Err(format!("not five and then no more: {statuses:?}"));
+    }
+    let good = http::upgrade(host.address, Some(&of("alice"))).await?;
+    if good.status != 101 {
+        return Err(format!("a good token is locked out by a bad one: {good:?}"));
+    }
+    match host.said().matches("TokensGuessed").count() {
+        0 | 1 => Ok(()),
+        lines => Err(format!("{lines} lines about one address")),
+    }
+}
+
+#[tokio::test]
+async fn an_address_with_bad_tokens_has_so_many_a_minute() {
+    let host = Setup::echo().set("limits.auth_failures_per_minute", "5").start();
+    guessing_is_slowed_down(&host).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_twin_without_that_limit_is_red() {
+    let host = Setup::echo().set("limits.auth_failures_per_minute", "0").start();
+    let objection = guessing_is_slowed_down(&host).await.unwrap_err();
+    assert!(objection.contains("not five and then no more"), "{objection}");
 }

@@ -10,7 +10,6 @@ use agent_plugin_protocol::{Code, PluginId, RunId, Seq, ThreadId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    contained::Contained,
     control::{self, ControlError, PluginOrder},
     details::Details,
     directory::ThreadKey,
@@ -37,8 +36,7 @@ pub struct Engine {
 impl Engine {
     /// Starts the tasks. Never fails: what cannot be loaded is a fault in the registry (law 5), and the first status
     /// is there at once. To be called within a tokio runtime.
-    pub fn start(settings: Settings, mut parts: Parts) -> Self {
-        parts.store = Arc::new(Contained(parts.store));
+    pub fn start(settings: Settings, parts: Parts) -> Self {
         let first = Arc::new(Status::unknown(&settings.host));
         let (status, settled) = (watch::Sender::new(Arc::clone(&first)), watch::Sender::new(first));
         let details = watch::Sender::new(Arc::new(Details::default()));

@@ -15,7 +15,6 @@
     clippy::todo
 )]
 
-mod contained;
 mod control;
 mod details;
 mod directory;

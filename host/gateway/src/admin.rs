@@ -7,7 +7,6 @@
 
 mod audit;
 mod door;
-mod guesses;
 mod names;
 mod openapi;
 mod operation;

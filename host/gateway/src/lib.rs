@@ -22,6 +22,7 @@ pub mod admin;
 mod asyncapi;
 pub mod auth;
 mod document;
+mod guesses;
 mod health;
 pub mod host;
 mod jitter;

@@ -21,7 +21,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
+use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use serde::Serialize;
 
 pub(crate) use self::openapi::answer as openapi;
@@ -99,7 +99,7 @@ async fn work<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Response, Refuse
         return Ok(preflight(allowed));
     }
     // Before it is said what there is.
-    let principal = Arc::new(authenticate(door, &parts.headers)?);
+    let principal = Arc::new(authenticate(door, parts)?);
     let (operation, name) = match found {
         Found::Operation(operation, name) => (operation, name),
         Found::Methods(allowed) => return Err(method_not_allowed(path, allowed)),
@@ -148,10 +148,10 @@ async fn work<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Response, Refuse
 }
 
 /// The token of the header: the only place where a request below `/v1/` may carry one.
-fn authenticate<H: Host>(door: &Door<H>, headers: &HeaderMap) -> Result<Principal, Refused> {
-    let token = TokenSource::of_header(headers);
-    let principal = token.and_then(|token| door.shared.verifier.verify(token));
-    principal.map_err(|error| refused(UpgradeRefusal::of_token(error)))
+fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Principal, Refused> {
+    let token =
+        TokenSource::of_header(&parts.headers).map_err(|error| refused(UpgradeRefusal::of_token(error)))?;
+    door.shared.verifier.verify(token).map_err(|error| refused(door.no_token(error, &parts.extensions)))
 }
 
 fn issue<H: Host>(door: &Door<H>, principal: &Arc<Principal>) -> Result<Response, Refused> {

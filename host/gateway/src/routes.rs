@@ -61,6 +61,12 @@ fn health_routes<H: Host>(health: Arc<Health<H>>) -> Router {
 }
 
 fn metrics_page(render: &MetricsPage) -> Response {
+    let Some(render) = render else {
+        let detail = "the page of metrics could not be set up when the host started".to_owned();
+        let hint = "look for StartStepFailed in the host's log, and restart the host".to_owned();
+        return Problem::of_http(StatusCode::SERVICE_UNAVAILABLE, "host.internal", detail, hint)
+            .into_response();
+    };
     let mut response = render().into_response();
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -7,12 +7,12 @@ use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    accept::Listener, admin::Admin, auth::Verifier, health::Health, host::Host, limits::UserConnections,
-    native::Shared, routes, settings::Settings, tickets::Tickets, upgrade::Door,
+    accept::Listener, admin::Admin, auth::Verifier, guesses::Guesses, health::Health, host::Host,
+    limits::UserConnections, native::Shared, routes, settings::Settings, tickets::Tickets, upgrade::Door,
 };
 
-/// Renders `/metrics`.
-pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
+/// Renders `/metrics`; `None` if there are none, which is answered with 503.
+pub type MetricsPage = Option<Arc<dyn Fn() -> String + Send + Sync>>;
 
 /// The doors, open. Dropping it leaves them open; see [`Gateway::shutdown`].
 pub struct Gateway {
@@ -115,6 +115,7 @@ fn door<H: Host>(
         shared,
         users: UserConnections::new(settings.limits.connections_per_user),
         tickets: Tickets::default(),
+        failures: Guesses::new(settings.limits.auth_failures_per_minute),
         tasks: tasks.clone(),
         stop: stop.clone(),
     })

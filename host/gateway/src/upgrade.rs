@@ -8,14 +8,14 @@ pub(crate) mod origin;
 use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal};
-use agent_host_telemetry::happening::UpgradeAnswered;
+use agent_host_telemetry::happening::{TokensGuessed, UpgradeAnswered};
 use agent_plugin_protocol::Code;
 use axum::{
     body::Body,
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, Method, StatusCode, header, request::Parts};
+use http::{Extensions, HeaderValue, Method, StatusCode, header, request::Parts};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -28,8 +28,9 @@ use self::{
     handshake::Handshake,
 };
 use crate::{
-    accept::ConnectionSlot,
-    auth::{TokenSource, offered_protocols},
+    accept::{ConnectionSlot, Peer},
+    auth::{AuthError, TokenSource, offered_protocols},
+    guesses::{Guesses, TooMany},
     host::{Conversation, Host},
     limits::{UserConnection, UserConnections},
     native::{self, Shared, Upgraded},
@@ -45,9 +46,33 @@ pub(crate) struct Door<H> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) users: UserConnections,
     pub(crate) tickets: Tickets,
+    /// Bad tokens, by address.
+    pub(crate) failures: Guesses,
     pub(crate) tasks: TaskTracker,
     /// Ends every connection.
     pub(crate) stop: CancellationToken,
+}
+
+impl<H> Door<H> {
+    /// Refuses a token that is no good. An address with too many of them is told to wait: good tokens from the same
+    /// address are none of them, so that nobody is locked out by a neighbour.
+    pub(crate) fn no_token(&self, error: AuthError, from: &Extensions) -> UpgradeRefusal {
+        if error.code == Code::AuthKeysUnavailable {
+            return UpgradeRefusal::of_token(error);
+        }
+        let peer = from.get::<Peer>().map(|peer| peer.0.ip());
+        // Every connection has a peer; a request that was made without one is the host's own.
+        let counted = peer.map_or(Ok(()), |peer| self.failures.count(peer, Instant::now()));
+        match counted {
+            Ok(()) => UpgradeRefusal::of_token(error),
+            Err(TooMany { retry_after, first }) => {
+                if let (true, Some(peer)) = (first, peer) {
+                    TokensGuessed { from: peer.to_string(), retry_after_ms: retry_after.as_millis() }.emit();
+                }
+                UpgradeRefusal::too_many(Code::LimitAuthFailures, retry_after)
+            }
+        }
+    }
 }
 
 /// The steps, in order. Each is a failpoint, `gateway.upgrade.<step>`.
@@ -177,11 +202,14 @@ fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Principal>
         tracing::info!(headers = ?parts.headers, "an upgrade");
     }
     match TokenSource::find(&parts.headers, &parts.uri).map_err(refuse)? {
-        TokenSource::Jwt(token) => door.shared.verifier.verify(token).map(Arc::new).map_err(refuse),
+        TokenSource::Jwt(token) => {
+            let verified = door.shared.verifier.verify(token).map(Arc::new);
+            verified.map_err(|error| door.no_token(error, &parts.extensions))
+        }
         TokenSource::Ticket(ticket) => door
             .tickets
             .redeem(ticket, door.shared.clock.now())
-            .ok_or_else(|| UpgradeRefusal::unauthorized(Code::AuthTicketInvalid)),
+            .ok_or_else(|| door.no_token(AuthError::of(Code::AuthTicketInvalid), &parts.extensions)),
     }
 }
 

@@ -1,17 +1,18 @@
 //! Builds the host from its configuration, in order: ports, engine, doors.
 
 use std::{
+    future::Future,
     io,
+    panic::{AssertUnwindSafe, resume_unwind},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use agent_host_config::{Config, Durability, Loaded, StoreConfig};
+use agent_host_config::{Config, Durability, StoreConfig};
 use agent_host_core::{
-    failpoint,
     ports::{
         clock::{Clock, SystemClock},
-        store::{Deletion, Store},
+        store::{Deletion, Store, StoreError},
     },
     service::{ServiceName, ServiceState, ServiceTable},
 };
@@ -19,13 +20,14 @@ use agent_host_engine::{Engine, Parts};
 use agent_host_gateway::{Gateway, MetricsPage};
 use agent_host_runtime::{InProcessRuntime, ProcessRuntime, Tuning, WorkerCommand};
 use agent_host_services::{BuiltinTools, ServiceBoard, TcpNetwork};
-use agent_host_store::{MemoryStore, Place, SqliteStore};
-use agent_host_telemetry::happening::{StepDoneWithout, ThreadsExpired};
+use agent_host_store::{Contained, MemoryStore, Place, SqliteStore};
+use agent_host_telemetry::happening::ThreadsExpired;
 use agent_plugin_protocol::Code;
+use futures_util::FutureExt as _;
 
 use crate::{
     settings, specs,
-    steps::{StepFailed, take, take_async},
+    steps::{self, Step, StepFailed},
     withheld::Withheld,
 };
 
@@ -43,27 +45,16 @@ impl Host {
     /// Starts everything. Plugins go on loading when it answers: the doors open first.
     ///
     /// # Errors
-    /// If an address cannot be bound, or a part that no host can be without cannot be made. A plugin that cannot be loaded
-    /// is none: it is a fault in the registry.
-    pub(crate) async fn start(loaded: &Loaded, metrics: MetricsPage) -> Result<Self, StepFailed> {
-        let config = &loaded.config;
+    /// If there is no engine or an address cannot be bound. A plugin that cannot be loaded is none: it is a fault in the
+    /// registry. Neither is a store or a service that is not there: it is asked for again.
+    pub(crate) async fn start(config: &Config, metrics: MetricsPage) -> Result<Self, StepFailed> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let process = ProcessRuntime::new(WorkerCommand::this_program("worker"), Tuning::default())
             .confined(specs::confinement(config));
         let staged = config.store.path.join("staged");
         let in_process = InProcessRuntime::new(process.clone(), staged, Tuning::default());
-        let board = match take("services", || failpoint!("start.services"), || Ok::<_, String>(services())) {
-            Ok(board) => Arc::new(board),
-            Err(without) => {
-                let board = Arc::new(no_services(&without));
-                tokio::spawn(services_again(Arc::clone(&board)));
-                board
-            }
-        };
-        if cfg!(feature = "failpoints") {
-            tokio::spawn(recheck(Arc::clone(&board)));
-        }
-        let store = take("store", || failpoint!("start.store"), || Ok::<_, String>(log_of(&config.store)))?;
+        let board = board();
+        let store = log_of(&config.store);
         retain(&store, config.store.retention, &clock);
         let parts = Parts {
             process: Arc::new(Withheld::of(config, process)),
@@ -74,11 +65,10 @@ impl Host {
             clock: Arc::clone(&clock),
             services: board.watch(),
         };
-        let begin = || Ok::<_, String>(Engine::start(settings::engine(config), parts));
-        let engine = take("engine", || failpoint!("start.engine"), begin)?;
-        let open = Gateway::start(settings::gateway(config), engine.clone(), clock, metrics);
-        let open = async { open.await.map_err(|error| describe(config, &error)) };
-        let gateway = take_async("listen", || failpoint!("start.listen"), open).await?;
+        let engine =
+            steps::take(Step::Engine, || Ok::<_, String>(Engine::start(settings::engine(config), parts)))?;
+        let gateway = Gateway::start(settings::gateway(config), engine.clone(), clock, metrics);
+        let gateway = listening(config, gateway).await?;
         Ok(Self { engine, gateway, store, grace: config.drain.grace, _services: board })
     }
 
@@ -99,14 +89,37 @@ const CLOSING: Duration = Duration::from_millis(500);
 /// How long the log may take to close.
 const CLOSING_LOG: Duration = Duration::from_secs(1);
 
-/// Never fails: a log that cannot be opened makes the level `basic`, and is tried again.
+/// Never fails: a log that cannot be had makes the level `basic`, and is tried again.
 fn log_of(config: &StoreConfig) -> Arc<dyn Store> {
-    match config.durability {
-        Durability::Durable | Durability::Ephemeral => {
-            Arc::new(SqliteStore::start(Place::within(&config.path)))
-        }
-        Durability::Memory => Arc::new(MemoryStore::new()),
-    }
+    let config = config.clone();
+    Arc::new(Contained::new(move || {
+        let made = steps::take(Step::Store, || {
+            Ok::<Arc<dyn Store>, String>(match config.durability {
+                Durability::Durable | Durability::Ephemeral => {
+                    Arc::new(SqliteStore::start(Place::within(&config.path)))
+                }
+                Durability::Memory => Arc::new(MemoryStore::new()),
+            })
+        });
+        made.map_err(|failed| StoreError::unavailable(failed.to_string()))
+    }))
+}
+
+/// Opens the doors.
+async fn listening(
+    config: &Config,
+    opening: impl Future<Output = io::Result<Gateway>>,
+) -> Result<Gateway, StepFailed> {
+    // A fault of this step comes before its work, which waits and so cannot be done inside of it.
+    steps::take(Step::Listen, || Ok::<_, String>(()))?;
+    let opened = AssertUnwindSafe(opening).catch_unwind().await;
+    steps::take(Step::Listen, || match opened {
+        Ok(opened) => opened.map_err(|error| {
+            let (public, admin) = (config.gateway.listen, config.admin.listen);
+            format!("cannot listen on {public} (gateway.listen) and {admin} (admin.listen): {error}")
+        }),
+        Err(panic) => resume_unwind(panic),
+    })
 }
 
 /// How often threads that are past their time are looked for.
@@ -138,44 +151,40 @@ fn retain(store: &Arc<dyn Store>, retention: Duration, clock: &Arc<dyn Clock>) {
     });
 }
 
-fn describe(config: &Config, error: &io::Error) -> String {
-    let (public, admin) = (config.gateway.listen, config.admin.listen);
-    format!("cannot listen on {public} (gateway.listen) and {admin} (admin.listen): {error}")
-}
-
-/// Without what looks after them, every service is absent: agents that need one say so, the others serve.
-fn no_services(without: &StepFailed) -> ServiceBoard {
-    StepDoneWithout { step: "services", reason: without.to_string() }.emit();
-    let absent = |name| {
-        let reason = without.to_string();
-        (name, ServiceState::Unavailable { code: Code::ServiceUnavailable, reason })
-    };
-    ServiceBoard::new(ServiceTable::new(OWN_SERVICES.map(absent)))
-}
-
-/// Tries the step again until it succeeds: what the services need may come back.
-async fn services_again(board: Arc<ServiceBoard>) {
-    loop {
-        tokio::time::sleep(SERVICES_AGAIN).await;
-        if let Ok(again) = take("services", || failpoint!("start.services"), || Ok::<_, String>(services())) {
-            for (name, state) in again.table().iter() {
-                board.report(name, state.clone());
-            }
-            return;
-        }
-    }
-}
-
-/// Between two tries.
+/// The services of this host. Models are not configured yet: a plugin that requires `llm` says so.
+const SERVICES: [ServiceName; 4] =
+    [ServiceName::Threads, ServiceName::Tools, ServiceName::Delegate, ServiceName::Events];
+/// Between two tries to have them.
 const SERVICES_AGAIN: Duration = Duration::from_secs(1);
 
-/// The services of this host. Models are not configured yet: a plugin that requires `llm` says so.
-fn services() -> ServiceBoard {
-    ServiceBoard::new(ServiceTable::new(OWN_SERVICES.map(|name| (name, ServiceState::Available))))
+/// The board of services. What cannot be had is absent, by name, and asked for until it is there.
+fn board() -> Arc<ServiceBoard> {
+    let state = services().unwrap_or_else(|failed| {
+        let reason = failed.to_string();
+        failed.done_without();
+        ServiceState::Unavailable { code: Code::ServiceUnavailable, reason }
+    });
+    let missing = state != ServiceState::Available;
+    let board = Arc::new(ServiceBoard::new(ServiceTable::new(SERVICES.map(|name| (name, state.clone())))));
+    if missing {
+        tokio::spawn(ask_again(Arc::clone(&board)));
+    }
+    if cfg!(feature = "failpoints") {
+        tokio::spawn(recheck(Arc::clone(&board)));
+    }
+    board
 }
 
-const OWN_SERVICES: [ServiceName; 4] =
-    [ServiceName::Threads, ServiceName::Tools, ServiceName::Delegate, ServiceName::Events];
+fn services() -> Result<ServiceState, StepFailed> {
+    steps::take(Step::Services, || Ok::<_, String>(ServiceState::Available))
+}
+
+async fn ask_again(board: Arc<ServiceBoard>) {
+    while services().is_err() {
+        tokio::time::sleep(SERVICES_AGAIN).await;
+    }
+    SERVICES.iter().for_each(|name| board.report(*name, ServiceState::Available));
+}
 
 /// Injected faults come and go without a report: in a build that has them they are looked at regularly.
 async fn recheck(board: Arc<ServiceBoard>) {

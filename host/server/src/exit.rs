@@ -4,10 +4,10 @@ use std::{
     fmt,
     io::{self, Write as _},
     process::ExitCode,
-    time::Duration,
 };
 
 use agent_host_config::ConfigErrors;
+use agent_host_telemetry::log;
 
 /// Why a command ends with something other than 0. Wrong usage (2) is the parser's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,27 +45,10 @@ impl Failure {
 
     /// Says it on stderr.
     pub(crate) fn report(&self) -> ExitCode {
-        aloud(&self.to_string());
+        log::say(&self.to_string());
         ExitCode::from(self.exit.status())
     }
 }
-
-/// The last words on stderr. A pipe that nobody reads gets a moment, and does not keep the process from its end.
-pub(crate) fn aloud(words: &str) {
-    let words = format!("{words}\n");
-    let (done, written) = std::sync::mpsc::sync_channel(1);
-    let writer = std::thread::Builder::new().name("last words".to_owned()).spawn(move || {
-        let _ = io::stderr().write_all(words.as_bytes());
-        let _ = done.send(());
-    });
-    if writer.is_ok() {
-        // An error: nobody reads. There is no one else to tell.
-        let _ = written.recv_timeout(LAST_WORDS);
-    }
-}
-
-/// How long the last words may take.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Prints a long text. A reader that has seen enough of it (`| head`) is no failure.
 pub(crate) fn say(text: &str) -> Result<(), Failure> {

@@ -24,12 +24,12 @@ mod withheld;
 
 use std::process::ExitCode;
 
-use agent_host_core::failpoint;
 use clap::Parser as _;
 
 use crate::{
     cli::{Command, ConfigCommand, TokenCommand},
     exit::Failure,
+    steps::Step,
 };
 
 fn main() -> ExitCode {
@@ -54,8 +54,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Db(command) => log::db(&command)?,
         Command::Completions { shell } => completions::run(shell)?,
         Command::Serve(args) => {
-            let load = || Ok::<_, String>(configuration::load(&args));
-            serve::serve(&steps::take("config", || failpoint!("start.config"), load)??, |_| ())?;
+            let loaded = steps::take(Step::Config, || Ok::<_, String>(configuration::load(&args)))??;
+            serve::serve(&loaded, |_| ())?;
         }
         Command::Dev(args) => dev::dev(&args)?,
         Command::Token(TokenCommand::Mint(args)) => {

@@ -3,14 +3,13 @@
 use std::{
     io::{self, Write as _},
     sync::Arc,
-    time::Duration,
+    thread,
 };
 
 use agent_host_config::{Loaded, LogFormat};
-use agent_host_core::{failpoint, failpoint::Action};
 use agent_host_gateway::MetricsPage;
 use agent_host_telemetry::{
-    happening::{HostListening, StepDoneWithout},
+    happening::HostListening,
     log::{self, Format, Way},
     page,
 };
@@ -22,9 +21,9 @@ use tokio::{
 
 use crate::{
     compose::Host,
-    exit::{Failure, aloud},
+    exit::Failure,
     notify::Manager,
-    steps::take,
+    steps::{self, Step, StepFailed},
     tidy::tidy,
 };
 
@@ -32,33 +31,37 @@ use crate::{
 ///
 /// `ready` is called once with the host, when its doors are open: `dev` prints its token there.
 pub(crate) fn serve(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Failure> {
-    let format = match loaded.config.log.format {
-        LogFormat::Json => Format::Json,
-        LogFormat::Pretty => Format::Pretty,
-    };
-    // For a broken twin: a host whose threads write the log themselves.
-    let way = if failpoint!("server.log_queue") == Some(Action::Off) { Way::Direct } else { Way::Queued };
-    let begin_log = || {
-        log::install(format, loaded.config.log.level.as_str(), way);
+    begin_log(loaded);
+    let tidied = steps::take(Step::Memory, || {
+        hide_memory();
+        agent_host_runtime::memory::return_large_blocks();
         Ok::<_, String>(())
-    };
-    if let Err(without) = take("log", || failpoint!("start.log"), begin_log) {
-        aloud(&format!("agent-host: serving without a log: {without}"));
-    }
-    hide_memory();
-    agent_host_runtime::memory::return_large_blocks();
+    });
+    tidied.unwrap_or_else(StepFailed::done_without);
     // 1: without it a busy host looks at its sockets too seldom; it cut the p99 at saturation to a sixth.
-    let build = || Builder::new_multi_thread().enable_all().global_queue_interval(1).build();
-    let runtime = take("runtime", || failpoint!("start.runtime"), build)?;
-    let outcome = runtime.block_on(run(loaded, ready));
-    // With its threads: a task that hangs does not keep the process.
-    runtime.shutdown_timeout(LEFT_BEHIND);
+    let runtime = steps::take(Step::Runtime, || {
+        Builder::new_multi_thread().enable_all().global_queue_interval(1).build()
+    });
+    let outcome = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run(loaded, ready)));
     log::flush();
     outcome
 }
 
-/// How long what still runs when the host has drained may take to notice.
-const LEFT_BEHIND: Duration = Duration::from_millis(500);
+/// A host without a queue for its log serves all the same, at the pace of whoever reads.
+fn begin_log(loaded: &Loaded) {
+    let format = match loaded.config.log.format {
+        LogFormat::Json => Format::Json,
+        LogFormat::Pretty => Format::Pretty,
+    };
+    let install = |way| log::install(format, loaded.config.log.level.as_str(), way);
+    // `off` is for a broken twin.
+    let way = if steps::injected_off(Step::Log) { Way::Direct } else { Way::Queue };
+    if let Err(failed) = steps::take(Step::Log, || install(way)) {
+        // This way needs nothing that could be missing.
+        drop(install(Way::Direct));
+        failed.done_without();
+    }
+}
 
 /// Keeps this process's environment, memory and descriptors from other processes of the same user: a worker is one
 /// (law 9). It also means that the host leaves no core dump. What it is called and how it fares stays visible.
@@ -69,12 +72,15 @@ fn hide_memory() {
 }
 
 async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Failure> {
-    let metrics = metrics_page();
-    let mut stop = take("signals", || failpoint!("start.signals"), Stop::new)?;
-    let host = Host::start(loaded, metrics).await?;
+    let metrics = metrics();
+    let mut stop = steps::take(Step::Signals, Stop::new)?;
+    // A file that reaches its limit (RLIMIT_FSIZE) is then an error of the write, and not the end of the host. A handler
+    // and not `SIG_IGN`: a worker is to begin without it.
+    let file_limit = steps::take(Step::FileLimit, || signal(SignalKind::from_raw(SIGXFSZ)));
+    let _file_limit = file_limit.map_err(StepFailed::done_without);
+    let host = Host::start(&loaded.config, metrics).await?;
     let (address, admin) = (host.gateway.public_addr(), host.gateway.admin_addr());
-    // Whoever started it may have stopped listening: that is no reason not to serve.
-    let _ = writeln!(io::stdout(), "agent-host listening on http://{address} (admin http://{admin})");
+    announce(format!("agent-host listening on http://{address} (admin http://{admin})"));
     HostListening { address: address.to_string(), admin: admin.to_string() }.emit();
     let manager = Manager::of_environment();
     manager.ready(host.engine.settled_changes());
@@ -87,48 +93,41 @@ async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Failure> 
     manager.stopping();
     tokio::select! {
         () = host.drain() => (),
-        () = stop.requested() => {
-            aloud("agent-host: second signal, ending at once");
-        }
+        () = stop.requested() => log::say("agent-host: second signal, ending at once"),
     }
     Ok(())
+}
+
+/// The page of metrics; a host that cannot have one serves all the same.
+fn metrics() -> MetricsPage {
+    let page = steps::take(Step::Metrics, page::install).map_err(StepFailed::done_without).ok()?;
+    // Ends with the runtime.
+    tokio::spawn(page.clone().upkeep());
+    Some(Arc::new(move || page.render()))
+}
+
+/// Says a line on stdout, beside everything else: a pipe that nobody empties holds up whoever writes to it. Whoever
+/// started the host may have stopped listening, which is no reason not to serve; neither is the want of a thread.
+fn announce(line: String) {
+    let said = thread::Builder::new().name("announce".to_owned()).spawn(move || {
+        // As above.
+        let _ = writeln!(io::stdout(), "{line}");
+    });
+    drop(said);
 }
 
 /// Sent for a write beyond the limit of a file's size; the number of x86 and ARM.
 const SIGXFSZ: i32 = 25;
 
-/// What is scraped. Without it the host serves all the same, and the page says why it is empty.
-fn metrics_page() -> MetricsPage {
-    match take("metrics", || failpoint!("start.metrics"), page::install) {
-        Ok(page) => {
-            // Ends with the runtime.
-            tokio::spawn(page.clone().upkeep());
-            Arc::new(move || page.render())
-        }
-        Err(without) => {
-            StepDoneWithout { step: "metrics", reason: without.to_string() }.emit();
-            let page = format!("# this host counts nothing: {}\n", without.to_string().replace('\n', " "));
-            Arc::new(move || page.clone())
-        }
-    }
-}
-
 /// The signals that ask for an end.
 struct Stop {
     terminate: Signal,
     interrupt: Signal,
-    /// A file that reaches its limit (RLIMIT_FSIZE) is then an error of the write, and not the end of the host. A handler
-    /// and not `SIG_IGN`: a worker is to begin without it.
-    _file_limit: Signal,
 }
 
 impl Stop {
     fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            _file_limit: signal(SignalKind::from_raw(SIGXFSZ))?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     /// Cancel safe.

@@ -80,7 +80,12 @@ pub(crate) fn gateway(config: &Config) -> Gateway {
         auth: Auth {
             hs256_secrets: secrets(&config.auth.hs256_secrets),
             // Each was read once when the configuration was loaded.
-            public_keys: config.auth.public_keys.iter().filter_map(|key| PublicKey::from_pem(&key.pem).ok()).collect(),
+            public_keys: config
+                .auth
+                .public_keys
+                .iter()
+                .filter_map(|key| PublicKey::from_pem(&key.pem).ok())
+                .collect(),
             keys_to_come: config.auth.jwks_url.is_some(),
             issuer: config.auth.issuer.clone().unwrap_or_default(),
             audience: config.auth.audience.clone().unwrap_or_default(),

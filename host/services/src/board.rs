@@ -69,11 +69,15 @@ impl ServiceBoard {
 
 /// A service that is reported as there may be made absent by a test.
 fn with_faults(reported: &ServiceTable) -> ServiceTable {
-    // A panic in looking after a service is that service's absence, and not the host's end.
-    let look = |name| catch_unwind(|| injected(name)).unwrap_or(Some(Action::Error));
-    ServiceTable::new(reported.iter().map(|(name, state)| match look(name) {
-        Some(Action::Error) => (name, injected_absence(name)),
-        Some(Action::Panic | Action::Delay(_) | Action::Hang | Action::Off) | None => (name, state.clone()),
+    ServiceTable::new(reported.iter().map(|(name, state)| {
+        // A check that panics has not found its service there.
+        let found = catch_unwind(|| injected(name)).unwrap_or(Some(Action::Error));
+        match found {
+            Some(Action::Error) => (name, injected_absence(name)),
+            Some(Action::Panic | Action::Delay(_) | Action::Hang | Action::Off) | None => {
+                (name, state.clone())
+            }
+        }
     }))
 }
 

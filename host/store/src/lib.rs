@@ -3,10 +3,12 @@
 
 #[doc(hidden)]
 pub mod conformance;
+mod contained;
 mod fault;
 mod keys;
 mod memory;
 mod sqlite;
 
+pub use contained::Contained;
 pub use memory::MemoryStore;
 pub use sqlite::{Archive, OwnedThread, Place, SqliteStore, restore};

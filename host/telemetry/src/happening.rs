@@ -179,21 +179,24 @@ happenings! {
     { status: u16, code: String }
     => |it| { series::upgrade(it.status); }
 
-    /// Code in the host's process panicked: its own, or that of a plugin in its process. Who catches it says what it cost.
-    Panicked ERROR Critical "a thread panicked" action "Report it with the log; `RUST_BACKTRACE=1` in the host's environment adds a backtrace."
-    { place: String, thread: String, message: String, backtrace: String }
-
-    /// A step of the host's start failed that it can serve without; what it lacks now, the reason says.
-    StepDoneWithout ERROR Critical "a step of the start was done without" action "Mend the reason, then restart the host when it suits."
-    { step: &'static str, reason: String }
-
-    /// Log lines were dropped, as whoever reads the host's stderr did not, or could not be written. The host did not wait for them.
-    LogLinesDropped WARN Warning "log lines were dropped" action "Look at what reads the host's stderr: it is too slow, or stands."
-    { lines: u64 }
-
     /// A panic in the host's own code was caught at the door: 503 instead of 500.
     PanicCaught ERROR Critical "a panic in the host was caught" action "Report it with the log: this is a bug in the host."
     { place: &'static str, message: String }
+    => |_it| { counter!(metric::PANICS).increment(1); }
+
+    /// Log lines found no room because nobody read stderr, or it was closed; they are lost. It is said when lines go
+    /// out again.
+    LogLinesDropped WARN Warning "log lines were dropped" action "Look at what reads the host's stderr: it stopped reading for a while."
+    { lines: u64 }
+
+    /// A step of the start failed, and the host does without what it sets up.
+    StartStepFailed ERROR Critical "a step of the start failed" action "The reason says what is missing; mend it and restart the host. Users are served meanwhile."
+    { step: &'static str, reason: String }
+
+    /// An address sent more bad tokens than `limits.auth_failures_per_minute`: each further one is answered 429. Good tokens
+    /// from there are let in. Said once until it has paused.
+    TokensGuessed WARN Warning "an address sends bad tokens" action "See whose address it is: a client whose token has run out, or somebody who guesses."
+    { from: String, retry_after_ms: u128 }
 
     /// A client read too slowly; its connection is closed and it can resume from the log.
     SlowConsumer WARN Warning "slow consumer" action "None, unless many: then look at the network."

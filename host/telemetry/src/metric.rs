@@ -49,7 +49,8 @@ metrics_table! {
     LLM_TOKENS counter "agent_host_llm_tokens_total" ["direction"] "Tokens read and written by models.";
     PEERS_REFUSED counter "agent_host_peers_refused_total" ["plugin"] "Connections that a plugin asked for and may not have.";
     ADMIN_REFUSALS counter "agent_host_admin_refusals_total" ["status"] "Requests to the admin API that were refused, by HTTP status.";
-    LOG_LINES_DROPPED counter "agent_host_log_lines_dropped_total" [] "Log lines that stderr did not take, so that nobody waited for it.";
+    LOG_LINES_DROPPED counter "agent_host_log_lines_dropped_total" [] "Log lines that were dropped because stderr did not take them.";
+    PANICS counter "agent_host_panics_total" [] "Panics in the host's own code that were caught.";
     CONFIG_RELOAD_FAILURES counter "agent_host_config_reload_failures_total" [] "Configurations that were refused while running.";
 }
 

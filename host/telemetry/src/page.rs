@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use metrics::counter;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-use crate::{lines, metric, process, series};
+use crate::{log, metric, process, series};
 
 /// Renders the metrics of this process.
 #[derive(Clone)]
@@ -38,7 +39,8 @@ fn describe() {
 impl Page {
     /// The page, in Prometheus' text format.
     pub fn render(&self) -> String {
-        metrics::counter!(metric::LOG_LINES_DROPPED).absolute(lines::dropped());
+        // Lines may be dropped before there is a recorder: they count themselves, and are read here.
+        counter!(metric::LOG_LINES_DROPPED).absolute(log::dropped());
         let mut page = self.0.render();
         process::render(&mut page);
         page

@@ -233,9 +233,10 @@ impl Series {
         };
         let answers = |by: By| counter!(metric::ANSWERS, "by" => by.as_str());
         let tokens = |direction: &'static str| counter!(metric::LLM_TOKENS, "direction" => direction);
-        // The two that are counted where they happen: rare, so they are looked up then.
+        // Those that are counted where they happen: rare, so they are looked up then.
         counter!(metric::SLOW_CONSUMERS).increment(0);
         counter!(metric::CONFIG_RELOAD_FAILURES).increment(0);
+        counter!(metric::PANICS).increment(0);
         for status in ADMIN_STATUSES {
             counter!(metric::ADMIN_REFUSALS, "status" => status.to_string()).increment(0);
         }

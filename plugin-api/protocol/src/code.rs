@@ -422,9 +422,6 @@ codes! {
     HostCapacity "host.capacity" retry:
         "the host has as many connections as it can hold",
         "try again later";
-    HostStartFailed "host.start_failed" fatal:
-        "the host could not take a step of its start that it cannot be without",
-        "see the step and its reason; nothing was served, and nothing in the store was changed";
     HostInternal "host.internal" retry:
         "a bug in the host itself",
         "report it with the host's log";

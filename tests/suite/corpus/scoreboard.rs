@@ -179,9 +179,8 @@ fn layers() -> String {
     let output = plain_cli(&["check", path.to_str().expect("UTF-8"), "--output", "json"], &[]);
     let checked: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let layers = checked["plugins"][0]["sandbox"].as_object().cloned().unwrap_or_default();
-    let told = layers.iter().map(|(layer, how)| match how.as_str() {
-        Some(word) => format!("{layer} {word}"),
-        None => format!("{layer} {how}"),
-    });
+    // The word only: a reason may name what is this machine's alone.
+    let told =
+        layers.iter().map(|(layer, how)| format!("{layer} {}", how["state"].as_str().unwrap_or("unknown")));
     told.collect::<Vec<_>>().join(", ")
 }

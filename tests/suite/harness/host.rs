@@ -1,7 +1,7 @@
 //! A host as a process: started on free ports, watched, and gone without a trace at the end.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write as _},
     net::SocketAddr,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    process::{Pid, Signal, kill_process},
+};
 use tempfile::TempDir;
 
 use super::{
@@ -34,6 +37,8 @@ pub(crate) struct Host {
     faults: String,
     /// Kept when it is started again.
     dir: Arc<TempDir>,
+    /// Both ends of its stderr, where nobody reads it.
+    unread: Option<(PipeReader, PipeWriter)>,
 }
 
 impl Host {
@@ -67,18 +72,34 @@ impl Host {
     fn start_in(dir: Arc<TempDir>, setup: &Setup) -> Self {
         let mut command = command(setup, dir.path());
         command.arg("serve").arg("--config").arg(dir.path());
-        match &setup.stderr {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let mut unread = None;
+        match setup.stderr {
             Stderr::Read => {}
-            Stderr::Gone => {
-                let (reader, writer) = std::io::pipe().expect("a pipe");
+            Stderr::Closed => {
                 drop(reader);
                 command.stderr(writer);
             }
-            Stderr::Kept(writer) => {
+            Stderr::Unread => {
                 command.stderr(writer.try_clone().expect("a descriptor"));
+                unread = Some((reader, writer));
             }
         }
-        Self::spawn(command, dir, setup.failpoints.clone().unwrap_or_default(), PATIENCE)
+        let mut host = Self::spawn(command, dir, setup.failpoints.clone().unwrap_or_default(), PATIENCE);
+        host.unread = unread;
+        host
+    }
+
+    /// Fills the pipe of its stderr, which nobody reads, to the brim.
+    pub(crate) fn clog(&self) {
+        let (_, writer) = self.unread.as_ref().expect("a host whose stderr is unread");
+        fill(writer);
+    }
+
+    /// Begins to read its stderr.
+    pub(crate) fn read_on(&mut self) {
+        let (reader, _) = self.unread.take().expect("a host whose stderr is unread");
+        collect(reader, Arc::clone(&self.said), |_| {});
     }
 
     /// Starts `dev` in the repository, as a newcomer would, with these keys set.
@@ -103,7 +124,7 @@ impl Host {
             let _ = listening(line).map(|addresses| tell.send(addresses));
         });
         match told.recv_timeout(within) {
-            Ok((address, admin)) => Self { address, admin, child, said, faults, dir },
+            Ok((address, admin)) => Self { address, admin, child, said, faults, dir, unread: None },
             Err(_) => {
                 let _ = child.kill();
                 let status = child.wait();
@@ -235,6 +256,36 @@ pub(crate) fn plain_cli(arguments: &[&str], env: &[(&str, &str)]) -> Output {
     let mut command = command(&setup, dir.path());
     command.args(arguments);
     finished(command)
+}
+
+/// Runs the host's command line with a stderr that is full and that nobody reads; its status, if it ends in time.
+pub(crate) fn cli_unread(arguments: &[&str], setup: &Setup, within: Duration) -> Option<i32> {
+    let dir = config_dir(setup);
+    let (_reader, writer) = std::io::pipe().expect("a pipe");
+    fill(&writer);
+    let mut command = command(setup, dir.path());
+    command.args(arguments).arg("--config").arg(dir.path()).stdout(Stdio::null()).stderr(writer);
+    let mut child = command.process_group(0).spawn().expect("the host's binary runs");
+    let deadline = Instant::now() + within;
+    while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let ended = child.try_wait().expect("it can be waited for");
+    if ended.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    ended.and_then(|status| status.code())
+}
+
+/// Writes into a pipe until it takes no more. It is non-blocking meanwhile, for all who write to it.
+fn fill(mut pipe: &PipeWriter) {
+    let flags = fcntl_getfl(pipe).expect("an open descriptor");
+    fcntl_setfl(pipe, flags | OFlags::NONBLOCK).expect("an open descriptor");
+    for bytes in [4096, 1] {
+        while pipe.write(&vec![b'\n'; bytes]).is_ok() {}
+    }
+    fcntl_setfl(pipe, flags).expect("an open descriptor");
 }
 
 fn finished(mut command: Command) -> Output {

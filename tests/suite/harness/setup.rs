@@ -3,23 +3,11 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    io::{PipeReader, PipeWriter},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::{artifacts, host::Host, tokens};
-
-/// Who reads the host's stderr.
-#[derive(Debug, Clone)]
-pub(super) enum Stderr {
-    /// The harness, always.
-    Read,
-    /// Nobody: the pipe's reader is gone.
-    Gone,
-    /// Whoever holds the other end of this pipe.
-    Kept(Arc<PipeWriter>),
-}
 
 /// A host to be started; see [`Setup::start`].
 #[derive(Debug, Clone)]
@@ -33,6 +21,17 @@ pub(crate) struct Setup {
     pub(super) failpoints: Option<String>,
     pub(super) stderr: Stderr,
     pub(super) user: Option<u32>,
+}
+
+/// What a host's stderr is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stderr {
+    /// A pipe that is read.
+    Read,
+    /// A pipe whose reader is gone.
+    Closed,
+    /// A pipe whose reader does not read.
+    Unread,
 }
 
 impl Setup {
@@ -115,16 +114,14 @@ impl Setup {
 
     /// Its stderr is a pipe that nobody reads any more.
     pub(crate) fn unheard(mut self) -> Self {
-        self.stderr = Stderr::Gone;
+        self.stderr = Stderr::Closed;
         self
     }
 
-    /// Started with a small pipe as its stderr, which is the test's to read.
-    pub(crate) fn unread(mut self) -> (Host, PipeReader) {
-        let (reader, writer) = std::io::pipe().expect("a pipe");
-        rustix::pipe::fcntl_setpipe_size(&writer, 4096).expect("a pipe's size can be set");
-        self.stderr = Stderr::Kept(Arc::new(writer));
-        (self.start(), reader)
+    /// Its stderr is a pipe that nobody reads until [`Host::read_on`]; see [`Host::clog`].
+    pub(crate) fn unread(mut self) -> Self {
+        self.stderr = Stderr::Unread;
+        self
     }
 
     /// It runs as this user, where the tests are run by root; else as who runs them.

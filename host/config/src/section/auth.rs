@@ -60,7 +60,8 @@ impl AuthConfig {
         let public_keys = public_keys(r);
         let others = r.has("jwks_url") || r.has("public_keys");
         if matches!(&secrets, Some(keys) if keys.is_empty()) && !others {
-            let hint = "set auth.hs256_secret = { env = \"NAME\" }, auth.public_keys or auth.jwks_url".to_owned();
+            let hint =
+                "set auth.hs256_secret = { env = \"NAME\" }, auth.public_keys or auth.jwks_url".to_owned();
             r.error(
                 Code::ConfigMissing,
                 "hs256_secret",
@@ -163,7 +164,11 @@ fn public_keys(r: &Reader<'_>) -> Vec<PublicKeyFile> {
         let pem = match std::fs::read(&path) {
             Ok(pem) if regular => pem,
             Ok(_) => {
-                wrong(Code::ConfigRange, format!("names {}, which is no small file", path.display()), "name a PEM file");
+                wrong(
+                    Code::ConfigRange,
+                    format!("names {}, which is no small file", path.display()),
+                    "name a PEM file",
+                );
                 return None;
             }
             Err(error) => {
@@ -175,7 +180,11 @@ fn public_keys(r: &Reader<'_>) -> Vec<PublicKeyFile> {
         let says = |what: &[u8]| pem.windows(what.len()).any(|part| part == what);
         if says(b"PRIVATE KEY-----") {
             let reason = format!("names {}, which holds a private key", path.display());
-            wrong(Code::ConfigRange, reason, "openssl pkey -in KEY.pem -pubout -out PUBLIC.pem; keep the private one elsewhere");
+            wrong(
+                Code::ConfigRange,
+                reason,
+                "openssl pkey -in KEY.pem -pubout -out PUBLIC.pem; keep the private one elsewhere",
+            );
             return None;
         }
         if !says(b"-----BEGIN PUBLIC KEY-----") {

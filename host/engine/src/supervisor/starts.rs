@@ -69,6 +69,7 @@ impl Supervisor {
                         Code::PluginLoadTimeout,
                         format!("no verdict within {} s", within.as_secs()),
                     )),
+                    // A bug of the host says nothing of the library: it is given another try.
                     Err(_) => Err(Fault::new(Stage::Load, Code::HostInternal, "the host's loader panicked")),
                 };
                 Event::StartFinished { slot, generation, result: Box::new(result), took: begun.elapsed() }

@@ -20,7 +20,6 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     audit::{self, Operator},
-    guesses::{Guesses, TooMany},
     names::Names,
     openapi,
     operation::{Operation, Scope, Unknown},
@@ -28,6 +27,7 @@ use super::{
 };
 use crate::{
     auth::{AuthError, TokenSource, Verifier, permits},
+    guesses::{Guesses, TooMany},
     host::Host,
     problem::Problem,
     settings::Settings,

@@ -43,12 +43,20 @@ pub struct AuthError {
     pub detail: String,
 }
 
+impl AuthError {
+    /// In the code's own words.
+    pub(crate) fn of(code: Code) -> Self {
+        Self { code, detail: code.meaning().to_owned() }
+    }
+}
+
 impl Verifier {
     /// A verifier with those keys. Without any, every token is invalid.
     pub fn new(auth: &Auth, clock: Arc<dyn Clock>) -> Self {
-        let secrets = auth.hs256_secrets.iter().map(|secret| {
-            Key::new(Algorithm::HS256, DecodingKey::from_secret(secret.expose_secret()))
-        });
+        let secrets = auth
+            .hs256_secrets
+            .iter()
+            .map(|secret| Key::new(Algorithm::HS256, DecodingKey::from_secret(secret.expose_secret())));
         let public = auth.public_keys.iter().map(|public| Key::new(public.algorithm, public.key.clone()));
         let keys: Vec<Key> = secrets.chain(public).collect();
         let allowed = ALGORITHMS.iter().filter(|(algorithm, _)| {
@@ -125,8 +133,10 @@ impl Verifier {
         match (tried, self.keys_to_come && algorithm != Algorithm::HS256) {
             // It may be signed by a key that is not here yet: that is the host's trouble, not the token's.
             (_, true) => Err(error(Code::AuthKeysUnavailable, Code::AuthKeysUnavailable.meaning())),
-            (true, false) => Err(error(Code::AuthInvalid, "the token's signature does not verify")),
-            (false, false) => Err(self.wrong_algorithm()),
+            (tried, false) if tried || self.keys.is_empty() => {
+                Err(error(Code::AuthInvalid, "the token's signature does not verify"))
+            }
+            _ => Err(self.wrong_algorithm()),
         }
     }
 

@@ -44,7 +44,7 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    Gateway, Settings,
+    Gateway, MetricsPage, Settings,
     auth::{MintClaims, mint},
     host::{Conversation, History, Host},
 };
@@ -376,7 +376,7 @@ pub(crate) async fn open(change: impl FnOnce(&mut Settings)) -> Doors {
     let mut settings = settings();
     change(&mut settings);
     let (script, clock) = (Script::new(), Shifted::default());
-    let page = Arc::new(|| "agent_host_upgrades_total 1\n".to_owned());
+    let page: MetricsPage = Some(Arc::new(|| "agent_host_upgrades_total 1\n".to_owned()));
     let gateway = Gateway::start(settings, script.clone(), Arc::new(clock.clone()), page).await.unwrap();
     Doors { gateway, script, clock }
 }

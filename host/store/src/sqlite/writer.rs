@@ -93,7 +93,8 @@ impl Writer {
             }
             // A bug of ours must not end the log: what was asked is refused, and the file is opened anew.
             if catch_unwind(AssertUnwindSafe(|| this.serve(wanted))).is_err() {
-                this.open = Err(panicked("writing"));
+                PanicCaught { place: "log writer", message: "the log has its backtrace".to_owned() }.emit();
+                this.open = Err(StoreError::unavailable("the log's writer panicked"));
                 this.shared.busy_since(None);
             }
             if let Some(reply) = closing {
@@ -105,12 +106,11 @@ impl Writer {
 
     fn open(&mut self) {
         self.tried = Instant::now();
-        // A bug of ours must not end the log before it has begun: it is tried again when it is asked.
-        let opened = catch_unwind(AssertUnwindSafe(|| match failpoint!("store.open") {
-            Some(Action::Error) => Err(StoreError::unavailable("injected by a failpoint")),
-            _ => open::open(&self.place),
-        }));
-        let opened = opened.unwrap_or_else(|_| Err(panicked("opening")));
+        // As in `run`: a bug must not end the thread, and what it opens is dropped with it.
+        let opened = catch_unwind(AssertUnwindSafe(|| opened(&self.place))).unwrap_or_else(|_| {
+            PanicCaught { place: "log writer", message: "the log has its backtrace".to_owned() }.emit();
+            Err(StoreError::unavailable("opening the log panicked"))
+        });
         self.tables.forget();
         self.waits = true;
         self.shared.became(match &opened {
@@ -265,9 +265,13 @@ impl Answer {
     }
 }
 
-fn panicked(at: &str) -> StoreError {
-    PanicCaught { place: "log writer", message: "see `Panicked`".to_owned() }.emit();
-    StoreError::unavailable(format!("the log's writer panicked while {at}"))
+fn opened(place: &Place) -> Result<Opened, StoreError> {
+    match failpoint!("store.open") {
+        Some(Action::Error) => return Err(StoreError::unavailable("injected by a failpoint")),
+        Some(Action::Delay(ms)) => std::thread::sleep(Duration::from_millis(ms)),
+        Some(Action::Panic | Action::Hang | Action::Off) | None => {}
+    }
+    open::open(place)
 }
 
 fn begin(db: &Connection, waits: bool, now: &mut bool) -> Result<(), StoreError> {
