@@ -236,16 +236,6 @@ impl Client {
     }
 
     /// Skips frames until one of this type comes.
-    pub(crate) async fn until_one_of(&mut self, kinds: &[&str]) -> Result<Value, String> {
-        loop {
-            let frame = self.next().await?;
-            if frame["type"].as_str().is_some_and(|kind| kinds.contains(&kind)) {
-                return Ok(frame);
-            }
-        }
-    }
-
-    /// Reads on until a frame of this type.
     pub(crate) async fn until(&mut self, kind: &str) -> Result<Value, String> {
         loop {
             let frame = self.next().await?;

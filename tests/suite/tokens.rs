@@ -183,6 +183,37 @@ async fn an_address_with_bad_tokens_has_so_many_a_minute() {
     guessing_is_slowed_down(&host).await.unwrap();
 }
 
+/// Behind a trusted proxy each client has a count of its own; a client that writes the header itself has none for it.
+#[tokio::test]
+async fn behind_a_trusted_proxy_each_client_is_counted_by_itself() {
+    let setup = || Setup::echo().set("limits.auth_failures_per_minute", "2");
+    let status = async |host: &Host, from: &str| {
+        let headers = [("Authorization", "Bearer a.b.c"), ("X-Forwarded-For", from)];
+        http::get(host.address, "/v1/threads", &headers, PATIENCE).await.unwrap().status
+    };
+    let host = setup().set("gateway.trusted_proxies", "[\"127.0.0.0/8\"]").start();
+    ready(&host).await.unwrap();
+    for client in ["198.51.100.1", "198.51.100.2", "192.0.2.66, 198.51.100.3"] {
+        let statuses =
+            [status(&host, client).await, status(&host, client).await, status(&host, client).await];
+        assert_eq!(statuses, [401, 401, 429], "{client}");
+    }
+    assert_eq!(
+        status(&host, "198.51.100.77, 198.51.100.3").await,
+        429,
+        "what a client claims itself does not help"
+    );
+
+    let host = setup().start();
+    ready(&host).await.unwrap();
+    let statuses = [status(&host, "198.51.100.1").await, status(&host, "198.51.100.2").await];
+    assert_eq!(
+        (statuses, status(&host, "198.51.100.3").await),
+        ([401, 401], 429),
+        "nobody is trusted unless named"
+    );
+}
+
 #[tokio::test]
 async fn the_twin_without_that_limit_is_red() {
     let host = Setup::echo().set("limits.auth_failures_per_minute", "0").start();

@@ -4,6 +4,7 @@
 //! [`ports`] holds the traits and channel types behind which all of that lies.
 #![forbid(unsafe_code)]
 
+pub mod address_range;
 pub mod breaker;
 pub mod crash;
 pub mod failpoint;

@@ -21,6 +21,7 @@ mod accept;
 pub mod admin;
 mod asyncapi;
 pub mod auth;
+mod client_address;
 mod document;
 mod guesses;
 mod health;

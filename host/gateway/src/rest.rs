@@ -151,7 +151,7 @@ async fn work<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Response, Refuse
 fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Principal, Refused> {
     let token =
         TokenSource::of_header(&parts.headers).map_err(|error| refused(UpgradeRefusal::of_token(error)))?;
-    door.shared.verifier.verify(token).map_err(|error| refused(door.no_token(error, &parts.extensions)))
+    door.shared.verifier.verify(token).map_err(|error| refused(door.no_token(error, parts)))
 }
 
 fn issue<H: Host>(door: &Door<H>, principal: &Arc<Principal>) -> Result<Response, Refused> {

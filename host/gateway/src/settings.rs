@@ -4,6 +4,8 @@ use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use secrecy::SecretSlice;
 
+use agent_host_core::address_range::AddressRange;
+
 use crate::{auth::PublicKey, surface::Surface};
 
 /// Everything the gateway is told.
@@ -26,6 +28,8 @@ pub struct Settings {
     /// Pages that may connect, as `scheme://host[:port]`; `*` is any page. A page of this host's own name may always.
     /// A request without `Origin` does not come from a page.
     pub origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<AddressRange>,
     /// Names by which operators reach the admin API, beside the listener's address and `localhost`; lower case,
     /// without a port.
     pub admin_hosts: Vec<String>,
@@ -103,6 +107,7 @@ impl Default for Settings {
             limits: Limits::default(),
             timing: Timing::default(),
             origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             admin_hosts: Vec::new(),
             require: Vec::new(),
         }

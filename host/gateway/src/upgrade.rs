@@ -15,7 +15,7 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::{Extensions, HeaderValue, Method, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -30,6 +30,7 @@ use self::{
 use crate::{
     accept::{ConnectionSlot, Peer},
     auth::{AuthError, TokenSource, offered_protocols},
+    client_address::client_address,
     guesses::{Guesses, TooMany},
     host::{Conversation, Host},
     limits::{UserConnection, UserConnections},
@@ -56,11 +57,14 @@ pub(crate) struct Door<H> {
 impl<H> Door<H> {
     /// Refuses a token that is no good. An address with too many of them is told to wait: good tokens from the same
     /// address are none of them, so that nobody is locked out by a neighbour.
-    pub(crate) fn no_token(&self, error: AuthError, from: &Extensions) -> UpgradeRefusal {
+    pub(crate) fn no_token(&self, error: AuthError, of: &Parts) -> UpgradeRefusal {
         if error.code == Code::AuthKeysUnavailable {
             return UpgradeRefusal::of_token(error);
         }
-        let peer = from.get::<Peer>().map(|peer| peer.0.ip());
+        let peer = of
+            .extensions
+            .get::<Peer>()
+            .map(|peer| client_address(peer.0.ip(), &of.headers, &self.shared.settings.trusted_proxies));
         // Every connection has a peer; a request that was made without one is the host's own.
         let counted = peer.map_or(Ok(()), |peer| self.failures.count(peer, Instant::now()));
         match counted {
@@ -204,12 +208,12 @@ fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Principal>
     match TokenSource::find(&parts.headers, &parts.uri).map_err(refuse)? {
         TokenSource::Jwt(token) => {
             let verified = door.shared.verifier.verify(token).map(Arc::new);
-            verified.map_err(|error| door.no_token(error, &parts.extensions))
+            verified.map_err(|error| door.no_token(error, parts))
         }
         TokenSource::Ticket(ticket) => door
             .tickets
             .redeem(ticket, door.shared.clock.now())
-            .ok_or_else(|| door.no_token(AuthError::of(Code::AuthTicketInvalid), &parts.extensions)),
+            .ok_or_else(|| door.no_token(AuthError::of(Code::AuthTicketInvalid), parts)),
     }
 }
 

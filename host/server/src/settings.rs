@@ -109,6 +109,7 @@ pub(crate) fn gateway(config: &Config) -> Gateway {
         },
         timing: Timing::default(),
         origins: config.gateway.origins.clone(),
+        trusted_proxies: config.gateway.trusted_proxies.clone(),
         admin_hosts: config.admin.hosts.clone(),
         require: config.readiness.require.clone(),
     }
@@ -181,6 +182,7 @@ mod tests {
             ("auth.leeway", "5s"),
             ("readiness.require", "agent"),
             ("gateway.origins", "https://a.example"),
+            ("gateway.trusted_proxies", "10.0.0.0/8"),
             ("admin.hosts", "Admin.Example"),
             ("limits.auth_failures_per_minute", "7"),
         ];
@@ -196,6 +198,7 @@ mod tests {
             (Duration::from_secs(5), vec!["agent".to_owned()])
         );
         assert_eq!(gateway.origins, ["https://a.example"]);
+        assert_eq!(gateway.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
         assert_eq!(gateway.admin_hosts, ["admin.example"]);
         assert_eq!(gateway.limits.auth_failures_per_minute, 7);
     }

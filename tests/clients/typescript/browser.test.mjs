@@ -54,7 +54,7 @@ for (const name of Object.keys(scenarios)) {
     await page.exposeFunction('mint', (seconds) => here.token(seconds));
     await page.evaluate(
       async ({ name, url, seed }) => {
-        const { AgentHostClient } = await import('/clients/typescript/src/index.js');
+        const library = await import('/clients/typescript/src/index.js');
         const { scenarios } = await import('/tests/clients/typescript/scenarios.mjs');
         let state = seed;
         const random = (below) => {
@@ -65,8 +65,8 @@ for (const name of Object.keys(scenarios)) {
           ['cut', 'reset', 'stall', 'heal', 'halfClose'].map((way) => [way, () => window.proxyDoes(way)]),
         );
         const options = { url, credential: async () => ({ token: await window.mint(600) }), backoff: () => 50 };
-        const makeClient = (more) => new AgentHostClient({ ...options, ...more });
-        await scenarios[name]({ makeClient, proxy, random, token: window.mint });
+        const makeClient = (more) => new library.AgentHostClient({ ...options, ...more });
+        await scenarios[name]({ makeClient, proxy, random, token: window.mint, url, library });
       },
       { name, url: here.url, seed: here.random(2 ** 31) },
     );

@@ -1,7 +1,7 @@
 // The scenarios in this Node, against the host that the environment names.
 import test from 'node:test';
 
-import { AgentHostClient } from '../../../clients/typescript/src/index.js';
+import * as library from '../../../clients/typescript/src/index.js';
 import { scenarios } from './scenarios.mjs';
 import { world } from './world.mjs';
 
@@ -12,7 +12,7 @@ for (const [name, scenario] of Object.entries(scenarios)) {
     const here = await world();
     // A scenario that runs out of time leaves nothing open either.
     t.after(() => here.dispose());
-    const makeClient = (options) => here.keep(new AgentHostClient({ ...here.options, WebSocket, ...options }));
-    await scenario({ ...here, makeClient });
+    const makeClient = (options) => here.keep(new library.AgentHostClient({ ...here.options, WebSocket, ...options }));
+    await scenario({ ...here, makeClient, library });
   });
 }

@@ -1,6 +1,7 @@
 // What the client does for a program, as one would use it: the same scenarios in Node and in a browser.
 //
-// A world is `{ makeClient(options?), proxy: { cut, reset, stall, heal, halfClose }, token(seconds), random(below) }`.
+// A world is `{ makeClient(options?), proxy: { cut, reset, stall, heal, halfClose }, token(seconds), random(below), url,
+// library }`: `url` is the socket's, `library` what the client's package exports.
 
 function check(holds, what) {
   if (!holds) throw new Error(what);
@@ -53,6 +54,36 @@ export const scenarios = {
     const again = client.send('and again', { thread: run.threadId });
     await again.completed;
     same(again.threadId, run.threadId, 'thread');
+    client.close();
+  },
+
+  async 'a ticket opens each connection, and the log is read over HTTP'({ makeClient, proxy, token, url, library }) {
+    const { restHistory, ticketCredential } = library;
+    const from = { url: url.replace('ws:', 'http:'), token: () => token(600) };
+    let tickets = 0;
+    const ticket = ticketCredential(from);
+    const credential = async () => {
+      tickets += 1;
+      const { ticket: one } = await ticket();
+      return { ticket: one };
+    };
+    const client = makeClient({ credential });
+    await client.connect();
+    const run = client.send('hello');
+    const events = await readAll(run);
+    await proxy.cut();
+    const again = client.send('and again', { thread: run.threadId });
+    same((await again.completed).payload.text, 'and again', 'answer after a cut');
+    check(tickets >= 2, `a ticket for each connection, not ${tickets}`);
+    const read = [];
+    for (let after = 0; after !== null; ) {
+      const page = await restHistory({ ...from, limit: 3 })(run.threadId, after);
+      read.push(...page.events);
+      after = page.next_after;
+    }
+    same(read.slice(0, events.length), events, 'the log over HTTP is what the socket told');
+    const strange = await restHistory(from)('no-such-thread', 0).catch((error) => error);
+    same([strange.code, strange.status, strange.retryable], ['thread.not_found', 404, false], 'a thread that is not there');
     client.close();
   },
 

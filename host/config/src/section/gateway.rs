@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use agent_host_core::address_range::{AddressRange, NoRange};
 use agent_plugin_protocol::Code;
 
 use crate::{
@@ -16,6 +17,8 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// Origins of pages that may connect; `*` is any. A request without an `Origin` is not a page's.
     pub origins: Vec<String>,
+    /// Proxies before this host: what their `X-Forwarded-For` says of a client's address is believed.
+    pub trusted_proxies: Vec<AddressRange>,
     /// What a client gets that names no protocol.
     pub default_protocol: DefaultProtocol,
     /// The wire of the platform that this host replaces.
@@ -49,6 +52,7 @@ impl GatewayConfig {
         Self {
             listen: r.or("listen", (Ipv4Addr::LOCALHOST, 8080).into()),
             origins: origins(r),
+            trusted_proxies: trusted_proxies(r),
             default_protocol: r.or("default_protocol", DefaultProtocol::Native),
             netra: NetraConfig { v2: netra.or("v2", false) },
         }
@@ -72,6 +76,25 @@ fn origins(r: &Reader<'_>) -> Vec<String> {
         }
     }
     written.into_iter().map(|located| located.value).collect()
+}
+
+fn trusted_proxies(r: &Reader<'_>) -> Vec<AddressRange> {
+    let written: Vec<Located<String>> = r.or("trusted_proxies", Vec::new());
+    let ranges = written.into_iter().filter_map(|Located { value, origin }| match value.parse() {
+        Ok(range) => Some(range),
+        Err(NoRange) => {
+            let hint = Some(NoRange.to_string());
+            r.error_at(
+                Code::ConfigRange,
+                "trusted_proxies",
+                origin,
+                format!("holds {value:?}, no range"),
+                hint,
+            );
+            None
+        }
+    });
+    ranges.collect()
 }
 
 fn is_origin(text: &str) -> bool {

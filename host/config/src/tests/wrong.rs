@@ -220,7 +220,7 @@ cases! {
     ]).profile("p")) =>
         r#"config.missing p.toml:1:10: `plugins.asistant.path` is missing | did you mean `assistant`?"#;
     no_key_at_all: lines(&Given::files(&[("host.toml", "[auth]\nissuer = \"i\"\n")]).without_env()) =>
-        r#"config.missing host.toml:1:2: `auth.hs256_secret` is not set, so no token could be verified | set auth.hs256_secret = { env = "NAME" }, or auth.jwks_url"#;
+        r#"config.missing host.toml:1:2: `auth.hs256_secret` is not set, so no token could be verified | set auth.hs256_secret = { env = "NAME" }, auth.public_keys or auth.jwks_url"#;
     key_s_variable_not_set:
         lines(&Given::files(&[("host.toml", "[auth]\nhs256_secret = { env = \"NOT_SET\" }\n")]).without_env()) =>
         r#"config.missing host.toml:2:16: `auth.hs256_secret` takes its value from the variable NOT_SET, which is not set | set NOT_SET in the host's environment"#;
