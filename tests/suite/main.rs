@@ -62,3 +62,4 @@ mod telemetry;
 mod tokens;
 mod trust;
 mod typescript;
+mod verify;
