@@ -367,7 +367,8 @@ async fn a_thread_goes_on_and_a_stranger_s_becomes_a_new_one_which_is_said() {
 
 #[tokio::test]
 async fn seven_sockets_of_one_user_work_at_once() {
-    let host = staging(Setup::echo()).start();
+    // As config/staging.toml has it.
+    let host = staging(Setup::echo()).set("limits.runs_at_once", "8").start();
     ready(&host).await.unwrap();
     let mut clients = Vec::new();
     for _ in 0..7 {
