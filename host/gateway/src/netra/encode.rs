@@ -21,7 +21,9 @@ pub(super) fn frame(kind: &str, data: Value, now: SystemTime) -> Utf8Bytes {
 
 /// `system_message`, with the event that it tells.
 pub(super) fn system(event: &str, mut data: Value, now: SystemTime) -> Utf8Bytes {
-    data["event"] = event.into();
+    if let Some(data) = data.as_object_mut() {
+        data.insert("event".to_owned(), event.into());
+    }
     frame("system_message", data, now)
 }
 

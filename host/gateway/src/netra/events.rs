@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 /// neither, and the answer is whole in `agent_completed`.
 pub(super) fn frames(entry: &LogEntry, user: &str) -> Vec<Utf8Bytes> {
     let event = &entry.event;
-    let own: Value = serde_json::from_slice(&event.payload).unwrap_or_default();
+    let own: &Value = &serde_json::from_slice(&event.payload).unwrap_or_default();
     let frame = |kind: &str, payload: Value| {
         let envelope = json!({
             "type": kind, "event": kind, "run_id": event.run, "thread_id": entry.thread, "seq": entry.seq,
@@ -24,23 +24,25 @@ pub(super) fn frames(entry: &LogEntry, user: &str) -> Vec<Utf8Bytes> {
         EventKind::AgentStarted => vec![frame(
             "agent_started",
             json!({
-                "status": "started", "message": own["message"],
-                "context": { "service_level": own["level"], "responder": own["responder"] },
+                "status": "started", "message": field(own, "message"),
+                "context": { "service_level": field(own, "level"), "responder": field(own, "responder") },
             }),
         )],
-        EventKind::AgentThinking => vec![frame("agent_thinking", thinking(&own))],
+        EventKind::AgentThinking => vec![frame("agent_thinking", thinking(own))],
         EventKind::ToolExecuting => vec![frame(
             "tool_executing",
             json!({
-                "tool_name": own["tool"], "parameters": own["arguments"], "status": "executing",
-                "message": said("running", &own["tool"]), "tool_call_id": own["tool_call_id"],
+                "tool_name": field(own, "tool"), "parameters": field(own, "arguments"), "status": "executing",
+                "message": said("running", field(own, "tool")), "tool_call_id": field(own, "tool_call_id"),
             }),
         )],
-        EventKind::ToolCompleted => vec![frame("tool_completed", tool_completed(&own))],
-        EventKind::AgentDelegated => vec![frame("agent_thinking", step(said("asking", &own["agent"])))],
-        EventKind::AgentReturned => vec![frame("agent_thinking", step(said("heard from", &own["agent"])))],
-        EventKind::RunDegraded => vec![frame("agent_thinking", step(moved(&own)))],
-        EventKind::AgentCompleted => completed(&own).into_iter().map(|(kind, p)| frame(kind, p)).collect(),
+        EventKind::ToolCompleted => vec![frame("tool_completed", tool_completed(own))],
+        EventKind::AgentDelegated => vec![frame("agent_thinking", step(said("asking", field(own, "agent"))))],
+        EventKind::AgentReturned => {
+            vec![frame("agent_thinking", step(said("heard from", field(own, "agent"))))]
+        }
+        EventKind::RunDegraded => vec![frame("agent_thinking", step(moved(own)))],
+        EventKind::AgentCompleted => completed(own).into_iter().map(|(kind, p)| frame(kind, p)).collect(),
     }
 }
 
@@ -56,8 +58,8 @@ pub(super) fn no_agent(name: &str, user: &str, now: SystemTime) -> Utf8Bytes {
 
 fn thinking(own: &Value) -> Value {
     json!({
-        "reasoning": own["text"], "step_number": own["step"], "status": "thinking",
-        "progress_percentage": own["progress"].as_f64().map(|part| part * 100.0),
+        "reasoning": field(own, "text"), "step_number": field(own, "step"), "status": "thinking",
+        "progress_percentage": field(own, "progress").as_f64().map(|part| part * 100.0),
     })
 }
 
@@ -68,28 +70,28 @@ fn step(reasoning: String) -> Value {
 
 fn tool_completed(own: &Value) -> Value {
     // Their sender says `result`, their validator wants `results`.
-    let result = if own["error"].is_null() { &own["result"] } else { &own["error"] };
-    let failed = own["status"] == "failed";
+    let result = if field(own, "error").is_null() { field(own, "result") } else { field(own, "error") };
+    let failed = *field(own, "status") == "failed";
     json!({
-        "tool_name": own["tool"], "result": result, "results": result,
-        "execution_time_ms": own["duration_ms"], "status": if failed { "failed" } else { "completed" },
-        "message": said(if failed { "failed:" } else { "finished" }, &own["tool"]),
-        "tool_call_id": own["tool_call_id"],
+        "tool_name": field(own, "tool"), "result": result, "results": result,
+        "execution_time_ms": field(own, "duration_ms"), "status": if failed { "failed" } else { "completed" },
+        "message": said(if failed { "failed:" } else { "finished" }, field(own, "tool")),
+        "tool_call_id": field(own, "tool_call_id"),
     })
 }
 
 /// The last word of a run; an error of it before that.
 fn completed(own: &Value) -> Vec<(&'static str, Value)> {
-    let answered = matches!(own["status"].as_str(), Some("ok" | "degraded" | "input_required"));
-    let text = &own["text"];
+    let answered = matches!(field(own, "status").as_str(), Some("ok" | "degraded" | "input_required"));
+    let text = field(own, "text");
     let last = json!({
         // Theirs knows one word for an answer; ours is beside it, and an unanswered run never says `completed`.
-        "status": if answered { json!("completed") } else { own["status"].clone() },
-        "run_status": own["status"], "result": text, "final_response": text,
-        "execution_time_ms": own["duration_ms"], "message": text, "details": own,
+        "status": if answered { json!("completed") } else { field(own, "status").clone() },
+        "run_status": field(own, "status"), "result": text, "final_response": text,
+        "execution_time_ms": field(own, "duration_ms"), "message": text, "details": own,
     });
-    let message = own["error"]["message"].as_str().unwrap_or("the run ended without an answer");
-    let trouble = (!answered).then(|| ("agent_error", error(message, own["error"].clone())));
+    let message = field(field(own, "error"), "message").as_str().unwrap_or("the run ended without an answer");
+    let trouble = (!answered).then(|| ("agent_error", error(message, field(own, "error").clone())));
     trouble.into_iter().chain([("agent_completed", last)]).collect()
 }
 
@@ -98,12 +100,17 @@ fn error(message: &str, context: Value) -> Value {
 }
 
 fn moved(own: &Value) -> String {
-    let word = |field: &str| own[field].as_str().unwrap_or("?");
+    let word = |name: &str| field(own, name).as_str().unwrap_or("?");
     format!("{} answers instead of {}: {}", word("to"), word("from"), word("reason"))
 }
 
 fn said(what: &str, of: &Value) -> String {
     format!("{what} {}", of.as_str().unwrap_or("?"))
+}
+
+/// A field of a payload; null where it has none.
+fn field<'a>(of: &'a Value, name: &str) -> &'a Value {
+    of.get(name).unwrap_or(&Value::Null)
 }
 
 /// The payload nested, and its fields beside the envelope's, which win.
