@@ -37,6 +37,7 @@ mod isolation_users;
 mod laws;
 mod lies;
 mod log_blocked;
+mod netra;
 mod network;
 mod new_files;
 mod notified;

@@ -9,7 +9,7 @@ mod verify;
 
 pub use mint::{Inspected, MintClaims, MintError, inspect, mint};
 pub use public_key::PublicKey;
-pub(crate) use source::{TokenSource, offered_protocols};
+pub(crate) use source::{TokenSource, carries_token, offered_protocols};
 pub use verify::{AuthError, MAX_TOKEN_BYTES, Verifier};
 
 use agent_host_core::identity::Principal;

@@ -132,7 +132,7 @@ impl<H> Health<H> {
     /// Whether the request carries an operator's token. A bad one is as none: the page is public.
     fn sees_details(&self, headers: &HeaderMap) -> bool {
         match TokenSource::find(headers, &http::Uri::default()) {
-            Ok(TokenSource::Jwt(token)) => self.admin.verify(token).is_ok_and(|p| permits(&p, "admin:read")),
+            Ok(TokenSource::Jwt(token)) => self.admin.verify(&token).is_ok_and(|p| permits(&p, "admin:read")),
             Ok(TokenSource::Ticket(_)) | Err(_) => false,
         }
     }

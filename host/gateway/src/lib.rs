@@ -4,6 +4,7 @@
 //! * `upgrade` answers `GET /ws` in ordered steps, none of which can end in a 500 (law 1); `refusal` is why.
 //! * `asyncapi` publishes the protocol as it is written in the types.
 //! * `native` speaks `agent-host.v1`: one task for each connection, between its socket and its [`host::Conversation`].
+//! * `netra` speaks the wire of the platform that this host replaces, through the same task and loop.
 //! * [`auth`] turns a token into a principal; nothing else of the host sees a token.
 //! * [`admin`] is the operators' API: what it shows, whom it obeys, what it notes.
 //! * [`host`] is the narrow seam to the engine.
@@ -29,6 +30,7 @@ pub mod host;
 mod jitter;
 mod limits;
 mod native;
+mod netra;
 mod problem;
 mod refusal;
 mod rest;

@@ -2,7 +2,7 @@
 //!
 //! `frames` decodes what clients say, `schema` describes both, `encode` writes what they are told, `socket` is the
 //! transport, `connection` the loop between it and the engine, `liveness` and `expiry` its two clocks; `pace` decides
-//! when a write may wait for more.
+//! when a write may wait for more, and `speech` in which protocol the loop speaks: the older wire has this one too.
 
 mod close;
 mod connection;
@@ -13,8 +13,10 @@ mod liveness;
 mod pace;
 mod schema;
 mod socket;
+mod speech;
 mod task;
 
 pub(crate) use encode::{event, welcome};
 pub(crate) use schema::{Frame, Frames};
+pub(crate) use speech::Speech;
 pub(crate) use task::{Shared, Upgraded, serve};

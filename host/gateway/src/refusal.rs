@@ -6,7 +6,7 @@ use agent_plugin_protocol::Code;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
-use crate::{auth::AuthError, problem::Problem};
+use crate::{auth::AuthError, problem::Problem, surface::Surface};
 
 /// A key set is asked for again in that time.
 const KEYS_RETRY: Duration = Duration::from_secs(5);
@@ -61,6 +61,16 @@ impl UpgradeRefusal {
         match error.code {
             Code::AuthKeysUnavailable => Self::unavailable(error.code, KEYS_RETRY),
             code => Self::unauthorized(code).detail(error.detail),
+        }
+    }
+
+    /// The same, as clients of that protocol understand it: the older wire says 403 of every token.
+    pub(crate) fn on(self, surface: Surface) -> Self {
+        match (surface, self.status) {
+            (Surface::NetraV1, RefusalStatus::Unauthorized) => {
+                Self { status: RefusalStatus::Forbidden, ..self }
+            }
+            (Surface::Native | Surface::NetraV1, _) => self,
         }
     }
 

@@ -34,6 +34,8 @@ const ADMIN: &[&str] =
 pub(crate) fn public<H: Host>(door: Arc<Door<H>>, health: Arc<Health<H>>) -> Router {
     Router::new()
         .route("/ws", any(upgrade::answer::<H>))
+        // Its name on the platform that this host replaces.
+        .route("/websocket", any(upgrade::answer::<H>))
         // Any path and method: who asks is judged before it is said what there is.
         .route("/v1/{*operation}", any(rest::answer::<H>))
         .with_state(door)

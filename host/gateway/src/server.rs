@@ -107,6 +107,7 @@ fn door<H: Host>(
         verifier: Verifier::new(&settings.auth, Arc::clone(&clock)),
         clock,
         delivered: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::Native.name()),
+        delivered_netra: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::NetraV1.name()),
         closers: Semaphore::new(CLOSING_AT_ONCE),
         settings: settings.clone(),
     });

@@ -34,7 +34,8 @@ use crate::{
     guesses::{Guesses, TooMany},
     host::{Conversation, Host},
     limits::{UserConnection, UserConnections},
-    native::{self, Shared, Upgraded},
+    native::{self, Shared, Speech, Upgraded},
+    netra,
     problem::Problem,
     refusal::UpgradeRefusal,
     surface::{Choice, Surface},
@@ -148,6 +149,8 @@ async fn upgrade<H: Host>(
 
     enter(&at, Step::Headers, failpoint!("gateway.upgrade.headers")).await?;
     let handshake = Handshake::check(&parts)?;
+    // Before the token is judged: which refusal its client understands depends on it.
+    let choice = Surface::choose(offered_protocols(&parts.headers), door.shared.settings.default_protocol);
 
     enter(&at, Step::Drain, failpoint!("gateway.upgrade.drain")).await?;
     if door.host.is_draining() || door.stop.is_cancelled() {
@@ -158,7 +161,7 @@ async fn upgrade<H: Host>(
     origin::check(&parts.headers, &door.shared.settings.origins)?;
 
     enter(&at, Step::Token, failpoint!("gateway.upgrade.token")).await?;
-    let principal = authenticate(door, &parts)?;
+    let principal = authenticate(door, &parts).map_err(|refusal| refusal.on(choice.surface))?;
 
     enter(&at, Step::Limits, failpoint!("gateway.upgrade.limits")).await?;
     let place = door
@@ -167,20 +170,21 @@ async fn upgrade<H: Host>(
         .ok_or_else(|| UpgradeRefusal::too_many(Code::LimitConnections, CONNECTIONS_RETRY))?;
 
     enter(&at, Step::Subprotocol, failpoint!("gateway.upgrade.subprotocol")).await?;
-    let choice = Surface::choose(offered_protocols(&parts.headers), door.shared.settings.default_protocol);
+    let speech = speech(&choice, &principal);
 
     enter(&at, Step::Session, failpoint!("gateway.upgrade.session")).await?;
     let conversation = door.host.open(Arc::clone(&principal));
 
     enter(&at, Step::Welcome, failpoint!("gateway.upgrade.welcome")).await?;
     let connection = uuid::Uuid::new_v4().simple().to_string();
-    let welcome = welcome(door, &choice, &conversation, &principal, &connection);
+    let welcome = welcome(door, &speech, &conversation, &principal, &connection);
 
     enter(&at, Step::Accept, failpoint!("gateway.upgrade.accept")).await?;
     let slot = parts.extensions.get::<ConnectionSlot>().cloned();
     // Boxed: on its way into the connection's loop it is moved from future to future, and each keeps room for it.
     let conversation = Box::new(conversation);
-    let session = Opened { conversation, principal, connection, welcome, accepted, places: (place, slot) };
+    let session =
+        Opened { conversation, principal, connection, speech, welcome, accepted, places: (place, slot) };
     door.tasks.spawn(take_over(on_upgrade, session, Arc::clone(&door.shared), door.stop.clone()));
     Ok(switching_protocols(&handshake, choice.answer))
 }
@@ -207,7 +211,7 @@ fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Principal>
     }
     match TokenSource::find(&parts.headers, &parts.uri).map_err(refuse)? {
         TokenSource::Jwt(token) => {
-            let verified = door.shared.verifier.verify(token).map(Arc::new);
+            let verified = door.shared.verifier.verify(&token).map(Arc::new);
             verified.map_err(|error| door.no_token(error, parts))
         }
         TokenSource::Ticket(ticket) => door
@@ -219,16 +223,27 @@ fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Principal>
 
 fn welcome<H: Host>(
     door: &Door<H>,
-    choice: &Choice,
+    speech: &Speech,
     conversation: &H::Conversation,
     principal: &Principal,
     connection: &str,
-) -> Utf8Bytes {
+) -> Vec<Utf8Bytes> {
+    let (shared, status) = (&door.shared, conversation.status());
+    let now = shared.clock.now();
+    match speech {
+        Speech::Native => vec![native::welcome(connection, principal, &status, &shared.settings, now)],
+        Speech::Netra(codec) => codec.welcome(connection, &status, &shared.settings, now),
+        Speech::None => Vec::new(),
+    }
+}
+
+fn speech(choice: &Choice, principal: &Principal) -> Speech {
+    if choice.unsupported {
+        return Speech::None;
+    }
     match choice.surface {
-        Surface::Native => {
-            let (shared, status) = (&door.shared, conversation.status());
-            native::welcome(connection, principal, &status, &shared.settings, shared.clock.now())
-        }
+        Surface::Native => Speech::Native,
+        Surface::NetraV1 => Speech::Netra(Box::new(netra::Codec::new(principal))),
     }
 }
 
@@ -237,7 +252,8 @@ struct Opened<C> {
     conversation: C,
     principal: Arc<Principal>,
     connection: String,
-    welcome: Utf8Bytes,
+    speech: Speech,
+    welcome: Vec<Utf8Bytes>,
     accepted: Instant,
     places: (UserConnection, Option<ConnectionSlot>),
 }
@@ -251,9 +267,16 @@ async fn take_over<C: Conversation>(
 ) {
     // An error or a timeout is a client that left before it had its answer.
     let Ok(Ok(stream)) = timeout(shared.settings.timing.write, on_upgrade).await else { return };
-    let Opened { conversation, principal, connection, welcome, accepted, places } = opened;
-    let upgraded =
-        Upgraded { stream: TokioIo::new(stream), conversation, principal, connection, welcome, accepted };
+    let Opened { conversation, principal, connection, speech, welcome, accepted, places } = opened;
+    let upgraded = Upgraded {
+        stream: TokioIo::new(stream),
+        conversation,
+        principal,
+        connection,
+        speech,
+        welcome,
+        accepted,
+    };
     native::serve(upgraded, shared, stop).await;
     drop(places);
 }

@@ -74,8 +74,7 @@ pub(crate) fn gateway(config: &Config) -> Gateway {
         admin_listen: config.admin.listen,
         default_protocol: match config.gateway.default_protocol {
             DefaultProtocol::Native => Surface::Native,
-            // Its codec is not built yet: those clients get the native protocol meanwhile, as the README says.
-            DefaultProtocol::NetraV1 => Surface::Native,
+            DefaultProtocol::NetraV1 => Surface::NetraV1,
         },
         auth: Auth {
             hs256_secrets: secrets(&config.auth.hs256_secrets),

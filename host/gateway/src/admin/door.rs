@@ -152,7 +152,7 @@ impl<H: Host> Admin<H> {
                 return Err(unauthorized(Code::AuthTicketInvalid, "no ticket here").into());
             }
         };
-        let principal = self.verifier.verify(token).map_err(refuse)?;
+        let principal = self.verifier.verify(&token).map_err(refuse)?;
         let operator = Operator::from(&principal);
         // For a broken twin: a host that takes every operator for one who may do everything.
         let checked = failpoint!("gateway.admin_scopes") != Some(Action::Off);

@@ -1,6 +1,9 @@
 //! Finds the token in an upgrade request: header, then subprotocol, then ticket. Never in the URL.
 
+use std::borrow::Cow;
+
 use agent_plugin_protocol::Code;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, Uri, header};
 
 use super::AuthError;
@@ -8,8 +11,8 @@ use super::AuthError;
 /// What the request carries, in the order in which it counts.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum TokenSource<'a> {
-    /// A JWT, from `Authorization: Bearer` or a subprotocol entry `bearer.<jwt>`.
-    Jwt(&'a str),
+    /// A JWT, from `Authorization: Bearer` or a subprotocol entry, such as `bearer.<jwt>`.
+    Jwt(Cow<'a, str>),
     /// `?ticket=`
     Ticket(&'a str),
 }
@@ -27,16 +30,43 @@ impl<'a> TokenSource<'a> {
     /// Looks for the credentials.
     pub(crate) fn find(headers: &'a HeaderMap, uri: &'a Uri) -> Result<Self, AuthError> {
         if let Some(token) = bearer(headers)? {
-            return Ok(Self::Jwt(token));
+            return Ok(Self::Jwt(token.into()));
         }
-        if let Some(token) = offered_protocols(headers).find_map(|entry| entry.strip_prefix("bearer.")) {
-            return Ok(Self::Jwt(token));
+        if let Some(rest) = offered_protocols(headers).find_map(after_prefix) {
+            return Ok(Self::Jwt(token_of(rest)));
         }
         if let Some(ticket) = query(uri, |name| name == "ticket") {
             return Ok(Self::Ticket(ticket));
         }
         Err(AuthError { code: Code::AuthMissing, detail: missing_detail(uri) })
     }
+}
+
+/// Before a token in a subprotocol entry: ours, and the older wire's.
+const PREFIXES: [&str; 4] = ["bearer.", "jwt.", "jwt-auth.", "staging-auth."];
+
+/// Whether a subprotocol entry is a token's, not a protocol's.
+pub(crate) fn carries_token(entry: &str) -> bool {
+    after_prefix(entry).is_some()
+}
+
+fn after_prefix(entry: &str) -> Option<&str> {
+    PREFIXES.iter().find_map(|prefix| entry.strip_prefix(prefix))
+}
+
+/// What stands behind the prefix: a token, one in base64url, or one behind the name of an environment.
+fn token_of(rest: &str) -> Cow<'_, str> {
+    match rest.matches('.').count() {
+        0 => decoded(rest).map_or(Cow::Borrowed(rest), Cow::Owned),
+        3 => Cow::Borrowed(rest.split_once('.').map_or(rest, |(_environment, token)| token)),
+        _ => Cow::Borrowed(rest),
+    }
+}
+
+/// A whole token in base64url. Anything else is left as it is: whoever verifies says what is wrong with it.
+fn decoded(text: &str) -> Option<String> {
+    let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok()?;
+    String::from_utf8(bytes).ok().filter(|token| token.matches('.').count() == 2)
 }
 
 /// The entries of `Sec-WebSocket-Protocol`, over all its lines.

@@ -270,15 +270,15 @@ fn the_token_is_taken_from_the_first_source_that_has_one() {
     const BOTH: &[(&str, &str)] =
         &[("authorization", "bearer T1"), ("sec-websocket-protocol", "agent-host.v1, bearer.T2")];
     for (given, uri, expected) in [
-        (BOTH, "/ws?ticket=x", Ok(TokenSource::Jwt("T1"))),
-        (&BOTH[1..], "/ws?ticket=x", Ok(TokenSource::Jwt("T2"))),
+        (BOTH, "/ws?ticket=x", Ok(TokenSource::Jwt("T1".into()))),
+        (&BOTH[1..], "/ws?ticket=x", Ok(TokenSource::Jwt("T2".into()))),
         (
             &[("authorization", "Basic eDp5"), ("sec-websocket-protocol", "bearer.T2")][..],
             "/ws",
-            Ok(TokenSource::Jwt("T2")),
+            Ok(TokenSource::Jwt("T2".into())),
         ),
         (&[][..], "/ws?a=b&ticket=x", Ok(TokenSource::Ticket("x"))),
-        (&[("authorization", "Bearer")][..], "/ws", Ok(TokenSource::Jwt(""))),
+        (&[("authorization", "Bearer")][..], "/ws", Ok(TokenSource::Jwt("".into()))),
         (
             &[("authorization", "Bearer a"), ("authorization", "Bearer b")][..],
             "/ws",
@@ -297,4 +297,24 @@ fn a_token_in_the_url_is_refused_with_the_way_to_do_it() {
     let uri: Uri = "/ws?access_token=a.b.c".parse().unwrap();
     let error = TokenSource::find(&HeaderMap::new(), &uri).unwrap_err();
     assert!(error.detail.contains("URL") && !error.detail.contains("a.b.c"));
+}
+
+#[test]
+fn the_older_wire_s_forms_of_a_token_are_all_the_same_token() {
+    let encoded = format!("jwt-auth, jwt.{}", URL_SAFE_NO_PAD.encode("a.b.c"));
+    let uri = Uri::default();
+    for offered in [
+        encoded.as_str(),
+        "jwt-auth, jwt.a.b.c",
+        "jwt-auth.a.b.c",
+        "bearer.a.b.c",
+        "staging-auth.a.b.c",
+        "jwt.staging.a.b.c",
+    ] {
+        let headers = headers(&[("sec-websocket-protocol", offered)]);
+        let found = TokenSource::find(&headers, &uri);
+        assert_eq!(found, Ok(TokenSource::Jwt("a.b.c".into())), "{offered}");
+    }
+    let garbled = headers(&[("sec-websocket-protocol", "jwt-auth, jwt.bm90")]);
+    assert_eq!(TokenSource::find(&garbled, &uri), Ok(TokenSource::Jwt("bm90".into())));
 }

@@ -1,10 +1,14 @@
 //! Why this host closes a socket. 4400–4499: connect again and resume; 4500–4999: not without a change.
 
+use crate::surface::Surface;
+
 /// A close frame of ours. There is no 1000: that is the client's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Close {
     /// The client broke the WebSocket protocol.
     Protocol,
+    /// The client offers only protocols that this host does not speak.
+    NoSubprotocol,
     /// A binary frame: this protocol is text.
     NotText,
     /// Text that is not UTF-8.
@@ -26,10 +30,33 @@ pub(crate) enum Close {
 }
 
 impl Close {
-    pub(crate) const fn code(self) -> u16 {
+    /// The code that a client of that protocol is told.
+    pub(crate) const fn code_on(self, surface: Surface) -> u16 {
+        match surface {
+            Surface::Native => self.code(),
+            Surface::NetraV1 => self.older_code(),
+        }
+    }
+
+    /// The older wire has no codes of its own. Its clients connect again on all but 1008.
+    const fn older_code(self) -> u16 {
+        match self {
+            Self::Restarting => 1001,
+            Self::Expired => 1008,
+            Self::NoPong | Self::Slow | Self::Rate => 1011,
+            Self::Protocol
+            | Self::NotText
+            | Self::NoSubprotocol
+            | Self::NotUtf8
+            | Self::TooLarge
+            | Self::Bug => self.code(),
+        }
+    }
+
+    const fn code(self) -> u16 {
         match self {
             Self::Protocol => 1002,
-            Self::NotText => 1003,
+            Self::NotText | Self::NoSubprotocol => 1003,
             Self::NotUtf8 => 1007,
             Self::TooLarge => 1009,
             Self::Bug => 1011,
@@ -46,6 +73,7 @@ impl Close {
         match self {
             Self::Protocol => "protocol error",
             Self::NotText => "text frames only",
+            Self::NoSubprotocol => "No supported subprotocols",
             Self::NotUtf8 => "not UTF-8",
             Self::TooLarge => "frame.too_large",
             Self::Bug => "host.internal",

@@ -23,14 +23,16 @@ use super::{
     liveness::{Beat, Liveness},
     pace,
     socket::{Broken, Inbound, Socket, Unwritten},
+    speech::Speech,
     task::Shared,
 };
-use crate::{host::Conversation, jitter, limits::TokenBucket};
+use crate::{host::Conversation, jitter, limits::TokenBucket, netra};
 
 /// One connection while it is open.
 pub(crate) struct Connection<'a, T, C> {
     socket: &'a mut Socket<T>,
     conversation: C,
+    speech: Speech,
     shared: &'a Shared,
     principal: &'a Principal,
     stop: &'a CancellationToken,
@@ -69,6 +71,8 @@ enum Event {
     Stopped,
 }
 
+/// When a client is asked to come back that was not told before that the host goes.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// Frames of one write; more wait for the next turn, so that what comes in is heard in between.
 const BURST: usize = 256;
 /// Bytes from which on a burst does not wait for more: one write more is little beside them.
@@ -78,6 +82,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
     pub(crate) fn new(
         socket: &'a mut Socket<T>,
         conversation: C,
+        speech: Speech,
         shared: &'a Shared,
         principal: &'a Principal,
         stop: &'a CancellationToken,
@@ -91,6 +96,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         Self {
             socket,
             conversation,
+            speech,
             shared,
             principal,
             stop,
@@ -107,8 +113,13 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
     }
 
     /// Welcomes the client, then serves it until either side ends it.
-    pub(crate) async fn run(&mut self, welcome: Utf8Bytes, accepted: Instant) -> Ending {
-        self.push(welcome);
+    pub(crate) async fn run(&mut self, welcome: Vec<Utf8Bytes>, accepted: Instant) -> Ending {
+        if matches!(self.speech, Speech::None) {
+            return Ending::ByHost(Close::NoSubprotocol);
+        }
+        for frame in welcome {
+            self.push(frame);
+        }
         let ending = match self.converse(accepted).await {
             Ok(never) => match never {},
             Err(ending) => ending,
@@ -161,7 +172,10 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                     }
                     self.settle().await?;
                 }
-                Event::Stopped => return Err(Ending::ByHost(Close::Restarting)),
+                Event::Stopped => {
+                    self.say_goodbye();
+                    return Err(Ending::ByHost(Close::Restarting));
+                }
             }
         }
     }
@@ -193,6 +207,19 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         // Where tests make this loop die: it must be seen to close 1011, not to vanish.
         if failpoint!("gateway.connection.frame").is_some() {
             return self.refuse(Code::HostInternal, None, None);
+        }
+        let now = self.shared.clock.now();
+        if let Speech::Netra(codec) = &mut self.speech {
+            return match codec.heard(text, now) {
+                netra::Heard::Say(frame) => self.push(frame),
+                netra::Heard::Ask(frame, incoming) => {
+                    if let Some(frame) = frame {
+                        self.push(frame);
+                    }
+                    self.ask(incoming).await;
+                }
+                netra::Heard::Nothing => {}
+            };
         }
         match ClientFrame::decode(text) {
             Ok(ClientFrame::Ask(incoming)) => self.ask(incoming).await,
@@ -244,22 +271,50 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
     /// Writes what the engine says, with whatever else it has already, in one burst.
     async fn deliver(&mut self, first: Option<Outgoing>) -> Result<(), Ending> {
         let first = first.ok_or(Ending::ByHost(Close::Slow))?;
-        self.tell(&first);
+        let mut again = Vec::new();
+        again.extend(self.tell(&first));
         while self.out.len() < BURST {
             let Some(more) = self.conversation.try_next() else { break };
-            self.tell(&more);
+            again.extend(self.tell(&more));
+        }
+        for incoming in again {
+            self.ask(incoming).await;
         }
         self.settle().await
     }
 
-    fn tell(&mut self, told: &Outgoing) {
-        if let Outgoing::Event(delivery) = told {
-            self.shared.delivered.count(&delivery.entry.event.agent);
+    /// Puts it among what is written next. Answers what is to be asked of the engine because of it.
+    fn tell(&mut self, told: &Outgoing) -> Option<Incoming> {
+        let (frames, again) = match &mut self.speech {
+            Speech::Native | Speech::None => (vec![encode::outgoing(told)], None),
+            Speech::Netra(codec) => {
+                let netra::Told { frames, again } = codec.told(told, self.shared.clock.now());
+                (frames, again)
+            }
+        };
+        if let (Outgoing::Event(delivery), false) = (told, frames.is_empty()) {
+            let delivered = match self.speech {
+                Speech::Native | Speech::None => &self.shared.delivered,
+                Speech::Netra(_) => &self.shared.delivered_netra,
+            };
+            delivered.count(&delivery.entry.event.agent);
         }
-        self.urgent |= !may_wait(told);
-        let text = encode::outgoing(told);
-        self.out_bytes += text.len();
-        self.out.push(Message::Text(text));
+        self.urgent |= !may_wait(told) && !frames.is_empty();
+        for text in frames {
+            self.out_bytes += text.len();
+            self.out.push(Message::Text(text));
+        }
+        again
+    }
+
+    /// The older wire says in a frame what native says by its close.
+    fn say_goodbye(&mut self) {
+        let now = self.shared.clock.now();
+        if let Speech::Netra(codec) = &mut self.speech {
+            for frame in codec.going_away(GOODBYE, now) {
+                self.push(frame);
+            }
+        }
     }
 
     /// Does what is due. The token is judged at every look, so that a jump of the clock
@@ -268,7 +323,10 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         let until_expiry = loop {
             match self.expiry.due(self.shared.clock.now()) {
                 Due::Later(wait) => break wait,
-                Due::Warn => self.push(encode::auth_expiring(self.expiry.expires_at())),
+                Due::Warn => self.push(match &self.speech {
+                    Speech::Native | Speech::None => encode::auth_expiring(self.expiry.expires_at()),
+                    Speech::Netra(_) => netra::Codec::expiring(self.shared.clock.now()),
+                }),
                 Due::End => return Err(Ending::ByHost(Close::Expired)),
             }
         };
@@ -278,7 +336,10 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             Beat::Dead => return Err(Ending::ByHost(Close::NoPong)),
             Beat::Ping => {
                 // With what it names: positions of events that the client has not got yet would look like a loss.
-                self.push(encode::ping(&self.conversation.positions()));
+                self.push(match &self.speech {
+                    Speech::Native | Speech::None => encode::ping(&self.conversation.positions()),
+                    Speech::Netra(_) => netra::Codec::ping(self.shared.clock.now()),
+                });
                 self.out.push(Message::Ping(Bytes::new()));
             }
         }
@@ -294,7 +355,12 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
     }
 
     fn refuse(&mut self, code: Code, id: Option<MessageId>, retry_after: Option<Duration>) {
-        self.push(encode::problem(&Problem { id, retry_after, ..Problem::new(code) }));
+        let problem = Problem { id, retry_after, ..Problem::new(code) };
+        let frame = match &self.speech {
+            Speech::Native | Speech::None => encode::problem(&problem),
+            Speech::Netra(codec) => codec.problem(&problem, self.shared.clock.now()),
+        };
+        self.push(frame);
     }
 
     fn push(&mut self, text: Utf8Bytes) {

@@ -20,12 +20,15 @@ use tokio_tungstenite::{
 };
 
 use super::close::Close;
+use crate::surface::Surface;
 
 /// One client's socket.
 pub(crate) struct Socket<T> {
     stream: WebSocketStream<T>,
     write_within: Duration,
     close_within: Duration,
+    /// Whose close codes its client knows.
+    surface: Surface,
 }
 
 /// What came in.
@@ -79,6 +82,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
         frame_bytes: usize,
         write_within: Duration,
         close_within: Duration,
+        surface: Surface,
     ) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
@@ -86,7 +90,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
             .max_message_size(Some(frame_bytes))
             .max_frame_size(Some(frame_bytes));
         let stream = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
-        Self { stream, write_within, close_within }
+        Self { stream, write_within, close_within, surface }
     }
 
     /// What comes in next. Cancel safe.
@@ -130,7 +134,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
     /// Closes from our side: the close frame, then whatever still comes in until the client has answered, in a
     /// bounded time. Without that reading, unread bytes would turn our close into a reset, and the client sees 1006.
     pub(crate) async fn close(mut self, why: Close) {
-        let frame = CloseFrame { code: why.code().into(), reason: Utf8Bytes::from_static(why.reason()) };
+        let frame = CloseFrame {
+            code: why.code_on(self.surface).into(),
+            reason: Utf8Bytes::from_static(why.reason()),
+        };
         let sent = timeout(self.close_within, self.stream.send(Message::Close(Some(frame)))).await;
         if !matches!(sent, Ok(Ok(()))) {
             return;

@@ -21,10 +21,9 @@ use super::{
     close::Close,
     connection::{Connection, Ending},
     socket::Socket,
+    speech::Speech,
 };
-use crate::{
-    auth::Verifier, host::Conversation, settings::Settings, surface::Surface, upgrade::panic_message,
-};
+use crate::{auth::Verifier, host::Conversation, settings::Settings, upgrade::panic_message};
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -32,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) verifier: Verifier,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) delivered: Delivered,
+    /// The same, by the older wire.
+    pub(crate) delivered_netra: Delivered,
     /// How many sockets are closed at once when the host goes: in batches, so that the clients of all of them do not
     /// come back in the same instant. The others wait.
     pub(crate) closers: Semaphore,
@@ -43,7 +44,10 @@ pub(crate) struct Upgraded<T, C> {
     pub(crate) conversation: C,
     pub(crate) principal: Arc<Principal>,
     pub(crate) connection: String,
-    pub(crate) welcome: Utf8Bytes,
+    /// What it speaks, and what is to be said of it first.
+    pub(crate) speech: Speech,
+    /// The first frames.
+    pub(crate) welcome: Vec<Utf8Bytes>,
     /// When the upgrade was accepted.
     pub(crate) accepted: Instant,
 }
@@ -54,13 +58,14 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
     C: Conversation,
 {
-    let Upgraded { stream, conversation, principal, connection, welcome, accepted } = upgraded;
+    let Upgraded { stream, conversation, principal, connection, speech, welcome, accepted } = upgraded;
+    let surface = speech.surface();
     let timing = &shared.settings.timing;
     let mut socket =
-        Socket::new(stream, shared.settings.limits.frame_bytes, timing.write, timing.close).await;
-    ConnectionOpened { connection: connection.clone(), surface: Surface::Native.name() }.emit();
+        Socket::new(stream, shared.settings.limits.frame_bytes, timing.write, timing.close, surface).await;
+    ConnectionOpened { connection: connection.clone(), surface: surface.name() }.emit();
 
-    let mut open = Connection::new(&mut socket, conversation, &shared, &principal, &stop);
+    let mut open = Connection::new(&mut socket, conversation, speech, &shared, &principal, &stop);
     let run = open.run(welcome, accepted);
     let ending = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| {
         PanicCaught { place: "connection", message: panic_message(panic.as_ref()) }.emit();
@@ -72,7 +77,7 @@ where
     let (code, reason) = match ending {
         Ending::ByClient(code) => (code.map_or(NO_STATUS, known), "closed by the client"),
         Ending::Gone => (ABNORMAL, "connection lost"),
-        Ending::ByHost(close) => (close.code(), close.reason()),
+        Ending::ByHost(close) => (close.code_on(surface), close.reason()),
     };
     if ending == Ending::ByHost(Close::Slow) {
         SlowConsumer { connection: connection.clone() }.emit();

@@ -19,7 +19,7 @@ use crate::{
     Settings,
     auth::Verifier,
     host::Host,
-    native::{Shared, Upgraded, pace, serve},
+    native::{Shared, Speech, Upgraded, pace, serve},
     tests::support::{Script, Shifted, event, settings, token},
 };
 
@@ -39,6 +39,7 @@ async fn wire(buffer: usize, change: impl FnOnce(&mut Settings)) -> Wire {
         verifier: Verifier::new(&settings.auth, clock.clone()),
         clock,
         delivered: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::Native.name()),
+        delivered_netra: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::NetraV1.name()),
         closers: Semaphore::new(1),
         settings,
     });
@@ -50,7 +51,8 @@ async fn wire(buffer: usize, change: impl FnOnce(&mut Settings)) -> Wire {
         conversation: script.open(Arc::clone(&principal)),
         principal,
         connection: "c1".to_owned(),
-        welcome: "{\"type\":\"welcome\"}".into(),
+        speech: Speech::Native,
+        welcome: vec!["{\"type\":\"welcome\"}".into()],
         accepted: Instant::now(),
     };
     let task = tokio::spawn(serve(upgraded, shared, stop.clone()));

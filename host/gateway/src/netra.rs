@@ -1,0 +1,13 @@
+//! The wire of the platform that this host replaces, as its clients speak it: a codec over the same engine, and nothing
+//! more. What the engine says is turned into that platform's frames, and its clients' frames into the engine's words.
+//!
+//! `codec` keeps what one connection has to remember, `frames` reads what clients say, `encode` writes what is no event,
+//! `events` what is one, `names` calls what is missing as that platform did.
+
+mod codec;
+mod encode;
+mod events;
+mod frames;
+mod names;
+
+pub(crate) use codec::{Codec, Heard, Told};
