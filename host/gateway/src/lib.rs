@@ -6,6 +6,7 @@
 //! * `native` speaks `agent-host.v1`: one task for each connection, between its socket and its [`host::Conversation`].
 //! * [`auth`] turns a token into a principal; nothing else of the host sees a token.
 //! * [`admin`] is the operators' API: what it shows, whom it obeys, what it notes.
+//! * [`revoked`] keeps which good tokens are refused all the same.
 //! * [`host`] is the narrow seam to the engine.
 #![forbid(unsafe_code)]
 #![deny(
@@ -32,6 +33,7 @@ mod native;
 mod problem;
 mod refusal;
 mod rest;
+pub mod revoked;
 mod routes;
 mod server;
 pub mod settings;

@@ -17,6 +17,8 @@ pub(crate) enum Close {
     Restarting,
     /// The token expired, leeway included, and was not refreshed.
     Expired,
+    /// The token was revoked.
+    Revoked,
     /// No sign of life after a ping.
     NoPong,
     /// The client reads too slowly. The log has what it missed.
@@ -35,6 +37,7 @@ impl Close {
             Self::Bug => 1011,
             Self::Restarting => 1012,
             Self::Expired => 4401,
+            Self::Revoked => 4503,
             Self::NoPong => 4403,
             Self::Slow => 4404,
             Self::Rate => 4405,
@@ -51,6 +54,7 @@ impl Close {
             Self::Bug => "host.internal",
             Self::Restarting => "host.draining",
             Self::Expired => "auth.expired",
+            Self::Revoked => "auth.revoked",
             Self::NoPong => "no pong",
             Self::Slow => "slow consumer; resume from your last seq",
             Self::Rate => "limit.rate",
