@@ -63,3 +63,4 @@ mod telemetry;
 mod tokens;
 mod trust;
 mod typescript;
+mod verify;

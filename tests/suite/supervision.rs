@@ -24,8 +24,13 @@ async fn metric(host: &Host, series: &str) -> Result<f64, String> {
 
 /// Asks a plugin until it answers by itself; its generation.
 async fn served(client: &mut Client, plugin: &str) -> Result<u64, String> {
+    served_in(client, plugin, &json!({ "agent": plugin })).await
+}
+
+/// The same with what else each message says, such as its thread.
+async fn served_in(client: &mut Client, plugin: &str, more: &serde_json::Value) -> Result<u64, String> {
     for _ in 0..400 {
-        let run = client.run_with("are you back?", json!({ "agent": plugin })).await?;
+        let run = client.run_with("are you back?", more.clone()).await?;
         if run.status() == "ok" {
             run.answered_by(plugin)?;
             return run.completed()["responder"]["generation"].as_u64().ok_or("no generation".to_owned());

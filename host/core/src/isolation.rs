@@ -97,8 +97,8 @@ layers! {
         stops "relative paths that lead into the host's folders",
         not "absolute ones: `landlock_files` does";
     Cgroup "cgroup"
-        stops "more memory and threads in total than its bounds, of a worker with all that it makes",
-        not "shares below the bounds; CPU time";
+        stops "more memory, threads and CPU in total than its bounds, of a worker with all that it makes",
+        not "shares below the bounds; CPU, unless `limits.cpu_percent` is set";
 }
 
 impl Layer {

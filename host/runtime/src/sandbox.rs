@@ -79,7 +79,7 @@ impl Sandbox {
         if failpoint!("sandbox" / Layer::Cgroup.as_str()) == Some(Action::Off) {
             return (None, LayerState::off(LEFT_OUT));
         }
-        let bounds = cgroup::Bounds::of(spec.limits.memory, bounds::PROCESSES);
+        let bounds = cgroup::Bounds::of(spec.limits.memory, bounds::PROCESSES, spec.limits.cpu_percent);
         cgroup::Groups::of_process().enclose(&format!("{}-{generation}", spec.id), pid, bounds)
     }
 

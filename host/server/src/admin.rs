@@ -1,7 +1,7 @@
 //! `status`, `plugins …` and `token revoke`: asks a running host over its admin API, and gives it an operator's orders.
 
 mod detail;
-mod http;
+pub(crate) mod http;
 mod link;
 mod list;
 mod target;

@@ -4,7 +4,7 @@ mod backoff;
 mod conversation;
 mod frame;
 mod input;
-mod link;
+pub(crate) mod link;
 mod screen;
 mod target;
 

@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Token(TokenCommand),
     /// Says whether plugins are fit to ship: loads each in a process of its own and holds it against the contract
     Check(CheckArgs),
+    /// Goes through a running host as its clients do, and says which step does not hold: the gate after a deployment
+    Verify(VerifyArgs),
     /// Shows conversations of the log, whether or not a host is running
     #[command(subcommand)]
     Threads(ThreadsCommand),
@@ -281,6 +283,32 @@ pub(crate) enum Output {
     Table,
     /// For programs
     Json,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct VerifyArgs {
+    /// The host, as http://HOST:PORT
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// A file with a user's token: that user's threads are made and deleted
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: PathBuf,
+    /// A file with another user's token, to see that it finds nothing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) other_token_file: Option<PathBuf>,
+    /// The service level that there must be: full, partial, fallback or basic
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    pub(crate) expect_level: Option<agent_host_core::level::ServiceLevel>,
+    /// For people, or for programs
+    #[arg(long, value_enum, value_name = "FORM", default_value = "table")]
+    pub(crate) output: Output,
+}
+
+/// A level by its word.
+fn level(word: &str) -> Result<agent_host_core::level::ServiceLevel, String> {
+    let mut all = agent_host_core::level::ServiceLevel::ALL.into_iter();
+    all.find(|level| level.as_str() == word)
+        .ok_or_else(|| "a level is full, partial, fallback or basic".to_owned())
 }
 
 #[derive(Debug, Clone, Args)]

@@ -21,6 +21,7 @@ mod specs;
 mod steps;
 mod tidy;
 mod token;
+mod verify;
 mod withheld;
 
 use std::process::ExitCode;
@@ -50,6 +51,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Plugins(command) => return admin::plugins(&command),
         Command::Chat(args) => return chat::chat(&args),
         Command::Check(args) => return check::run(&args),
+        Command::Verify(args) => return verify::run(&args),
         Command::Explain(args) => explain::run(&args)?,
         Command::Threads(command) => log::threads(&command)?,
         Command::Db(command) => log::db(&command)?,

@@ -46,6 +46,7 @@ pub(crate) fn spec(id: &PluginId, plugin: &PluginConfig, config: &Config) -> Plu
             concurrent_runs: plugin.limits.concurrent_runs,
             library: plugin.limits.library.0,
             open_files: plugin.limits.open_files,
+            cpu_percent: plugin.limits.cpu_percent,
         },
         tools: plugin.tools.clone(),
         threads: plugin.threads,

@@ -94,6 +94,8 @@ pub struct PluginLimits {
     pub library: ByteSize,
     /// Open files of its worker.
     pub open_files: u64,
+    /// CPU of its worker, in percent of a core; 0: not bounded.
+    pub cpu_percent: u32,
 }
 
 /// How often a plugin is started again before it is quarantined.
@@ -219,6 +221,7 @@ fn limits(r: &Reader<'_>) -> PluginLimits {
         concurrent_runs: r.within("concurrent_runs", 64, 1..=100_000),
         library: r.within("library", ByteSize::mib(256), ByteSize::kib(4)..=ByteSize::gib(4)),
         open_files: r.within("open_files", 256, 16..=1_000_000),
+        cpu_percent: r.within("cpu_percent", 0, 0..=100_000),
     }
 }
 

@@ -37,11 +37,11 @@ const AFTER: &str = "
   are made passable for others (`o+x`), as the plugin must get to its own. For a host that is no root the layer is off and
   nothing is missing: the others confine siblings of one user.
 * **process_limit**: a count of the worker's own, by `namespace` or `own_user`; the kernel does not count those of root.
-* **cgroup**: `memory` (`limits.memory` and 64 MiB, swap none) and `pids` (648 threads) for a worker and all that it makes, by
+* **cgroup**: `memory` (`limits.memory` and 64 MiB, swap none), `pids` (648 threads) and `cpu` (`limits.cpu_percent`, off
+  unless set) for a worker and all that it makes, by
   version 2 or 1 of the kernel's interface, whichever has the controller. The host makes groups below its own only where
   that is its to divide: the root of what it sees (a container, a machine without a manager) or delegated (systemd:
-  `Delegate=yes`); elsewhere the layer is unavailable, or partial, and says so. CPU is not bounded: give the host's unit
-  `CPUQuota=`. Groups are removed with their workers, those of a killed host by the next one.
+  `Delegate=yes`); elsewhere the layer is unavailable, or partial, and says so. Groups are removed with their workers, those of a killed host by the next one.
 
 ## What a plugin may do
 

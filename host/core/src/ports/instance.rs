@@ -100,6 +100,8 @@ pub struct Limits {
     pub library: u64,
     /// Open files of its worker.
     pub open_files: u64,
+    /// CPU of its worker with all that it makes, in percent of a core; 0: not bounded.
+    pub cpu_percent: u32,
 }
 
 /// Where in its start a plugin failed. The stages of the loader, in order.

@@ -58,7 +58,7 @@ pub(super) fn plugin(id: &str) -> PluginSettings {
                 run: Duration::from_secs(60),
                 grace: Duration::from_secs(2),
             },
-            limits: Limits { memory: 0, concurrent_runs: 8, library: 0, open_files: 0 },
+            limits: Limits { memory: 0, concurrent_runs: 8, library: 0, open_files: 0, cpu_percent: 0 },
             tools: vec!["add".to_owned(), "slow".to_owned()],
             threads: 2,
             data_dir: None,

@@ -24,15 +24,18 @@ pub(crate) enum Controller {
     Memory,
     /// Threads of all its processes together.
     Pids,
+    /// CPU of all its processes together.
+    Cpu,
 }
 
 impl Controller {
-    const ALL: [Self; 2] = [Self::Memory, Self::Pids];
+    const ALL: [Self; 3] = [Self::Memory, Self::Pids, Self::Cpu];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Pids => "pids",
+            Self::Cpu => "cpu",
         }
     }
 }
@@ -67,23 +70,33 @@ pub(crate) struct Bounds {
     memory: Option<u64>,
     /// Threads.
     threads: u64,
+    /// Percent of a core; `None`: not bounded.
+    cpu: Option<u64>,
 }
 
 /// What a worker needs beside the plugin's memory: its outer process and init, page tables, kernel stacks.
 const OVERHEAD: u64 = 64 << 20;
+/// What a quota of CPU is counted over, in microseconds.
+const CPU_PERIOD: u64 = 100_000;
 /// Threads of the worker's outer process and init.
 const OUTER: u64 = 8;
 
 impl Bounds {
     /// Those of a worker whose address space may have so many bytes (0: not bounded) and that may have so many threads.
-    pub(crate) fn of(memory: u64, threads: u64) -> Self {
-        Self { memory: (memory > 0).then(|| memory.saturating_add(OVERHEAD)), threads: threads + OUTER }
+    /// CPU is in percent of a core (0: not bounded).
+    pub(crate) fn of(memory: u64, threads: u64, cpu: u32) -> Self {
+        Self {
+            memory: (memory > 0).then(|| memory.saturating_add(OVERHEAD)),
+            threads: threads + OUTER,
+            cpu: (cpu > 0).then(|| cpu.into()),
+        }
     }
 
     fn most(&self, controller: Controller) -> Option<u64> {
         match controller {
             Controller::Memory => self.memory,
             Controller::Pids => Some(self.threads),
+            Controller::Cpu => self.cpu,
         }
     }
 }
@@ -282,6 +295,14 @@ impl Group {
         let set = |file: &str, value: u64| fs::write(folder.join(file), value.to_string());
         match (controller, version) {
             (Controller::Pids, _) => set("pids.max", most)?,
+            // Of each tenth of a second, in microseconds: as the kernel's own default has it.
+            (Controller::Cpu, Version::Two) => {
+                fs::write(folder.join("cpu.max"), format!("{} {CPU_PERIOD}", most * CPU_PERIOD / 100))?;
+            }
+            (Controller::Cpu, Version::One) => {
+                set("cpu.cfs_period_us", CPU_PERIOD)?;
+                set("cpu.cfs_quota_us", most * CPU_PERIOD / 100)?;
+            }
             (Controller::Memory, Version::Two) => {
                 set("memory.max", most)?;
                 // Where there is no swap there is nothing to bound.

@@ -22,7 +22,7 @@ fn spec() -> PluginSpec {
         network: Vec::new(),
         requires: Vec::new(),
         timeouts: Timeouts { init: moment, tool: moment, idle: moment, run: moment, grace: moment },
-        limits: Limits { memory: 0, concurrent_runs: 1, library: 1 << 20, open_files: 64 },
+        limits: Limits { memory: 0, concurrent_runs: 1, library: 1 << 20, open_files: 64, cpu_percent: 0 },
         tools: Vec::new(),
         threads: 2,
         data_dir: None,

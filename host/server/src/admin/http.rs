@@ -8,16 +8,16 @@ use std::{
 
 /// Where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Authority {
-    pub(super) host: String,
-    pub(super) port: u16,
+pub(crate) struct Authority {
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 /// What came back.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Response {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
 }
 
 impl std::fmt::Display for Authority {
@@ -31,7 +31,7 @@ impl std::fmt::Display for Authority {
 }
 
 /// Sends a request and reads the whole answer. `token` holds no character that ends a header.
-pub(super) fn exchange(
+pub(crate) fn exchange(
     to: &Authority,
     method: &str,
     path: &str,

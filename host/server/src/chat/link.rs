@@ -15,11 +15,11 @@ use tokio_tungstenite::{
 };
 
 /// An open connection.
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Why there is no connection.
 #[derive(Debug)]
-pub(super) enum Closed {
+pub(crate) enum Closed {
     /// Nobody there, or not now: the same may work later.
     Unreachable { reason: String, not_before: Duration },
     /// The same will fail again.
@@ -38,7 +38,7 @@ struct Problem {
 }
 
 /// Connects. Cancel safe: a connection that is not done yet is dropped.
-pub(super) async fn connect(url: &str, token: &str) -> Result<Socket, Closed> {
+pub(crate) async fn connect(url: &str, token: &str) -> Result<Socket, Closed> {
     let refused = |error: &dyn std::fmt::Display| Closed::Refused(format!("{url}: {error}"));
     let mut request = url.into_client_request().map_err(|error| refused(&error))?;
     let bearer = HeaderValue::from_str(&format!("Bearer {token}"));

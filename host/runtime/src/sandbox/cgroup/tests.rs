@@ -36,7 +36,7 @@ fn version_one_is_used_for_the_controllers_that_are_the_hosts_to_divide() {
     let root = machine();
     let own = "4:memory:/somebody/elses\n8:pids:/\n0::/\n";
     let groups = Groups::find(&at(ONE, &root), own, "agent-host-1-2-");
-    let (group, state) = groups.enclose("billing-7", 4711, Bounds::of(1 << 30, 640));
+    let (group, state) = groups.enclose("billing-7", 4711, Bounds::of(1 << 30, 640, 0));
     assert_eq!(state.state, Enforcement::Partial);
     assert!(
         state.reason.starts_with("without memory: the host's group /somebody/elses is not its own"),
@@ -52,7 +52,7 @@ fn version_two_serves_both_controllers_with_one_group() {
     let root = machine();
     let mounts = two(&root, "cpu memory pids\n", "memory pids\n");
     let groups = Groups::find(&mounts, "0::/\n", "agent-host-1-2-");
-    let (group, state) = groups.enclose("billing-7", 4711, Bounds::of(1 << 30, 640));
+    let (group, state) = groups.enclose("billing-7", 4711, Bounds::of(1 << 30, 640, 0));
     assert_eq!(state, LayerState::enforced());
     let made = root.path().join("agent-host-1-2-billing-7");
     assert_eq!(read(made.join("memory.max")), ((1_u64 << 30) + OVERHEAD).to_string());
@@ -65,11 +65,21 @@ fn version_two_serves_both_controllers_with_one_group() {
 }
 
 #[test]
+fn cpu_is_bounded_where_it_is_asked_for() {
+    let root = machine();
+    let mounts = two(&root, "cpu pids\n", "cpu pids\n");
+    let groups = Groups::find(&mounts, "0::/\n", "agent-host-1-2-");
+    let (_group, state) = groups.enclose("billing-7", 4711, Bounds::of(0, 640, 150));
+    assert_eq!(state, LayerState::enforced());
+    assert_eq!(read(root.path().join("agent-host-1-2-billing-7/cpu.max")), "150000 100000");
+}
+
+#[test]
 fn memory_that_is_not_bounded_wants_no_group() {
     let root = machine();
     let mounts = two(&root, "pids\n", "pids\n");
     let groups = Groups::find(&mounts, "0::/\n", "agent-host-1-2-");
-    let (_group, state) = groups.enclose("billing-7", 4711, Bounds::of(0, 640));
+    let (_group, state) = groups.enclose("billing-7", 4711, Bounds::of(0, 640, 0));
     assert_eq!(state, LayerState::enforced(), "memory is not offered, and not wanted");
 }
 
@@ -84,7 +94,7 @@ fn each_reason_says_what_is_in_the_way() {
         (mounts.as_str(), "0::/\n", "the host's group does not offer it"),
     ] {
         let groups = Groups::find(mounts, own, "x-");
-        let (group, state) = groups.enclose("billing-7", 4711, Bounds::of(0, 640));
+        let (group, state) = groups.enclose("billing-7", 4711, Bounds::of(0, 640, 0));
         assert!(group.is_none());
         assert_eq!((state.state, state.reason), (Enforcement::Unavailable, format!("pids: {reason}")));
     }

@@ -1,0 +1,147 @@
+//! The host that is looked at: its address, one connection at a time, and its HTTP surface.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::{
+    admin::http::{self, Authority},
+    chat::link::{Closed, Socket, connect},
+    exit::{Exit, Failure},
+};
+
+/// Where a host is.
+#[derive(Debug, Clone)]
+pub(super) struct Address {
+    /// `ws://HOST:PORT/ws`
+    pub(super) url: String,
+    authority: Authority,
+}
+
+impl Address {
+    /// From what was written: `ws://` or `http://`, with or without the path.
+    pub(super) fn parse(written: &str) -> Result<Self, Failure> {
+        let wrong = |reason: &str| Failure::new(Exit::Failed, format!("{written:?} {reason}"));
+        let rest = written.strip_prefix("ws://").or_else(|| written.strip_prefix("http://")).ok_or_else(|| {
+            wrong("is no http:// or ws:// address; TLS ends before the host: reach it behind that, as by `ssh -L`")
+        })?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().map_err(|_| wrong("has no port that is a number"))?)
+            }
+            Some(_) | None => (authority, 80),
+        };
+        if host.is_empty() {
+            return Err(wrong("names no host"));
+        }
+        let path = if path.is_empty() { "ws" } else { path };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { url: format!("ws://{authority}/{path}"), authority: Authority { host, port } })
+    }
+
+    /// Asks over HTTP: the status and the body.
+    pub(super) fn asks(&self, method: &str, path: &str, token: &str) -> Result<(u16, Value), String> {
+        let answer = http::exchange(&self.authority, method, path, token, "");
+        let answer = answer.map_err(|error| format!("{method} {path}: {error}"))?;
+        Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or_default()))
+    }
+}
+
+/// An open connection.
+pub(super) struct Peer {
+    socket: Socket,
+    pub(super) welcome: Value,
+}
+
+impl Peer {
+    /// Connects and reads the welcome; an error tells whether nobody was there at all.
+    pub(super) async fn open(to: &Address, token: &str) -> Result<Self, (String, bool)> {
+        let socket = connect(&to.url, token).await.map_err(|closed| match closed {
+            Closed::Unreachable { reason, .. } => {
+                let nobody = !reason.contains("HTTP ");
+                (reason, nobody)
+            }
+            Closed::Refused(reason) => (reason, false),
+        })?;
+        let mut this = Self { socket, welcome: Value::Null };
+        let welcome = this.frame(Instant::now() + WELCOME_WITHIN).await;
+        this.welcome = welcome.map_err(|reason| (format!("no welcome within 1 s: {reason}"), false))?;
+        match this.welcome["type"].as_str() {
+            Some("welcome") => Ok(this),
+            _ => Err((format!("the first frame is no welcome: {}", this.welcome["type"]), false)),
+        }
+    }
+
+    pub(super) async fn send(&mut self, text: String) -> Result<(), String> {
+        self.socket.send(Message::text(text)).await.map_err(|error| format!("the connection broke: {error}"))
+    }
+
+    /// The next frame but pings, which are answered.
+    pub(super) async fn frame(&mut self, until: Instant) -> Result<Value, String> {
+        loop {
+            let next =
+                timeout_at(until, self.socket.next()).await.map_err(|_| "nothing came in time".to_owned())?;
+            match next {
+                Some(Ok(Message::Text(text))) => {
+                    let frame: Value =
+                        serde_json::from_str(&text).map_err(|e| format!("a frame is no JSON: {e}"))?;
+                    if frame["type"] != "ping" {
+                        return Ok(frame);
+                    }
+                    self.send(json!({ "type": "pong" }).to_string()).await?;
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    let code = frame.map_or(1005, |frame| frame.code.into());
+                    return Err(format!("the host closed the connection with {code}"));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(format!("the connection broke: {error}")),
+                None => return Err("the connection ended".to_owned()),
+            }
+        }
+    }
+
+    /// Reads on until a frame that is wanted.
+    pub(super) async fn until(
+        &mut self,
+        until: Instant,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Value, String> {
+        loop {
+            let frame = self.frame(until).await?;
+            if wanted(&frame) {
+                return Ok(frame);
+            }
+        }
+    }
+}
+
+/// Law 2.
+const WELCOME_WITHIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_as_it_was_meant() {
+        for (written, url, host, port) in [
+            ("http://127.0.0.1:8080", "ws://127.0.0.1:8080/ws", "127.0.0.1", 8080),
+            ("ws://host.example:81/ws", "ws://host.example:81/ws", "host.example", 81),
+            ("http://host.example/", "ws://host.example/ws", "host.example", 80),
+            ("ws://[::1]:9/ws", "ws://[::1]:9/ws", "::1", 9),
+            ("ws://[::1]", "ws://[::1]/ws", "::1", 80),
+        ] {
+            let address = Address::parse(written).unwrap();
+            assert_eq!((address.url.as_str(), address.authority.host.as_str()), (url, host), "{written}");
+            assert_eq!(address.authority.port, port);
+        }
+        for wrong in ["https://x", "x", "http://", "http://x:y"] {
+            assert!(Address::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
