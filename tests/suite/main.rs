@@ -50,6 +50,7 @@ mod protocol_tokens;
 mod public_keys;
 mod refusals;
 mod rest;
+mod revocations;
 mod routing;
 mod sandbox;
 mod sandbox_layers;

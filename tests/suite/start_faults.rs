@@ -23,7 +23,8 @@ use crate::{
 const AREAS: [&str; 4] = ["services.", "store.", "fallback.", "runtime.spawn"];
 const TWINS_ONLY: [&str; 2] = ["store.scope", "store.contain"];
 /// The steps that no host can be without.
-const NEEDED: [&str; 5] = ["start.config", "start.runtime", "start.signals", "start.engine", "start.listen"];
+const NEEDED: [&str; 6] =
+    ["start.config", "start.runtime", "start.signals", "start.revocations", "start.engine", "start.listen"];
 /// The steps whose absence lasts until the next start, as the log says: they set up what is not made twice.
 const UNTIL_RESTART: [&str; 4] = ["start.log", "start.memory", "start.metrics", "start.file_limit"];
 /// Hosts at a time.

@@ -20,6 +20,8 @@ pub struct Principal {
     pub permissions: BTreeSet<String>,
     /// When the token ends.
     pub expires_at: SystemTime,
+    /// When it was issued, where it says so.
+    pub issued_at: Option<SystemTime>,
     /// The token's own id, where it has one.
     pub token_id: Option<Arc<str>>,
 }

@@ -17,6 +17,7 @@ pub mod outcome;
 pub mod peer;
 pub mod ports;
 pub mod restart;
+pub mod revocation;
 pub mod routing;
 pub mod run_machine;
 pub mod sanitise;

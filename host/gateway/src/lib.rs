@@ -7,6 +7,7 @@
 //! * `netra` speaks the wire of the platform that this host replaces, through the same task and loop.
 //! * [`auth`] turns a token into a principal; nothing else of the host sees a token.
 //! * [`admin`] is the operators' API: what it shows, whom it obeys, what it notes.
+//! * [`revoked`] keeps which good tokens are refused all the same.
 //! * [`host`] is the narrow seam to the engine.
 #![forbid(unsafe_code)]
 #![deny(
@@ -34,6 +35,7 @@ mod netra;
 mod problem;
 mod refusal;
 mod rest;
+pub mod revoked;
 mod routes;
 mod server;
 pub mod settings;

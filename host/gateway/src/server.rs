@@ -8,7 +8,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     accept::Listener, admin::Admin, auth::Verifier, guesses::Guesses, health::Health, host::Host,
-    limits::UserConnections, native::Shared, routes, settings::Settings, tickets::Tickets, upgrade::Door,
+    limits::UserConnections, native::Shared, revoked::RevokedTokens, routes, settings::Settings,
+    tickets::Tickets, upgrade::Door,
 };
 
 /// Renders `/metrics`; `None` if there are none, which is answered with 503.
@@ -32,6 +33,7 @@ impl Gateway {
         host: H,
         clock: Arc<dyn Clock>,
         metrics: MetricsPage,
+        revoked: Arc<RevokedTokens>,
     ) -> io::Result<Self> {
         let public = TcpListener::bind(settings.listen).await?;
         let admin = TcpListener::bind(settings.admin_listen).await?;
@@ -61,8 +63,9 @@ impl Gateway {
         };
         let connections = connections_within_descriptors(settings.limits.connections);
         let api =
-            Admin::new(&settings, Arc::clone(&host), Arc::clone(&clock), tasks.clone(), gateway.admin.ip());
-        let door = door(&settings, host, clock, &tasks, &stop);
+            Admin::new(&settings, Arc::clone(&host), Arc::clone(&clock), tasks.clone(), gateway.admin.ip())
+                .revoking(Arc::clone(&revoked));
+        let door = door(&settings, host, clock, revoked, &tasks, &stop);
         tasks.spawn(listener("public", public, routes::public(door, Arc::clone(&health)), connections).run());
         tasks.spawn(
             listener("admin", admin, routes::admin(Arc::new(api), health, metrics), ADMIN_CONNECTIONS).run(),
@@ -100,11 +103,12 @@ fn door<H: Host>(
     settings: &Settings,
     host: Arc<H>,
     clock: Arc<dyn Clock>,
+    revoked: Arc<RevokedTokens>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Arc<Door<H>> {
     let shared = Arc::new(Shared {
-        verifier: Verifier::new(&settings.auth, Arc::clone(&clock)),
+        verifier: Verifier::new(&settings.auth, Arc::clone(&clock)).without(revoked),
         clock,
         delivered: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::Native.name()),
         delivered_netra: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::NetraV1.name()),

@@ -111,6 +111,7 @@ mod tests {
             scope: Scope { tenant: "t".into(), user: user.into() },
             permissions: Default::default(),
             expires_at: at(expires),
+            issued_at: None,
             token_id: None,
         })
     }

@@ -217,7 +217,10 @@ fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Principal>
         TokenSource::Ticket(ticket) => door
             .tickets
             .redeem(ticket, door.shared.clock.now())
-            .ok_or_else(|| door.no_token(AuthError::of(Code::AuthTicketInvalid), parts)),
+            .ok_or_else(|| AuthError::of(Code::AuthTicketInvalid))
+            // Its token may have been revoked since.
+            .and_then(|principal| door.shared.verifier.check_revoked(&principal).map(|()| principal))
+            .map_err(|error| door.no_token(error, parts)),
     }
 }
 

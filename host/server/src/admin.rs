@@ -1,4 +1,4 @@
-//! `status` and `plugins …`: asks a running host over its admin API, and gives it an operator's orders.
+//! `status`, `plugins …` and `token revoke`: asks a running host over its admin API, and gives it an operator's orders.
 
 mod detail;
 pub(crate) mod http;
@@ -10,7 +10,7 @@ mod words;
 
 use std::process::ExitCode;
 
-use agent_host_gateway::admin::view::{PluginList, PluginPage, StatusPage};
+use agent_host_gateway::admin::view::{PluginList, PluginPage, RevocationOrder, StatusPage};
 use agent_plugin_protocol::PluginId;
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ use self::{
     words::Style,
 };
 use crate::{
-    cli::{AdminArgs, Output, PluginArgs, PluginsCommand, StatusArgs},
+    cli::{AdminArgs, Output, PluginArgs, PluginsCommand, RevokeArgs, StatusArgs},
     exit::{Failure, say},
     safe,
 };
@@ -45,6 +45,23 @@ pub(crate) fn plugins(command: &PluginsCommand) -> Result<ExitCode, Failure> {
         PluginsCommand::Probe(args) => return order(args, "probe", "healthy"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `token revoke`
+pub(crate) fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
+    let order = RevocationOrder {
+        jti: args.jti.clone(),
+        user: args.user.clone(),
+        tenant: args.tenant.clone(),
+        before: args.before,
+        until: args.until,
+    };
+    let order = serde_json::to_string(&order).expect("names and numbers encode");
+    let target = Target::new(&args.admin, TOGGLE)?;
+    let answer = ask(&target, Method::Send(order), "/admin/v1/revocations")?;
+    show(&args.admin, &answer.json, || {
+        Ok("revoked: refused from now on, and its connections are closed".to_owned())
+    })
 }
 
 fn list_plugins(args: &AdminArgs, state: Option<&str>) -> Result<(), Failure> {

@@ -214,6 +214,30 @@ pub(crate) struct PluginArgs {
 pub(crate) enum TokenCommand {
     /// Makes a token with the first key of [auth], or of [admin] where --scope is given
     Mint(MintArgs),
+    /// Has a running host refuse a token, or all that a user was given so far, and close their connections
+    Revoke(RevokeArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+#[group(id = "which", required = true, multiple = false, args = ["jti", "user"])]
+pub(crate) struct RevokeArgs {
+    /// The one token with this `jti`
+    #[arg(long, value_name = "ID")]
+    pub(crate) jti: Option<String>,
+    /// All tokens of this user that were issued up to now
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// The user's tenant; left out, `default`
+    #[arg(long, value_name = "TENANT", conflicts_with = "jti")]
+    pub(crate) tenant: Option<String>,
+    /// Those up to this second since 1970, instead of now
+    #[arg(long, value_name = "SECONDS", conflicts_with = "jti")]
+    pub(crate) before: Option<u64>,
+    /// When the last of them has expired, in seconds since 1970: the host forgets it then; left out, it is kept
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) until: Option<u64>,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -26,7 +26,7 @@ use agent_plugin_protocol::Code;
 use futures_util::FutureExt as _;
 
 use crate::{
-    settings, specs,
+    revocations, settings, specs,
     steps::{self, Step, StepFailed},
     withheld::Withheld,
 };
@@ -49,6 +49,7 @@ impl Host {
     /// registry. Neither is a store or a service that is not there: it is asked for again.
     pub(crate) async fn start(config: &Config, metrics: MetricsPage) -> Result<Self, StepFailed> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let revoked = steps::take(Step::Revocations, || revocations::load(&config.store.path, clock.now()))?;
         let process = ProcessRuntime::new(WorkerCommand::this_program("worker"), Tuning::default())
             .confined(specs::confinement(config));
         let staged = config.store.path.join("staged");
@@ -67,7 +68,8 @@ impl Host {
         };
         let engine =
             steps::take(Step::Engine, || Ok::<_, String>(Engine::start(settings::engine(config), parts)))?;
-        let gateway = Gateway::start(settings::gateway(config), engine.clone(), clock, metrics);
+        let gateway =
+            Gateway::start(settings::gateway(config), engine.clone(), clock, metrics, Arc::new(revoked));
         let gateway = listening(config, gateway).await?;
         Ok(Self { engine, gateway, store, grace: config.drain.grace, _services: board })
     }

@@ -13,6 +13,7 @@ mod exit;
 mod explain;
 mod log;
 mod notify;
+mod revocations;
 mod safe;
 mod serve;
 mod settings;
@@ -64,6 +65,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             let loaded = configuration::load(&args.config)?;
             println!("{}", token::sign(&token::order(&args, &loaded.config)?)?);
         }
+        Command::Token(TokenCommand::Revoke(args)) => admin::revoke(&args)?,
         Command::Worker(_) => return Ok(agent_host_runtime::worker::main()),
     }
     Ok(ExitCode::SUCCESS)

@@ -30,6 +30,8 @@ pub(crate) enum Step {
     Signals,
     /// Turns a file's size limit into an error.
     FileLimit,
+    /// Reads which tokens are revoked.
+    Revocations,
     /// Says which services plugins have.
     Services,
     /// Takes the log of threads in hand; opening its file comes later, beside the rest.
@@ -51,6 +53,7 @@ impl Step {
             Self::Metrics => "metrics",
             Self::Signals => "signals",
             Self::FileLimit => "file_limit",
+            Self::Revocations => "revocations",
             Self::Services => "services",
             Self::Store => "store",
             Self::Engine => "engine",
@@ -62,6 +65,9 @@ impl Step {
     const fn remedy(self) -> &'static str {
         match self {
             Self::Listen => "free the address, or set gateway.listen and admin.listen to others",
+            Self::Revocations => {
+                "put that file right; or move it away and revoke again what the audit lines (`TokensRevoked`) of the log name"
+            }
             Self::Runtime | Self::Signals => {
                 "give the host more threads and descriptors (`ulimit -u`, `ulimit -n`, the container's limits)"
             }

@@ -216,6 +216,10 @@ happenings! {
     OperatorOrdered INFO Success "an operator's order was carried out" action "None; ask whom the line names if the order is a surprise."
     { operator: String, token: String, from: String, order: &'static str, plugin: String, outcome: String }
 
+    /// An operator revoked tokens of users: the audit line. `outcome` says whether the revocation outlives the host.
+    TokensRevoked INFO Success "tokens were revoked" action "None where `outcome` is `revoked`. `until the host ends`: see to `store.path`, then revoke again. `refused`: as many are kept as this host keeps."
+    { operator: String, token: String, from: String, of: &'static str, name: String, outcome: &'static str }
+
     /// An order over the admin API was refused and nothing was done: no valid operator's token, not the permission, a
     /// foreign page or host name, or not the way to order it.
     OrderRefused WARN Warning "an order was refused" action "None for a mistake; look into who is at that address if it keeps happening."

@@ -157,5 +157,5 @@ pub(crate) const ADMIN_STATUSES: &[u16] = &[400, 401, 403, 404, 405, 408, 409, 4
 /// What connections are closed with.
 pub(crate) const CLOSE_CODES: &[u16] = &[
     1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 4401, 4403, 4404,
-    4405,
+    4405, 4503,
 ];

@@ -246,6 +246,7 @@ impl Host {
             scope: Scope { tenant: "t".into(), user: user.into() },
             permissions: BTreeSet::new(),
             expires_at: SystemTime::now(),
+            issued_at: None,
             token_id: None,
         };
         Client { session: self.engine.open_session(Arc::new(principal)) }

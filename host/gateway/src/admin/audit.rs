@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use agent_host_core::{failpoint, failpoint::Action, identity::Principal, sanitise};
+use agent_host_core::{failpoint, failpoint::Action, identity::Principal, revocation::Revoked, sanitise};
 use agent_host_telemetry::happening::{OperatorOrdered, OrderRefused};
 use http::request::Parts;
 
@@ -20,6 +20,21 @@ impl From<&Principal> for Operator {
     fn from(principal: &Principal) -> Self {
         let token = principal.token_id.as_deref().unwrap_or(NOBODY);
         Self { name: shown(&principal.scope.user), token: shown(token) }
+    }
+}
+
+impl Operator {
+    /// The name and the token's id, as they are shown.
+    pub(crate) fn words(&self) -> (String, String) {
+        (self.name.clone(), self.token.clone())
+    }
+}
+
+/// What is revoked, as it is shown: of what kind, and its name.
+pub(crate) fn of_revoked(revoked: &Revoked) -> (&'static str, String) {
+    match revoked {
+        Revoked::Token(id) => ("token", shown(id)),
+        Revoked::User { scope, .. } => ("user", shown(&format!("{}/{}", scope.tenant, scope.user))),
     }
 }
 

@@ -23,13 +23,14 @@ use super::{
     names::Names,
     openapi,
     operation::{Operation, Scope, Unknown},
-    orders, pages,
+    orders, pages, revocations,
 };
 use crate::{
     auth::{AuthError, TokenSource, Verifier, permits},
     guesses::{Guesses, TooMany},
     host::Host,
     problem::Problem,
+    revoked::RevokedTokens,
     settings::Settings,
 };
 
@@ -41,6 +42,8 @@ pub(crate) struct Admin<H> {
     pub(crate) since: SystemTime,
     /// Orders that were begun are in here: they are finished though their client may leave.
     pub(crate) tasks: TaskTracker,
+    /// The users' tokens that are refused.
+    pub(crate) revoked: Arc<RevokedTokens>,
     verifier: Verifier,
     has_keys: bool,
     names: Names,
@@ -96,8 +99,14 @@ async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> R
                 Err(problem) => Err(problem),
             }
         }
+        (Operation::ListRevoked, _) => revocations::list(admin, query),
+        (Operation::Revoke, Some(operator)) => {
+            revocations::revoke(admin, parts, body, operator.clone(), audit::from(parts)).await
+        }
         // Every order takes a scope, and so an operator; if ever one does not, it is not carried out.
-        (Operation::Order(_), None) => Err(unauthorized(Code::AuthMissing, "an order takes a token")),
+        (Operation::Order(_) | Operation::Revoke, None) => {
+            Err(unauthorized(Code::AuthMissing, "an order takes a token"))
+        }
     };
     answered.map_err(|problem| Refused { problem, operator })
 }
@@ -115,12 +124,18 @@ impl<H: Host> Admin<H> {
             host,
             since: clock.now(),
             tasks,
+            revoked: Arc::default(),
             verifier: verifier(settings, Arc::clone(&clock)),
             has_keys: !settings.admin.hs256_secrets.is_empty(),
             names: Names::new(listens_on, &settings.admin_hosts),
             guesses: Guesses::new(settings.limits.auth_failures_per_minute),
             clock,
         }
+    }
+
+    /// Which tokens it revokes.
+    pub(crate) fn revoking(self, revoked: Arc<RevokedTokens>) -> Self {
+        Self { revoked, ..self }
     }
 
     /// In the order of cost, and so that a page that lured a browser learns nothing.
@@ -253,14 +268,7 @@ fn no_operation(uri: &Uri, unknown: &Unknown) -> Problem {
             format!("{path} takes {allowed} only"),
             format!("use {allowed}"),
         )
-        .with_header(
-            header::ALLOW,
-            if *allowed == Method::GET {
-                HeaderValue::from_static("GET, HEAD")
-            } else {
-                HeaderValue::from_static("POST")
-            },
-        ),
+        .with_header(header::ALLOW, HeaderValue::from_static(allowed)),
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     operation::{Operation, Scope},
-    view::{PluginList, PluginPage, StatusPage},
+    view::{PluginList, PluginPage, RevocationList, RevocationOrder, RevocationPart, StatusPage},
 };
 use crate::{document::Page, problem::ProblemBody};
 
@@ -71,14 +71,20 @@ fn describe(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
     for status in refusals(operation) {
         responses.insert((*status).to_owned(), json!({ "$ref": "#/components/responses/refused" }));
     }
-    json!({
+    let mut described = json!({
         "operationId": operation.name(),
         "summary": summary(operation),
         "parameters": parameters(operation),
         // An empty list is: no token.
         "security": scope.map(|scope| json!({ "operator": [scope.as_str()] })).into_iter().collect::<Vec<_>>(),
         "responses": responses,
-    })
+    });
+    if let (Operation::Revoke, Some(described)) = (operation, described.as_object_mut()) {
+        let schema = reference::<RevocationOrder>(schemas);
+        let body = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+        described.insert("requestBody".to_owned(), body);
+    }
+    described
 }
 
 fn summary(operation: Operation) -> &'static str {
@@ -99,12 +105,17 @@ fn summary(operation: Operation) -> &'static str {
             "Forgets quarantine, spent restarts and the breaker, and starts it if it does not run."
         }
         Operation::Order(PluginOrder::Probe) => "Asks it for a self-test now.",
+        Operation::ListRevoked => "The users' tokens that are refused though they would be good.",
+        Operation::Revoke => {
+            "Refuses a token, or all that a user was given so far, from now on; closes their connections. It outlives \
+                the host."
+        }
     }
 }
 
 fn parameters(operation: Operation) -> Value {
     match operation {
-        Operation::Describe | Operation::Status => json!([]),
+        Operation::Describe | Operation::Status | Operation::ListRevoked | Operation::Revoke => json!([]),
         Operation::ListPlugins => json!([{
             "name": "state", "in": "query", "required": false, "schema": { "type": "string" },
             "description": "Only those with that verdict (healthy, failed, disabled) or in that state.",
@@ -122,6 +133,8 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         Operation::Status => ("The host, as it is now.", reference::<StatusPage>(schemas)),
         Operation::ListPlugins => ("The plugins, as they are now.", reference::<PluginList>(schemas)),
         Operation::ShowPlugin => ("The plugin, as it is now.", reference::<PluginPage>(schemas)),
+        Operation::ListRevoked => ("All that hold.", reference::<RevocationList>(schemas)),
+        Operation::Revoke => ("It is so, and on disk.", reference::<RevocationPart>(schemas)),
         Operation::Order(_) => {
             ("It is so; or this is how far it came in 30 s.", reference::<PluginPage>(schemas))
         }

@@ -13,6 +13,8 @@ pub(crate) enum Operation {
     ListPlugins,
     ShowPlugin,
     Order(PluginOrder),
+    ListRevoked,
+    Revoke,
 }
 
 /// What an operator's token must permit.
@@ -20,7 +22,7 @@ pub(crate) enum Operation {
 pub(crate) enum Scope {
     /// Seeing how the host and its plugins fare.
     Read,
-    /// Switching plugins on and off, and whatever else begins or ends one.
+    /// Switching plugins on and off, whatever else begins or ends one, and revoking tokens.
     Toggle,
 }
 
@@ -41,14 +43,14 @@ pub(crate) enum Unknown {
     Path,
     /// Something is, but not by that method.
     Method {
-        /// By this one.
-        allowed: &'static Method,
+        /// By these, as in an `Allow` header.
+        allowed: &'static str,
     },
 }
 
 impl Operation {
     /// Every operation, in the order of the description.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Describe,
         Self::Status,
         Self::ListPlugins,
@@ -58,6 +60,8 @@ impl Operation {
         Self::Order(PluginOrder::Reload),
         Self::Order(PluginOrder::Reset),
         Self::Order(PluginOrder::Probe),
+        Self::ListRevoked,
+        Self::Revoke,
     ];
 
     /// Its path; `{id}` stands for a plugin's.
@@ -72,14 +76,17 @@ impl Operation {
             Self::Order(PluginOrder::Reload) => "/admin/v1/plugins/{id}/reload",
             Self::Order(PluginOrder::Reset) => "/admin/v1/plugins/{id}/reset",
             Self::Order(PluginOrder::Probe) => "/admin/v1/plugins/{id}/probe",
+            Self::ListRevoked | Self::Revoke => "/admin/v1/revocations",
         }
     }
 
     /// Its method. What changes anything is never a GET: links and pages make those.
     pub(crate) const fn method(self) -> &'static Method {
         match self {
-            Self::Describe | Self::Status | Self::ListPlugins | Self::ShowPlugin => &Method::GET,
-            Self::Order(_) => &Method::POST,
+            Self::Describe | Self::Status | Self::ListPlugins | Self::ShowPlugin | Self::ListRevoked => {
+                &Method::GET
+            }
+            Self::Order(_) | Self::Revoke => &Method::POST,
         }
     }
 
@@ -88,7 +95,7 @@ impl Operation {
         match self {
             Self::Describe => None,
             Self::Status | Self::ListPlugins | Self::ShowPlugin => Some(Scope::Read),
-            Self::Order(_) => Some(Scope::Toggle),
+            Self::Order(_) | Self::ListRevoked | Self::Revoke => Some(Scope::Toggle),
         }
     }
 
@@ -100,6 +107,8 @@ impl Operation {
             Self::ListPlugins => "list",
             Self::ShowPlugin => "show",
             Self::Order(order) => order.as_str(),
+            Self::ListRevoked => "list_revoked",
+            Self::Revoke => "revoke",
         }
     }
 
@@ -110,13 +119,22 @@ impl Operation {
 
     /// The operation of a request, with the plugin that its path names.
     pub(crate) fn find<'a>(method: &Method, path: &'a str) -> Result<(Self, Option<&'a str>), Unknown> {
-        let (operation, plugin) = Self::of_path(path).ok_or(Unknown::Path)?;
-        let allowed = operation.method();
-        // HTTP's own: whoever answers GET answers HEAD.
-        if method == allowed || (method == Method::HEAD && allowed == Method::GET) {
-            Ok((operation, plugin))
-        } else {
-            Err(Unknown::Method { allowed })
+        let (mut gets, mut posts) = (false, false);
+        for operation in Self::ALL {
+            let Some(plugin) = matched(operation.path(), path) else { continue };
+            let allowed = operation.method();
+            // HTTP's own: whoever answers GET answers HEAD.
+            if method == allowed || (method == Method::HEAD && allowed == Method::GET) {
+                return Ok((operation, plugin));
+            }
+            gets |= allowed == Method::GET;
+            posts |= allowed == Method::POST;
+        }
+        match (gets, posts) {
+            (false, false) => Err(Unknown::Path),
+            (true, false) => Err(Unknown::Method { allowed: "GET, HEAD" }),
+            (false, true) => Err(Unknown::Method { allowed: "POST" }),
+            (true, true) => Err(Unknown::Method { allowed: "GET, HEAD, POST" }),
         }
     }
 }
@@ -153,7 +171,8 @@ mod tests {
             assert_eq!(Operation::find(operation.method(), &path), Ok((operation, plugin)));
             for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
                 let found = Operation::find(&method, &path);
-                assert_eq!(found.is_ok(), method == *operation.method(), "{method} {path}");
+                let is_it = found.is_ok_and(|(found, _)| found == operation);
+                assert_eq!(is_it, method == *operation.method(), "{method} {path}");
             }
         }
         for path in ["/admin/v1", "/admin/v1/", "/admin/v1/plugins/", "/admin/v1/plugins/echo/explode", "/"] {
@@ -165,7 +184,9 @@ mod tests {
 
     #[test]
     fn what_changes_anything_is_not_got_and_takes_more_than_reading() {
-        for operation in Operation::ALL.into_iter().filter(|one| matches!(one, Operation::Order(_))) {
+        for operation in
+            Operation::ALL.into_iter().filter(|one| matches!(one, Operation::Order(_) | Operation::Revoke))
+        {
             assert_eq!((operation.method(), operation.scope()), (&Method::POST, Some(Scope::Toggle)));
         }
     }

@@ -100,7 +100,7 @@ pub(crate) fn bad_request(detail: String, hint: &str) -> Problem {
 }
 
 /// The value of the one parameter that may be there. Another is a mistake, which would be passed over in silence.
-fn parameters<'a>(query: Option<&'a str>, known: &[&str]) -> Result<Option<&'a str>, Problem> {
+pub(crate) fn parameters<'a>(query: Option<&'a str>, known: &[&str]) -> Result<Option<&'a str>, Problem> {
     let mut value = None;
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let (name, given) = pair.split_once('=').unwrap_or((pair, ""));

@@ -6,6 +6,7 @@
 
 mod crash;
 mod plugin;
+mod revocation;
 mod status;
 
 pub use crash::{CrashPart, FramePart, OpenCallPart};
@@ -13,6 +14,7 @@ pub use plugin::{
     BreakerPart, BudgetPart, CandidatePart, ChangePart, ChangedFilePart, FaultPart, IsolationPart, LayerPart,
     PluginLine, PluginList, PluginPage, SparesPart,
 };
+pub use revocation::{RevocationList, RevocationOrder, RevocationPart};
 pub use status::{Counts, MissingPart, ServiceLine, StatusPage};
 
 use std::time::{Duration, SystemTime};

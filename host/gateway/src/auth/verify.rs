@@ -16,7 +16,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
-use crate::settings::Auth;
+use crate::{revoked::RevokedTokens, settings::Auth};
 
 /// A longer token is refused before it is looked at.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -31,6 +31,7 @@ pub struct Verifier {
     audience: String,
     leeway: Duration,
     clock: Arc<dyn Clock>,
+    revoked: Arc<RevokedTokens>,
 }
 
 /// Why a token is no good. The detail never quotes the token.
@@ -72,7 +73,18 @@ impl Verifier {
             audience: auth.audience.clone(),
             leeway: auth.leeway,
             clock,
+            revoked: Arc::default(),
         }
+    }
+
+    /// Refuses these too.
+    pub(crate) fn without(self, revoked: Arc<RevokedTokens>) -> Self {
+        Self { revoked, ..self }
+    }
+
+    /// What it refuses though it would be good.
+    pub(crate) fn revoked(&self) -> &RevokedTokens {
+        &self.revoked
     }
 
     /// How far past its `exp` a token still holds.
@@ -104,7 +116,17 @@ impl Verifier {
         if !self.audience.is_empty() && !claims.aud.as_ref().is_some_and(|aud| aud.names(&self.audience)) {
             return Err(error(Code::AuthAudience, "the token's `aud` is missing or does not name this host"));
         }
-        principal(claims, expires_at)
+        let principal = principal(claims, expires_at)?;
+        self.check_revoked(&principal)?;
+        Ok(principal)
+    }
+
+    /// Judges whether a token that was good is revoked by now.
+    ///
+    /// # Errors
+    /// `auth.revoked`
+    pub(crate) fn check_revoked(&self, principal: &Principal) -> Result<(), AuthError> {
+        if self.revoked.covers(principal) { Err(AuthError::of(Code::AuthRevoked)) } else { Ok(()) }
     }
 
     /// The claims of a token whose signature verifies with one of the keys of its algorithm. A key has one algorithm of
@@ -215,6 +237,7 @@ struct Claims {
     tenant: Option<String>,
     permissions: Option<Vec<String>>,
     scope: Option<String>,
+    iat: Option<f64>,
     jti: Option<String>,
 }
 
@@ -250,6 +273,7 @@ fn principal(claims: Claims, expires_at: SystemTime) -> Result<Principal, AuthEr
         scope: Scope { tenant: tenant.into(), user: user.into() },
         permissions,
         expires_at,
+        issued_at: numeric_date(claims.iat, "iat")?,
         token_id: claims.jti.map(Into::into),
     })
 }

@@ -21,6 +21,8 @@ pub(crate) enum Close {
     Restarting,
     /// The token expired, leeway included, and was not refreshed.
     Expired,
+    /// The token was revoked.
+    Revoked,
     /// No sign of life after a ping.
     NoPong,
     /// The client reads too slowly. The log has what it missed.
@@ -42,7 +44,7 @@ impl Close {
     const fn older_code(self) -> u16 {
         match self {
             Self::Restarting => 1001,
-            Self::Expired => 1008,
+            Self::Expired | Self::Revoked => 1008,
             Self::NoPong | Self::Slow | Self::Rate => 1011,
             Self::Protocol
             | Self::NotText
@@ -62,6 +64,7 @@ impl Close {
             Self::Bug => 1011,
             Self::Restarting => 1012,
             Self::Expired => 4401,
+            Self::Revoked => 4503,
             Self::NoPong => 4403,
             Self::Slow => 4404,
             Self::Rate => 4405,
@@ -79,6 +82,7 @@ impl Close {
             Self::Bug => "host.internal",
             Self::Restarting => "host.draining",
             Self::Expired => "auth.expired",
+            Self::Revoked => "auth.revoked",
             Self::NoPong => "no pong",
             Self::Slow => "slow consumer; resume from your last seq",
             Self::Rate => "limit.rate",

@@ -35,6 +35,8 @@ pub(crate) struct Connection<'a, T, C> {
     speech: Speech,
     shared: &'a Shared,
     principal: &'a Principal,
+    /// Of the token that was sent since, if one was: the connection stands on that.
+    refreshed: Option<Arc<Principal>>,
     stop: &'a CancellationToken,
     liveness: Liveness,
     expiry: Expiry,
@@ -69,6 +71,8 @@ enum Event {
     Told(Option<Outgoing>),
     TimerFired,
     Stopped,
+    /// Further tokens are revoked.
+    Revoked,
 }
 
 /// When a client is asked to come back that was not told before that the host goes.
@@ -99,6 +103,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             speech,
             shared,
             principal,
+            refreshed: None,
             stop,
             liveness: Liveness::new(now + jitter::within(&timing.ping), timing.pong),
             expiry: Expiry::new(principal.expires_at, timing.expiry_warning, shared.verifier.leeway()),
@@ -149,7 +154,10 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         let timer = sleep_until(Instant::now());
         // Kept over the turns: each wait that is made anew takes and gives back a place in the token's list.
         let stopped = self.stop.cancelled();
-        tokio::pin!(timer, stopped);
+        // Waited for first and looked at then: what is revoked in between is in one of the two.
+        let revoked = self.shared.verifier.revoked().next().cancelled_owned();
+        self.check_revoked()?;
+        tokio::pin!(timer, stopped, revoked);
         loop {
             // A sign of life puts the next look off, a new token too.
             let wake = self.liveness.wake_at().min(self.judge_at);
@@ -162,6 +170,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                 told = self.conversation.next() => Event::Told(told),
                 () = &mut timer => Event::TimerFired,
                 () = &mut stopped => Event::Stopped,
+                () = &mut revoked => Event::Revoked,
             };
             match event {
                 Event::Received(received) => self.received(received).await?,
@@ -175,6 +184,10 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                 Event::Stopped => {
                     self.say_goodbye();
                     return Err(Ending::ByHost(Close::Restarting));
+                }
+                Event::Revoked => {
+                    revoked.set(self.shared.verifier.revoked().next().cancelled_owned());
+                    self.check_revoked()?;
                 }
             }
         }
@@ -253,7 +266,9 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                 self.expiry.refresh(new.expires_at);
                 self.judge_at = Instant::now();
                 self.push(encode::auth_refreshed(new.expires_at));
-                self.conversation.refresh(Arc::new(new));
+                let new = Arc::new(new);
+                self.refreshed = Some(Arc::clone(&new));
+                self.conversation.refresh(new);
             }
             Ok(_) => {
                 let mut problem = Problem::new(Code::PermissionDenied);
@@ -346,6 +361,16 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         // At least a millisecond: a timer of a rounded-down duration must not spin.
         self.judge_at = now + until_expiry.max(Duration::from_millis(1));
         Ok(())
+    }
+
+    /// Whether the token that the connection stands on still holds.
+    fn check_revoked(&self) -> Result<(), Ending> {
+        // For a broken twin: a host that asks only at the door.
+        if failpoint!("gateway.revoked_sockets") == Some(Action::Off) {
+            return Ok(());
+        }
+        let principal = self.refreshed.as_deref().unwrap_or(self.principal);
+        self.shared.verifier.check_revoked(principal).map_err(|_| Ending::ByHost(Close::Revoked))
     }
 
     /// Far more frames than any client of good will sends: not worth an answer each.

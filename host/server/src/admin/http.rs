@@ -30,14 +30,21 @@ impl std::fmt::Display for Authority {
     }
 }
 
-/// Sends a request without a body and reads the whole answer. `token` holds no character that ends a header.
-pub(crate) fn exchange(to: &Authority, method: &str, path: &str, token: &str) -> io::Result<Response> {
+/// Sends a request and reads the whole answer. `token` holds no character that ends a header.
+pub(crate) fn exchange(
+    to: &Authority,
+    method: &str,
+    path: &str,
+    token: &str,
+    body: &str,
+) -> io::Result<Response> {
     let deadline = Instant::now() + WITHIN;
     let mut stream = connect(to)?;
     stream.set_write_timeout(Some(CONNECT_WITHIN))?;
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {to}\r\nAuthorization: Bearer {token}\r\nAccept: application/json\r\n\
-         Content-Length: 0\r\nConnection: close\r\n\r\n"
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
     );
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();

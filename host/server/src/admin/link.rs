@@ -9,10 +9,12 @@ use super::{http, target::Target};
 use crate::exit::{Exit, Failure};
 
 /// How.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Method {
     Get,
     Post,
+    /// With this JSON.
+    Send(String),
 }
 
 /// What a host answered with 200.
@@ -44,11 +46,12 @@ struct Problem {
 
 /// Asks.
 pub(super) fn ask(target: &Target, method: Method, path: &str) -> Result<Answer, Failure> {
-    let verb = match method {
-        Method::Get => "GET",
-        Method::Post => "POST",
+    let (verb, body) = match &method {
+        Method::Get => ("GET", ""),
+        Method::Post => ("POST", ""),
+        Method::Send(body) => ("POST", body.as_str()),
     };
-    let response = http::exchange(&target.authority, verb, path, &target.token).map_err(|error| {
+    let response = http::exchange(&target.authority, verb, path, &target.token, body).map_err(|error| {
         let what = format!("no host answers at http://{}: {error}", target.authority);
         Failure::new(Exit::Unreachable, format!("{what}; is it running, and is that its admin listener?"))
     })?;

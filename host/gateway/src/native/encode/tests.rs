@@ -51,6 +51,7 @@ fn the_welcome_is_as_documented() {
         scope: Scope { tenant: "t".into(), user: "u1".into() },
         permissions: Default::default(),
         expires_at: at() + Duration::from_secs(60),
+        issued_at: None,
         token_id: None,
     };
     let text = welcome("c1", &principal, &support::status(), &support::settings(), at());
