@@ -136,9 +136,13 @@ impl Person {
         if positions != (1..=positions.len() as u64).collect::<Vec<_>>() {
             return Err(format!("LOST: gaps: {positions:?}"));
         }
-        let of = |kind: &str, run: &str| {
-            self.seen.values().filter(|event| event["type"] == kind && event["run_id"] == run).count()
-        };
+        // Counted once: two hundred rounds leave thousands of runs.
+        let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for event in self.seen.values() {
+            let word = |field: &str| event[field].as_str().unwrap_or_default();
+            *counts.entry((word("type"), word("run_id"))).or_default() += 1;
+        }
+        let of = |kind: &str, run: &str| counts.get(&(kind, run)).copied().unwrap_or(0);
         for id in &self.sent {
             let (run, seq) = self.accepted.get(id).ok_or_else(|| format!("LOST: {id} was never accepted"))?;
             let asked = self.seen.get(seq).map(|event| &event["payload"]["message_id"]);
