@@ -243,8 +243,8 @@ async fn never_a_500(host: &Host) -> Result<(), String> {
         let answer = ask(host, "alice", "GET", &format!("/v1/threads/{}/events", run.thread())).await?;
         let told = answer.status == 503 && answer.header("retry-after").is_some() && answer.code().is_ok();
         check(told, "503 with a code and when to come back", &(faults, answer))?;
-        host.heal();
     }
+    host.heal();
     json_of(host, "alice", "GET", &format!("/v1/threads/{}", run.thread())).await.map(drop)
 }
 
@@ -252,6 +252,13 @@ async fn never_a_500(host: &Host) -> Result<(), String> {
 async fn what_goes_wrong_inside_is_a_503() {
     let host = setup().failpoints("none=off").start();
     never_a_500(&host).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_the_layer_around_everything_it_is_red() {
+    let host = setup().failpoints("gateway.panic_answer=off").start();
+    let objection = never_a_500(&host).await.unwrap_err();
+    assert!(objection.contains("503 with a code") && objection.contains("500"), "{objection}");
 }
 
 #[tokio::test]

@@ -8,11 +8,10 @@ mod operation;
 mod page;
 mod query;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal};
 use agent_host_engine::session;
-use agent_host_telemetry::happening::PanicCaught;
 use agent_plugin_protocol::{Code, RunId, Seq, ThreadId};
 use axum::{
     body::Body,
@@ -20,7 +19,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use serde::Serialize;
 
@@ -37,7 +35,7 @@ use crate::{
     problem::Problem,
     refusal::UpgradeRefusal,
     tickets::NoTicket,
-    upgrade::{Door, origin, panic_message},
+    upgrade::{Door, origin},
 };
 
 /// Longest answer to a request; the store's own deadlines are shorter.
@@ -68,14 +66,10 @@ pub(crate) async fn answer<H: Host>(State(door): State<Arc<Door<H>>>, request: R
 }
 
 async fn within<H: Host>(door: &Door<H>, parts: &Parts) -> Response {
-    let worked = AssertUnwindSafe(work(door, parts)).catch_unwind();
-    match tokio::time::timeout(WITHIN, worked).await {
-        Ok(Ok(Ok(response))) => response,
-        Ok(Ok(Err(refusal))) => *refusal,
-        Ok(Err(panic)) => {
-            PanicCaught { place: "rest", message: panic_message(panic.as_ref()) }.emit();
-            UpgradeRefusal::internal().into_response()
-        }
+    // A panic is caught by the layer around everything (`accept`), whose answer is 503 too.
+    match tokio::time::timeout(WITHIN, work(door, parts)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(refusal)) => *refusal,
         Err(_) => UpgradeRefusal::unavailable(Code::StoreUnavailable, RETRY).into_response(),
     }
 }
