@@ -213,6 +213,9 @@ async fn who_has_no_good_token_is_told_so_before_anything_else() {
             assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
         }
     }
+    let path = format!("/v1/threads?token={}", tokens::of("alice"));
+    let answer = http::get(host.address, &path, &[], PATIENCE).await.unwrap();
+    assert!(answer.status == 401 && answer.body.contains("a token in the URL is not accepted"), "{answer:?}");
 }
 
 #[tokio::test]

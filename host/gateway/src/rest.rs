@@ -143,8 +143,8 @@ async fn work<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Response, Refuse
 
 /// The token of the header: the only place where a request below `/v1/` may carry one.
 fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Principal, Refused> {
-    let token =
-        TokenSource::of_header(&parts.headers).map_err(|error| refused(UpgradeRefusal::of_token(error)))?;
+    let token = TokenSource::of_header(&parts.headers, &parts.uri)
+        .map_err(|error| refused(UpgradeRefusal::of_token(error)))?;
     door.shared.verifier.verify(token).map_err(|error| refused(door.no_token(error, parts)))
 }
 

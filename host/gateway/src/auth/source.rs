@@ -19,11 +19,8 @@ pub(crate) enum TokenSource<'a> {
 
 impl<'a> TokenSource<'a> {
     /// The token of `Authorization: Bearer`, and no other credential.
-    pub(crate) fn of_header(headers: &HeaderMap) -> Result<&str, AuthError> {
-        let missing = || AuthError {
-            code: Code::AuthMissing,
-            detail: "the request carries no `Authorization: Bearer` token".to_owned(),
-        };
+    pub(crate) fn of_header(headers: &'a HeaderMap, uri: &Uri) -> Result<&'a str, AuthError> {
+        let missing = || AuthError { code: Code::AuthMissing, detail: missing_detail(uri) };
         bearer(headers)?.ok_or_else(missing)
     }
 
