@@ -51,6 +51,7 @@ mod public_keys;
 mod refusals;
 mod rest;
 mod revocations;
+mod rfc6455;
 mod routing;
 mod sandbox;
 mod sandbox_layers;

@@ -410,6 +410,9 @@ codes! {
     UpgradeMissingKey "upgrade.missing_key" fatal:
         "the upgrade lacks Sec-WebSocket-Key",
         "use a WebSocket client, or add the header";
+    UpgradeInvalidKey "upgrade.invalid_key" fatal:
+        "Sec-WebSocket-Key is not 16 bytes in base64, or stands there twice",
+        "use a WebSocket client, or send one key of 16 random bytes in base64";
     UpgradeVersion "upgrade.version" fatal:
         "the WebSocket version is not 13",
         "use a client that speaks RFC 6455";
