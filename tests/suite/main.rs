@@ -57,6 +57,7 @@ mod sandbox_layers;
 mod sandbox_orphans;
 mod sandbox_required;
 mod secrets;
+mod self_check;
 mod start_faults;
 mod supervision;
 mod supervisors;

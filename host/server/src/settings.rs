@@ -111,6 +111,7 @@ pub(crate) fn gateway(config: &Config) -> Gateway {
         trusted_proxies: config.gateway.trusted_proxies.clone(),
         admin_hosts: config.admin.hosts.clone(),
         require: config.readiness.require.clone(),
+        self_check: config.self_check.interval,
     }
 }
 

@@ -55,6 +55,9 @@ pub(super) struct Left {
 impl Run {
     /// Routes the message; also again, while it waits for its agent.
     pub(crate) async fn begin(&mut self) {
+        if self.scope().is_self_check() {
+            return self.fall_back(&FallbackReason::SelfCheck);
+        }
         let routes = self.shared.routes.load_full();
         let request = RouteRequest { named: self.queued.agent.as_ref(), tried: &self.tried };
         let choice = choose(&routes.table, request);
