@@ -96,8 +96,8 @@ impl<'a, H: Host> Pass<'a, H> {
         let mut client = opened.map_err(|_| "no 101 within 1 s".to_owned())?.map_err(|no| no.to_string())?;
         self.at = Step::Welcome;
         let welcome = client.frame(until).await?;
-        if welcome["type"] != "welcome" {
-            return Err(format!("the first frame is not the welcome but {}", welcome["type"]));
+        if *at(&welcome, "/type") != "welcome" {
+            return Err(format!("the first frame is not the welcome but {}", at(&welcome, "/type")));
         }
         let thread = self.is_answered(&mut client).await?;
         self.at = Step::Tidy;
@@ -178,7 +178,7 @@ impl<'a, H: Host> Pass<'a, H> {
                     .as_deref()
                     .and_then(|body| serde_json::from_slice(body).ok())
                     .unwrap_or_default();
-                let code = body["code"].as_str().unwrap_or("no code").to_owned();
+                let code = at(&body, "/code").as_str().unwrap_or("no code").to_owned();
                 Err(NoClient::Refused(answer.status().as_u16(), code))
             }
             Err(error) => Err(NoClient::Failed(format!("no WebSocket: {error}"))),
@@ -200,39 +200,42 @@ impl<'a, H: Host> Pass<'a, H> {
         let until = Instant::now() + ANSWER_WITHIN;
         client.say(&message).await?;
         let accepted = client.until(until, |frame| is_of(frame, &["accepted", "error"])).await?;
-        if accepted["type"] != "accepted" {
-            return Err(format!("the message was refused: {}", accepted["code"].as_str().unwrap_or("?")));
+        if *at(&accepted, "/type") != "accepted" {
+            return Err(format!(
+                "the message was refused: {}",
+                at(&accepted, "/code").as_str().unwrap_or("?")
+            ));
         }
         self.at = Step::Run;
-        let run = accepted["run_id"].clone();
-        let mut seq = accepted["seq"].as_u64().unwrap_or(0);
+        let run = at(&accepted, "/run_id").clone();
+        let mut seq = at(&accepted, "/seq").as_u64().unwrap_or(0);
         let mut kinds = Vec::new();
         let completed = loop {
             let event = client
-                .until(until, |frame| frame["run_id"] == run && frame["payload"].is_object())
+                .until(until, |frame| *at(frame, "/run_id") == run && at(frame, "/payload").is_object())
                 .await
                 .map_err(|reason| format!("after {kinds:?}: {reason}"))?;
-            if event["seq"].as_u64() != Some(seq) {
-                return Err(format!("event {seq} is missing: {} came", event["seq"]));
+            if at(&event, "/seq").as_u64() != Some(seq) {
+                return Err(format!("event {seq} is missing: {} came", at(&event, "/seq")));
             }
             seq += 1;
-            kinds.push(event["type"].as_str().unwrap_or_default().to_owned());
-            if event["type"] == "agent_completed" {
+            kinds.push(at(&event, "/type").as_str().unwrap_or_default().to_owned());
+            if *at(&event, "/type") == "agent_completed" {
                 break event;
             }
         };
-        let payload = &completed["payload"];
+        let payload = at(&completed, "/payload");
         let begun = kinds.first().map(String::as_str) == Some("user_message")
             && kinds.get(1).map(String::as_str) == Some("agent_started");
-        if !begun || payload["status"] != "degraded" || payload["responder"]["built_in"] != true {
-            let (status, code) = (payload["status"].as_str(), payload["error"]["code"].as_str());
+        if !begun || *at(payload, "/status") != "degraded" || *at(payload, "/responder/built_in") != true {
+            let (status, code) = (at(payload, "/status").as_str(), at(payload, "/error/code").as_str());
             return Err(format!(
                 "the fallback did not answer: it ended {} ({}), with {kinds:?}",
                 status.unwrap_or("?"),
                 code.unwrap_or("no code")
             ));
         }
-        let thread = accepted["thread_id"].as_str().unwrap_or_default();
+        let thread = at(&accepted, "/thread_id").as_str().unwrap_or_default();
         thread.parse().map_err(|_| "the message was accepted without a thread".to_owned())
     }
 
@@ -296,8 +299,13 @@ impl std::fmt::Display for NoClient {
     }
 }
 
+/// What lies at that place of a frame.
+fn at<'a>(frame: &'a Value, place: &str) -> &'a Value {
+    frame.pointer(place).unwrap_or(&Value::Null)
+}
+
 fn is_of(frame: &Value, kinds: &[&str]) -> bool {
-    frame["type"].as_str().is_some_and(|kind| kinds.contains(&kind))
+    at(frame, "/type").as_str().is_some_and(|kind| kinds.contains(&kind))
 }
 
 /// Marks what goes into the URL in place of the header. No header begins so.
