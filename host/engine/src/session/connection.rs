@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use agent_host_core::{identity::Principal, ports::store::LogEntry};
+use agent_host_core::{failpoint, failpoint::Action, identity::Principal, ports::store::LogEntry};
 use agent_plugin_protocol::{Code, Seq, ThreadId};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::watch;
@@ -226,6 +226,9 @@ impl Session {
             }
             Outgoing::Subscribed(subscribed) => {
                 let before = Seq(subscribed.from.0.saturating_sub(1));
+                // For a broken twin: a host that promises a replay and goes on with what is new.
+                let replays = failpoint!("engine.resume.replay") != Some(Action::Off);
+                let before = if replays { before } else { subscribed.to };
                 self.replay.retain(|entry| entry.thread != subscribed.thread);
                 self.positions.follow(subscribed.thread.clone(), before, subscribed.to, false);
             }
