@@ -12,6 +12,7 @@ mod harness;
 
 mod admin;
 mod admin_cli;
+mod admin_host;
 mod admin_orders;
 mod bad_plugins;
 mod chat;

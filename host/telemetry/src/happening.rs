@@ -224,16 +224,25 @@ happenings! {
 
     /// An operator's order was carried out, or tried: the audit line of each one that was admitted. `outcome` is the state
     /// that the plugin has now, or the code of what went wrong.
-    OperatorOrdered INFO Success "an operator's order was carried out" action "None; ask whom the line names if the order is a surprise."
+    OperatorOrdered [audit] INFO Success "an operator's order was carried out" action "None; ask whom the line names if the order is a surprise."
     { operator: String, token: String, from: String, order: &'static str, plugin: String, outcome: String }
 
+    /// An operator's order to the host itself was carried out, or tried: the audit line. `about` is what it was about,
+    /// `outcome` how it ended.
+    HostOrdered [audit] INFO Success "an operator's order to the host was carried out" action "None; ask whom the line names if the order is a surprise."
+    { operator: String, token: String, from: String, order: &'static str, about: String, outcome: String }
+
+    /// The log writes other levels from now on.
+    LogLevelChanged [audit] INFO Success "the level of the log changed" action "None; `HostOrdered` before it says who wanted it."
+    { from: &'static str, to: &'static str, why: &'static str }
+
     /// An operator revoked tokens of users: the audit line. `outcome` says whether the revocation outlives the host.
-    TokensRevoked INFO Success "tokens were revoked" action "None where `outcome` is `revoked`. `until the host ends`: see to `store.path`, then revoke again. `refused`: as many are kept as this host keeps."
+    TokensRevoked [audit] INFO Success "tokens were revoked" action "None where `outcome` is `revoked`. `until the host ends`: see to `store.path`, then revoke again. `refused`: as many are kept as this host keeps."
     { operator: String, token: String, from: String, of: &'static str, name: String, outcome: &'static str }
 
     /// An order over the admin API was refused and nothing was done: no valid operator's token, not the permission, a
     /// foreign page or host name, or not the way to order it.
-    OrderRefused WARN Warning "an order was refused" action "None for a mistake; look into who is at that address if it keeps happening."
+    OrderRefused [audit] WARN Warning "an order was refused" action "None for a mistake; look into who is at that address if it keeps happening."
     { operator: String, token: String, from: String, order: String, plugin: String, code: &'static str, reason: String }
 
     /// An address sent so many bad tokens to the admin API that it is refused without a line for each from now on.

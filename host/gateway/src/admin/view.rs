@@ -5,11 +5,13 @@
 //! versions. Whatever a plugin said of itself is one safe line, bounded.
 
 mod crash;
+mod log_level;
 mod plugin;
 mod revocation;
 mod status;
 
 pub use crash::{CrashPart, FramePart, OpenCallPart};
+pub use log_level::{LogLevelOrder, LogLevelPage};
 pub use plugin::{
     BreakerPart, BudgetPart, CandidatePart, ChangePart, ChangedFilePart, FaultPart, IsolationPart, LayerPart,
     PluginLine, PluginList, PluginPage, SparesPart,
