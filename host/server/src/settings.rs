@@ -54,6 +54,7 @@ fn slot(config: &Config, id: &PluginId, plugin: &PluginConfig) -> PluginSettings
         restarts: plugin.restart.max,
         restart_window: plugin.restart.within,
         spares: plugin.spares,
+        rollback_window: plugin.rollback_window,
         substitutes: plugin.substitutes.clone(),
         double_texting: match plugin.double_texting {
             agent_host_config::DoubleTexting::Enqueue => DoubleTexting::Enqueue,
