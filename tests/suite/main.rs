@@ -12,6 +12,7 @@ mod harness;
 
 mod admin;
 mod admin_cli;
+mod admin_host;
 mod admin_orders;
 mod bad_plugins;
 mod chat;
@@ -60,6 +61,7 @@ mod sandbox_layers;
 mod sandbox_orphans;
 mod sandbox_required;
 mod secrets;
+mod self_check;
 mod start_faults;
 mod supervision;
 mod supervisors;
