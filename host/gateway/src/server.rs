@@ -5,15 +5,26 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use agent_host_core::ports::clock::Clock;
 use tokio::{
     net::{TcpListener, TcpSocket},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    accept::Listener, admin::Admin, auth::Verifier, guesses::Guesses, health::Health, host::Host,
-    limits::UserConnections, native::Shared, revoked::RevokedTokens, routes, settings::Settings,
-    tickets::Tickets, upgrade::Door,
+    accept::Listener,
+    admin::Admin,
+    auth::Verifier,
+    guesses::Guesses,
+    health::Health,
+    host::Host,
+    limits::UserConnections,
+    native::Shared,
+    revoked::RevokedTokens,
+    routes,
+    self_check::{Own, Report, SelfCheck},
+    settings::Settings,
+    tickets::Tickets,
+    upgrade::Door,
 };
 
 /// Renders `/metrics`; `None` if there are none, which is answered with 503.
@@ -50,9 +61,11 @@ impl Gateway {
         };
 
         let host = Arc::new(host);
+        let checked = watch::Sender::new(Report::before(settings.self_check));
         let health = Arc::new(Health {
             host: Arc::clone(&host),
             require: settings.require.clone(),
+            checked: checked.subscribe(),
             admin: Verifier::new(&settings.admin, Arc::clone(&clock)),
             clock: Arc::clone(&clock),
         });
@@ -70,6 +83,10 @@ impl Gateway {
             Admin::new(&settings, Arc::clone(&host), Arc::clone(&clock), tasks.clone(), gateway.admin.ip())
                 .revoking(Arc::clone(&revoked));
         let door = door(&settings, host, clock, revoked, &tasks, &stop);
+        if !settings.self_check.is_zero() {
+            let check = SelfCheck::new(Arc::clone(&door), gateway.public, checked);
+            tasks.spawn(check.run(settings.self_check));
+        }
         tasks.spawn(listener("public", public, routes::public(door, Arc::clone(&health)), connections).run());
         tasks.spawn(
             listener("admin", admin, routes::admin(Arc::new(api), health, metrics), ADMIN_CONNECTIONS).run(),
@@ -134,6 +151,7 @@ fn door<H: Host>(
         users: UserConnections::new(settings.limits.connections_per_user),
         tickets: Tickets::default(),
         failures: Guesses::new(settings.limits.auth_failures_per_minute),
+        own: Own::default(),
         tasks: tasks.clone(),
         stop: stop.clone(),
     })

@@ -31,6 +31,8 @@ pub(crate) enum Command {
     /// Shows the plugins of a running host, and gives them an operator's orders
     #[command(subcommand)]
     Plugins(PluginsCommand),
+    /// Shows which lines the log of a running host has, or changes it
+    LogLevel(LogLevelArgs),
     /// Makes tokens
     #[command(subcommand)]
     Token(TokenCommand),
@@ -174,6 +176,18 @@ pub(crate) struct StatusArgs {
     pub(crate) admin: AdminArgs,
 }
 
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LogLevelArgs {
+    /// The least level that is to be written: error, warn, info, debug or trace; left out, it is shown
+    #[arg(value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    pub(crate) level: Option<String>,
+    /// For how long, up to a day, as in 10m; left out, until the host ends or its file says otherwise
+    #[arg(long = "for", value_name = "TIME", value_parser = span, requires = "level")]
+    pub(crate) lasting: Option<String>,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
 /// Orders end with 0 only if the plugin then has the verdict that the order is for. They hold until the host ends.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginsCommand {
@@ -199,6 +213,8 @@ pub(crate) enum PluginsCommand {
     Reset(PluginArgs),
     /// Asks it for a self-test now
     Probe(PluginArgs),
+    /// Goes back to the generation that served before, while it is kept
+    Rollback(PluginArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -463,6 +479,11 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     parsed.filter(|time| time.as_secs() > 0).ok_or_else(|| "write a time such as 15m, 1h or 30d".to_owned())
 }
 
+/// A length of time, as the host reads it.
+fn span(text: &str) -> Result<String, String> {
+    lifetime(text).map(|_| text.to_owned())
+}
+
 const SCOPES: [&str; 4] = ["admin:read", "admin:toggle", "admin:config", "admin:debug"];
 
 #[cfg(test)]
@@ -511,6 +532,9 @@ mod tests {
             "agent-host plugins explode echo",
             "agent-host plugins list --state a&b",
             "agent-host status --output yaml",
+            "agent-host log-level loud",
+            "agent-host log-level --for 10m",
+            "agent-host log-level debug --for 10",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -49,6 +49,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Config(ConfigCommand::Diff(args)) => configuration::print::diff(&args)?,
         Command::Status(args) => admin::status(&args)?,
         Command::Plugins(command) => return admin::plugins(&command),
+        Command::LogLevel(args) => admin::log_level(&args)?,
         Command::Chat(args) => return chat::chat(&args),
         Command::Check(args) => return check::run(&args),
         Command::Verify(args) => return verify::run(&args),

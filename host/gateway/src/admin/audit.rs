@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal, revocation::Revoked, sanitise};
-use agent_host_telemetry::happening::{OperatorOrdered, OrderRefused};
+use agent_host_telemetry::happening::{HostOrdered, OperatorOrdered, OrderRefused};
 use http::request::Parts;
 
 use super::operation::Operation;
@@ -65,17 +65,40 @@ pub(crate) fn ordered(operator: &Operator, from: &str, operation: Operation, plu
     .emit();
 }
 
+/// Notes an order to the host itself that was carried out, or tried.
+pub(crate) fn host_ordered(
+    operator: &Operator,
+    from: &str,
+    operation: Operation,
+    about: &str,
+    outcome: &str,
+) {
+    if !is_kept() {
+        return;
+    }
+    HostOrdered {
+        operator: operator.name.clone(),
+        token: operator.token.clone(),
+        from: from.to_owned(),
+        order: operation.name(),
+        about: shown(about),
+        outcome: outcome.to_owned(),
+    }
+    .emit();
+}
+
 /// Notes one that was refused. What it was is told as far as the request says it.
 pub(crate) fn refused(operator: Option<&Operator>, parts: &Parts, problem: &Problem) {
     if !is_kept() {
         return;
     }
-    let found = Operation::of_path(parts.uri.path());
+    let found = Operation::meant(&parts.method, parts.uri.path());
     let order = match found {
-        Some((operation @ Operation::Order(_), _)) => operation.name().to_owned(),
-        Some(_) | None => shown(&format!("{} {}", parts.method, parts.uri.path())),
+        Some((operation, _)) => operation.name().to_owned(),
+        None => shown(&format!("{} {}", parts.method, parts.uri.path())),
     };
-    let plugin = found.and_then(|(_, plugin)| plugin).map(shown);
+    // The path names it, whatever the method.
+    let plugin = Operation::of_path(parts.uri.path()).find_map(|(_, plugin)| plugin).map(shown);
     OrderRefused {
         operator: operator.map_or_else(|| NOBODY.to_owned(), |operator| operator.name.clone()),
         token: operator.map_or_else(|| NOBODY.to_owned(), |operator| operator.token.clone()),

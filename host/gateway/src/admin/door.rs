@@ -14,12 +14,13 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
+use http::{HeaderValue, StatusCode, Uri, header, request::Parts};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::{
     audit::{self, Operator},
+    log_level,
     names::Names,
     openapi,
     operation::{Operation, Scope, Unknown},
@@ -103,8 +104,10 @@ async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> R
         (Operation::Revoke, Some(operator)) => {
             revocations::revoke(admin, parts, body, operator.clone(), audit::from(parts)).await
         }
+        (Operation::LogLevel, _) => log_level::show(admin, query),
+        (Operation::SetLogLevel, Some(operator)) => log_level::set(admin, parts, body, operator).await,
         // Every order takes a scope, and so an operator; if ever one does not, it is not carried out.
-        (Operation::Order(_) | Operation::Revoke, None) => {
+        (Operation::Order(_) | Operation::Revoke | Operation::SetLogLevel, None) => {
             Err(unauthorized(Code::AuthMissing, "an order takes a token"))
         }
     };
@@ -228,17 +231,17 @@ fn verifier(settings: &Settings, clock: Arc<dyn Clock>) -> Verifier {
 /// The operation of a request.
 fn route(parts: &Parts) -> Result<(Operation, Option<&str>), Unknown> {
     // For a broken twin: a host that changes things by GET.
-    let method = match failpoint!("gateway.admin_methods") {
-        Some(Action::Off) => &Method::POST,
-        _ => &parts.method,
-    };
-    Operation::find(method, parts.uri.path())
+    if failpoint!("gateway.admin_methods") == Some(Action::Off)
+        && let Some(found) = Operation::of_path(parts.uri.path()).find(|(one, _)| one.changes())
+    {
+        return Ok(found);
+    }
+    Operation::find(&parts.method, parts.uri.path())
 }
 
 /// Whether something was to be changed: by its path, or by a method that is for nothing else.
 fn is_order(parts: &Parts) -> bool {
-    let by_path = matches!(Operation::of_path(parts.uri.path()), Some((Operation::Order(_), _)));
-    by_path || !parts.method.is_safe()
+    Operation::meant(&parts.method, parts.uri.path()).is_some() || !parts.method.is_safe()
 }
 
 fn misdirected(code: Code) -> Problem {
@@ -268,7 +271,10 @@ fn no_operation(uri: &Uri, unknown: &Unknown) -> Problem {
             format!("{path} takes {allowed} only"),
             format!("use {allowed}"),
         )
-        .with_header(header::ALLOW, HeaderValue::from_static(allowed)),
+        .with_header(
+            header::ALLOW,
+            HeaderValue::try_from(allowed).unwrap_or(HeaderValue::from_static("GET")),
+        ),
     }
 }
 

@@ -8,8 +8,11 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
-    operation::{Operation, Scope},
-    view::{PluginList, PluginPage, RevocationList, RevocationOrder, RevocationPart, StatusPage},
+    operation::Operation,
+    view::{
+        LogLevelOrder, LogLevelPage, PluginList, PluginPage, RevocationList, RevocationOrder, RevocationPart,
+        StatusPage,
+    },
 };
 use crate::{document::Page, problem::ProblemBody};
 
@@ -30,7 +33,7 @@ fn document() -> Value {
     });
     let mut schemas = settings.for_serialize().into_generator();
     let mut paths: Map<String, Value> = Map::new();
-    for operation in Operation::ALL {
+    for operation in Operation::ALL.iter().copied() {
         let method = operation.method().as_str().to_ascii_lowercase();
         let at = paths.entry(operation.path()).or_insert_with(|| json!({}));
         if let Some(at) = at.as_object_mut() {
@@ -79,8 +82,12 @@ fn describe(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         "security": scope.map(|scope| json!({ "operator": [scope.as_str()] })).into_iter().collect::<Vec<_>>(),
         "responses": responses,
     });
-    if let (Operation::Revoke, Some(described)) = (operation, described.as_object_mut()) {
-        let schema = reference::<RevocationOrder>(schemas);
+    let body = match operation {
+        Operation::Revoke => Some(reference::<RevocationOrder>(schemas)),
+        Operation::SetLogLevel => Some(reference::<LogLevelOrder>(schemas)),
+        _ => None,
+    };
+    if let (Some(schema), Some(described)) = (body, described.as_object_mut()) {
         let body = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
         described.insert("requestBody".to_owned(), body);
     }
@@ -104,18 +111,30 @@ fn summary(operation: Operation) -> &'static str {
         Operation::Order(PluginOrder::Reset) => {
             "Forgets quarantine, spent restarts and the breaker, and starts it if it does not run."
         }
+        Operation::Order(PluginOrder::Rollback) => {
+            "Goes back to the generation that served before, while it is kept."
+        }
         Operation::Order(PluginOrder::Probe) => "Asks it for a self-test now.",
         Operation::ListRevoked => "The users' tokens that are refused though they would be good.",
         Operation::Revoke => {
             "Refuses a token, or all that a user was given so far, from now on; closes their connections. It outlives \
                 the host."
         }
+        Operation::LogLevel => "Which lines the log has.",
+        Operation::SetLogLevel => {
+            "Changes which lines the log has: for a time, or until the host ends or `log.level` says otherwise."
+        }
     }
 }
 
 fn parameters(operation: Operation) -> Value {
     match operation {
-        Operation::Describe | Operation::Status | Operation::ListRevoked | Operation::Revoke => json!([]),
+        Operation::Describe
+        | Operation::Status
+        | Operation::ListRevoked
+        | Operation::Revoke
+        | Operation::LogLevel
+        | Operation::SetLogLevel => json!([]),
         Operation::ListPlugins => json!([{
             "name": "state", "in": "query", "required": false, "schema": { "type": "string" },
             "description": "Only those with that verdict (healthy, failed, disabled) or in that state.",
@@ -135,6 +154,8 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         Operation::ShowPlugin => ("The plugin, as it is now.", reference::<PluginPage>(schemas)),
         Operation::ListRevoked => ("All that hold.", reference::<RevocationList>(schemas)),
         Operation::Revoke => ("It is so, and on disk.", reference::<RevocationPart>(schemas)),
+        Operation::LogLevel => ("What holds now.", reference::<LogLevelPage>(schemas)),
+        Operation::SetLogLevel => ("What holds from now on.", reference::<LogLevelPage>(schemas)),
         Operation::Order(_) => {
             ("It is so; or this is how far it came in 30 s.", reference::<PluginPage>(schemas))
         }
@@ -146,10 +167,8 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
 fn refusals(operation: Operation) -> &'static [&'static str] {
     match (operation.scope(), operation.method() == Method::GET) {
         (None, _) => &["403", "405", "429", "503"],
-        (Some(Scope::Read | Scope::Toggle), true) => &["400", "401", "403", "404", "405", "429", "503"],
-        (Some(Scope::Read | Scope::Toggle), false) => {
-            &["400", "401", "403", "404", "405", "408", "409", "413", "429", "503"]
-        }
+        (Some(_), true) => &["400", "401", "403", "404", "405", "429", "503"],
+        (Some(_), false) => &["400", "401", "403", "404", "405", "408", "409", "413", "429", "503"],
     }
 }
 
@@ -159,7 +178,7 @@ fn reference<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::operation::Scope, *};
 
     #[test]
     fn every_operation_is_described_and_every_reference_leads_somewhere() {
@@ -172,7 +191,7 @@ mod tests {
         }
         let whole = document();
         walk(&whole, &whole);
-        for operation in Operation::ALL {
+        for operation in Operation::ALL.iter().copied() {
             let method = operation.method().as_str().to_ascii_lowercase();
             let described = &whole["paths"][operation.path()][&method];
             assert_eq!(described["operationId"], operation.name());

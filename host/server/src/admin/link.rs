@@ -15,6 +15,8 @@ pub(super) enum Method {
     Post,
     /// With this JSON.
     Send(String),
+    /// In place of what was there, this JSON.
+    Put(String),
 }
 
 /// What a host answered with 200.
@@ -50,6 +52,7 @@ pub(super) fn ask(target: &Target, method: Method, path: &str) -> Result<Answer,
         Method::Get => ("GET", ""),
         Method::Post => ("POST", ""),
         Method::Send(body) => ("POST", body.as_str()),
+        Method::Put(body) => ("PUT", body.as_str()),
     };
     let response = http::exchange(&target.authority, verb, path, &target.token, body).map_err(|error| {
         let what = format!("no host answers at http://{}: {error}", target.authority);
