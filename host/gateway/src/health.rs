@@ -20,6 +20,7 @@ use serde::Serialize;
 use crate::{
     auth::{TokenSource, Verifier, permits},
     host::Host,
+    rotation::Rotation,
 };
 
 /// What the health pages need.
@@ -29,6 +30,7 @@ pub(crate) struct Health<H> {
     /// Judges operators' tokens, for the details.
     pub(crate) admin: Verifier,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rotation: Arc<Rotation>,
 }
 
 /// Whether traffic should come here.
@@ -116,7 +118,7 @@ pub(crate) async fn ready<H: Host>(
     headers: HeaderMap,
 ) -> Response {
     let status = health.host.status();
-    let draining = status.draining || health.host.is_draining();
+    let draining = status.draining || health.host.is_draining() || health.rotation.is_out();
     let unmet = unmet(&status, &health.require);
     let verdict = verdict(&status, draining, &unmet);
     let verbose =

@@ -8,8 +8,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     accept::Listener, admin::Admin, auth::Verifier, guesses::Guesses, health::Health, host::Host,
-    limits::UserConnections, native::Shared, revoked::RevokedTokens, routes, settings::Settings,
-    tickets::Tickets, upgrade::Door,
+    limits::UserConnections, native::Shared, open::OpenConnections, revoked::RevokedTokens,
+    rotation::Rotation, routes, settings::Settings, tickets::Tickets, upgrade::Door,
 };
 
 /// Renders `/metrics`; `None` if there are none, which is answered with 503.
@@ -46,11 +46,13 @@ impl Gateway {
         };
 
         let host = Arc::new(host);
+        let (open, rotation) = (Arc::<OpenConnections>::default(), Arc::<Rotation>::default());
         let health = Arc::new(Health {
             host: Arc::clone(&host),
             require: settings.require.clone(),
             admin: Verifier::new(&settings.admin, Arc::clone(&clock)),
             clock: Arc::clone(&clock),
+            rotation: Arc::clone(&rotation),
         });
         let listener = |name, socket, router, connections| Listener {
             name,
@@ -64,8 +66,9 @@ impl Gateway {
         let connections = connections_within_descriptors(settings.limits.connections);
         let api =
             Admin::new(&settings, Arc::clone(&host), Arc::clone(&clock), tasks.clone(), gateway.admin.ip())
-                .revoking(Arc::clone(&revoked));
-        let door = door(&settings, host, clock, revoked, &tasks, &stop);
+                .revoking(Arc::clone(&revoked))
+                .beside(Arc::clone(&open), Arc::clone(&rotation), stop.clone());
+        let door = door(&settings, host, clock, revoked, (open, rotation), (&tasks, &stop));
         tasks.spawn(listener("public", public, routes::public(door, Arc::clone(&health)), connections).run());
         tasks.spawn(
             listener("admin", admin, routes::admin(Arc::new(api), health, metrics), ADMIN_CONNECTIONS).run(),
@@ -104,8 +107,8 @@ fn door<H: Host>(
     host: Arc<H>,
     clock: Arc<dyn Clock>,
     revoked: Arc<RevokedTokens>,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
+    (open, rotation): (Arc<OpenConnections>, Arc<Rotation>),
+    (tasks, stop): (&TaskTracker, &CancellationToken),
 ) -> Arc<Door<H>> {
     let shared = Arc::new(Shared {
         verifier: Verifier::new(&settings.auth, Arc::clone(&clock)).without(revoked),
@@ -123,6 +126,8 @@ fn door<H: Host>(
         failures: Guesses::new(settings.limits.auth_failures_per_minute),
         tasks: tasks.clone(),
         stop: stop.clone(),
+        open,
+        rotation,
     })
 }
 

@@ -12,7 +12,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::watch;
 
 use super::{
-    Delivery, Incoming, Message, Outgoing, Problem, changes,
+    Delivery, Incoming, Load, Message, Outgoing, Problem, changes,
     positions::{Positions, Take},
 };
 use crate::{
@@ -108,6 +108,7 @@ impl Session {
             }
             Incoming::Unsubscribe { thread } => {
                 self.positions.forget(&thread);
+                self.waiting.load().follows(self.positions.len());
                 self.replay.retain(|entry| entry.thread != thread);
                 let session = self.me.session;
                 self.send_existing(thread, Command::Unsubscribe { session }).await;
@@ -172,6 +173,11 @@ impl Session {
         self.positions.all()
     }
 
+    /// Its numbers, for whoever shows them beside it.
+    pub fn load(&self) -> Load {
+        self.waiting.load().clone()
+    }
+
     async fn message(&mut self, message: Message) {
         let refused = match &message.agent {
             _ if self.shared.is_draining() => Some(Problem::new(Code::HostDraining)),
@@ -223,6 +229,7 @@ impl Session {
             Outgoing::Accepted(accepted) => {
                 let before = Seq(accepted.seq.0.saturating_sub(1));
                 self.positions.ensure(&accepted.thread, before, accepted.duplicate);
+                self.waiting.load().follows(self.positions.len());
             }
             Outgoing::Subscribed(subscribed) => {
                 let before = Seq(subscribed.from.0.saturating_sub(1));
@@ -231,6 +238,7 @@ impl Session {
                 let before = if replays { before } else { subscribed.to };
                 self.replay.retain(|entry| entry.thread != subscribed.thread);
                 self.positions.follow(subscribed.thread.clone(), before, subscribed.to, false);
+                self.waiting.load().follows(self.positions.len());
             }
             Outgoing::Event(delivery) => {
                 match self.positions.take(&delivery.entry.thread, delivery.entry.seq) {
@@ -266,6 +274,7 @@ impl Session {
         self.reading = None;
         let Some(entries) = page.entries else {
             self.positions.forget(&page.thread);
+            self.waiting.load().follows(self.positions.len());
             return;
         };
         match entries.last() {

@@ -4,12 +4,14 @@
 //! What is not there is left out, and a reader takes what it does not know for not there: the two may be of different
 //! versions. Whatever a plugin said of itself is one safe line, bounded.
 
+mod connection;
 mod crash;
 mod log_level;
 mod plugin;
 mod revocation;
 mod status;
 
+pub use connection::{ConnectionList, ConnectionPart};
 pub use crash::{CrashPart, FramePart, OpenCallPart};
 pub use log_level::{LogLevelOrder, LogLevelPage};
 pub use plugin::{
