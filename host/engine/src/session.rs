@@ -2,6 +2,7 @@
 
 mod changes;
 mod connection;
+mod merge;
 mod positions;
 
 use std::{
