@@ -3,6 +3,7 @@
 mod changes;
 mod connection;
 mod load;
+mod merge;
 mod positions;
 
 use std::{

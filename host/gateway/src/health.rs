@@ -16,17 +16,21 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::{
     auth::{TokenSource, Verifier, permits},
     host::Host,
     rotation::Rotation,
+    self_check::{Report, SELF_CHECK, Shown},
 };
 
 /// What the health pages need.
 pub(crate) struct Health<H> {
     pub(crate) host: Arc<H>,
     pub(crate) require: Vec<String>,
+    /// What came of the host's last look at itself.
+    pub(crate) checked: watch::Receiver<Report>,
     /// Judges operators' tokens, for the details.
     pub(crate) admin: Verifier,
     pub(crate) clock: Arc<dyn Clock>,
@@ -60,6 +64,7 @@ struct Verbose<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     durability: Durability,
+    self_check: Shown,
     services: Vec<Service<'a>>,
     plugins: Vec<Plugin<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,10 +124,11 @@ pub(crate) async fn ready<H: Host>(
 ) -> Response {
     let status = health.host.status();
     let draining = status.draining || health.host.is_draining() || health.rotation.is_out();
-    let unmet = unmet(&status, &health.require);
+    let checked = health.checked.borrow().clone();
+    let unmet = unmet(&status, &checked, &health.require);
     let verdict = verdict(&status, draining, &unmet);
-    let verbose =
-        is_verbose(query.as_deref()).then(|| verbose(&status, health.sees_details(&headers), &health.clock));
+    let verbose = is_verbose(query.as_deref())
+        .then(|| verbose(&status, &checked, health.sees_details(&headers), &health.clock));
     let body = Ready { status: verdict, level: status.level, unmet, verbose };
     let code = if verdict == Verdict::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = (code, Json(body)).into_response();
@@ -153,8 +159,9 @@ fn verdict(status: &Status, draining: bool, unmet: &[&str]) -> Verdict {
 }
 
 /// What is required and not there: by kind (`agent`: at least one healthy), or by a plugin's or service's name.
-fn unmet<'a>(status: &Status, require: &'a [String]) -> Vec<&'a str> {
-    require.iter().map(String::as_str).filter(|name| !is_met(status, name)).collect()
+fn unmet<'a>(status: &Status, checked: &Report, require: &'a [String]) -> Vec<&'a str> {
+    let met = |name: &str| if name == SELF_CHECK { checked.holds() } else { is_met(status, name) };
+    require.iter().map(String::as_str).filter(|name| !met(name)).collect()
 }
 
 fn is_met(status: &Status, name: &str) -> bool {
@@ -175,11 +182,12 @@ fn is_verbose(query: Option<&str>) -> bool {
     })
 }
 
-fn verbose<'a>(status: &'a Status, details: bool, clock: &Arc<dyn Clock>) -> Verbose<'a> {
+fn verbose<'a>(status: &'a Status, checked: &Report, details: bool, clock: &Arc<dyn Clock>) -> Verbose<'a> {
     Verbose {
         host: &status.host,
         reason: details.then_some(&status.reason),
         durability: status.durability,
+        self_check: checked.shown(details),
         services: status.services.iter().map(|s| service(s, details)).collect(),
         plugins: status.plugins.iter().map(|p| plugin(p, details)).collect(),
         time: details.then(|| rfc3339(clock.now())),

@@ -69,6 +69,8 @@ pub trait History: Send + Sync + 'static {
         scope: &Scope,
         thread: &ThreadId,
     ) -> impl Future<Output = Result<bool, Problem>> + Send;
+    /// Deletes everything of a user; how many threads that was.
+    fn delete_user(&self, scope: &Scope) -> impl Future<Output = Result<usize, Problem>> + Send;
     /// Cancels a run that goes on; its thread, or `None` where the user has none of that name.
     fn cancel(&self, scope: &Scope, run: &RunId) -> impl Future<Output = Option<ThreadId>> + Send;
 }
@@ -161,6 +163,10 @@ impl History for Engine {
         thread: &ThreadId,
     ) -> impl Future<Output = Result<bool, Problem>> + Send {
         Engine::delete_thread(self, scope, thread)
+    }
+
+    fn delete_user(&self, scope: &Scope) -> impl Future<Output = Result<usize, Problem>> + Send {
+        Engine::delete_user(self, scope)
     }
 
     fn cancel(&self, scope: &Scope, run: &RunId) -> impl Future<Output = Option<ThreadId>> + Send {

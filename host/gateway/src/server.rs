@@ -3,13 +3,30 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use agent_host_core::ports::clock::Clock;
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    accept::Listener, admin::Admin, auth::Verifier, guesses::Guesses, health::Health, host::Host,
-    limits::UserConnections, native::Shared, open::OpenConnections, revoked::RevokedTokens,
-    rotation::Rotation, routes, settings::Settings, tickets::Tickets, upgrade::Door,
+    accept::Listener,
+    admin::Admin,
+    auth::Verifier,
+    guesses::Guesses,
+    health::Health,
+    host::Host,
+    limits::UserConnections,
+    native::Shared,
+    open::OpenConnections,
+    revoked::RevokedTokens,
+    rotation::Rotation,
+    routes,
+    self_check::{Own, Report, SelfCheck},
+    settings::Settings,
+    tickets::Tickets,
+    upgrade::Door,
 };
 
 /// Renders `/metrics`; `None` if there are none, which is answered with 503.
@@ -47,9 +64,11 @@ impl Gateway {
 
         let host = Arc::new(host);
         let (open, rotation) = (Arc::<OpenConnections>::default(), Arc::<Rotation>::default());
+        let checked = watch::Sender::new(Report::before(settings.self_check));
         let health = Arc::new(Health {
             host: Arc::clone(&host),
             require: settings.require.clone(),
+            checked: checked.subscribe(),
             admin: Verifier::new(&settings.admin, Arc::clone(&clock)),
             clock: Arc::clone(&clock),
             rotation: Arc::clone(&rotation),
@@ -69,6 +88,10 @@ impl Gateway {
                 .revoking(Arc::clone(&revoked))
                 .beside(Arc::clone(&open), Arc::clone(&rotation), stop.clone());
         let door = door(&settings, host, clock, revoked, (open, rotation), (&tasks, &stop));
+        if !settings.self_check.is_zero() {
+            let check = SelfCheck::new(Arc::clone(&door), gateway.public, checked);
+            tasks.spawn(check.run(settings.self_check));
+        }
         tasks.spawn(listener("public", public, routes::public(door, Arc::clone(&health)), connections).run());
         tasks.spawn(
             listener("admin", admin, routes::admin(Arc::new(api), health, metrics), ADMIN_CONNECTIONS).run(),
@@ -124,6 +147,7 @@ fn door<H: Host>(
         users: UserConnections::new(settings.limits.connections_per_user),
         tickets: Tickets::default(),
         failures: Guesses::new(settings.limits.auth_failures_per_minute),
+        own: Own::default(),
         tasks: tasks.clone(),
         stop: stop.clone(),
         open,

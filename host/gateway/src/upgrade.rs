@@ -43,6 +43,7 @@ use crate::{
     problem::Problem,
     refusal::UpgradeRefusal,
     rotation::Rotation,
+    self_check::Own,
     surface::{Choice, Surface},
     tickets::Tickets,
 };
@@ -55,6 +56,8 @@ pub(crate) struct Door<H> {
     pub(crate) tickets: Tickets,
     /// Bad tokens, by address.
     pub(crate) failures: Guesses,
+    /// The connections that the host makes to itself.
+    pub(crate) own: Own,
     pub(crate) tasks: TaskTracker,
     /// Ends every connection.
     pub(crate) stop: CancellationToken,
@@ -80,8 +83,9 @@ impl<H: Host> Door<H> {
         if error.code == Code::AuthKeysUnavailable {
             return UpgradeRefusal::of_token(error);
         }
-        let peer = self.address_of(of);
-        // Every connection has a peer; a request that was made without one is the host's own.
+        let peer = of.extensions.get::<Peer>().filter(|peer| !self.own.is(peer.0));
+        let peer = peer.and_then(|_| self.address_of(of));
+        // The host's own look at itself guesses at no token.
         let counted = peer.map_or(Ok(()), |peer| self.failures.count(peer, Instant::now()));
         match counted {
             Ok(()) => UpgradeRefusal::of_token(error),
@@ -143,12 +147,16 @@ pub(crate) async fn answer<H: Host>(State(door): State<Arc<Door<H>>>, request: R
     if request.method() != Method::GET {
         return method_not_allowed();
     }
+    let own = request.extensions().get::<Peer>().is_some_and(|peer| door.own.is(peer.0));
     let response = guarded(door.shared.settings.timing.upgrade, |step| upgrade(&door, request, step)).await;
     let (status, code) = match &response {
         Ok(_) => (StatusCode::SWITCHING_PROTOCOLS, ""),
         Err(refusal) => (refusal.status(), refusal.code().as_str()),
     };
-    UpgradeAnswered { status: status.as_u16(), code: code.to_owned() }.emit();
+    // What the host asks itself is no user's traffic.
+    if !own {
+        UpgradeAnswered { status: status.as_u16(), code: code.to_owned() }.emit();
+    }
     response.unwrap_or_else(IntoResponse::into_response)
 }
 
@@ -211,6 +219,23 @@ async fn upgrade<H: Host>(
     let session = Opened { conversation, principal, place, speech, welcome, accepted, places: (user, slot) };
     door.tasks.spawn(take_over(on_upgrade, session, Arc::clone(&door.shared), door.stop.clone()));
     Ok(switching_protocols(&handshake, choice.answer))
+}
+
+/// Answers one request for the echo of the conformance suite: the same handshake and socket as at `/ws`, for anybody.
+#[cfg(feature = "failpoints")]
+pub(crate) async fn echo<H: Host>(State(door): State<Arc<Door<H>>>, mut request: Request) -> Response {
+    let on_upgrade = hyper::upgrade::on(&mut request);
+    let handshake = match Handshake::check(&request.into_parts().0) {
+        Ok(handshake) => handshake,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let shared = Arc::clone(&door.shared);
+    door.tasks.spawn(async move {
+        if let Ok(stream) = on_upgrade.await {
+            native::echo(TokioIo::new(stream), shared).await;
+        }
+    });
+    switching_protocols(&handshake, None)
 }
 
 /// Notes the step, and does what a test wants to happen in it.

@@ -65,6 +65,11 @@ happenings! {
     PluginReplaced INFO Success "plugin was replaced" action "None."
     { plugin: String, from: u32, to: u32, version: String, digest: String }
 
+    /// A new generation failed within its rollback window, or an operator took it back: the one before serves again.
+    PluginRolledBack WARN Warning "plugin was rolled back" action "See the reason; mend the plugin, then reload it. It is not tried again by itself."
+    { plugin: String, from: u32, to: u32, code: String, reason: String }
+    => |it| { counter!(metric::PLUGIN_ROLLBACKS, "plugin" => it.plugin.clone()).increment(1); }
+
     /// The new generation of a reload did not get healthy. The one that served goes on.
     ReloadFailed WARN Warning "plugin was not replaced" action "Follow the hint, then reload again."
     { plugin: String, generation: u32, stage: String, code: String, reason: String, hint: String }
@@ -139,10 +144,12 @@ happenings! {
     /// The built-in fallback itself failed; the person got an error frame.
     FallbackFailed ERROR Critical "the built-in fallback failed" action "Report it: this is a bug in the host."
     { run: String, reason: String }
+    => |_it| { counter!(metric::FALLBACK_FAILURES).increment(1); }
 
     /// The store did not do what it was asked.
     StoreFailed ERROR Critical "the store failed" action "See the store's disk; messages are refused until it recovers."
     { operation: &'static str, code: String, reason: String }
+    => |it| { counter!(metric::STORE_FAILURES, "operation" => it.operation).increment(1); }
 
     /// The log is open for writing.
     StoreOpened INFO Success "the log is open" action "None. `clean` is false after a crash; what was acknowledged is there all the same."
@@ -210,6 +217,15 @@ happenings! {
     /// A listener cannot accept for the moment, mostly for want of file descriptors; it waits instead of spinning.
     AcceptPaused WARN Warning "accepting is paused" action "Raise the descriptor limit (`ulimit -n`), or lower `gateway.connections`."
     { listener: &'static str, reason: String, pause_ms: u128 }
+
+    /// The host connected to itself as a client does, and a step of that did not hold: users meet the same. Said when
+    /// it begins, and when another step fails.
+    SelfCheckFailed ERROR Critical "the host's check of itself failed" action "Users meet the same. `reason` says what the step met: see the runbook, `docs/runbook.md`."
+    { step: &'static str, reason: String, failures: u32 }
+
+    /// The host's check of itself holds again.
+    SelfCheckRecovered INFO Success "the host's check of itself holds again" action "None."
+    { failures: u32 }
 
     /// An operator's order was carried out, or tried: the audit line of each one that was admitted. `outcome` is the state
     /// that the plugin has now, or the code of what went wrong.

@@ -9,6 +9,7 @@ mod crash;
 mod log_level;
 mod plugin;
 mod revocation;
+mod rolled_back;
 mod status;
 
 pub use connection::{ConnectionList, ConnectionPart};
@@ -19,6 +20,7 @@ pub use plugin::{
     PluginLine, PluginList, PluginPage, SparesPart,
 };
 pub use revocation::{RevocationList, RevocationOrder, RevocationPart};
+pub use rolled_back::RolledBackPart;
 pub use status::{Counts, MissingPart, ServiceLine, StatusPage};
 
 use std::time::{Duration, SystemTime};

@@ -117,6 +117,13 @@ impl Verifier {
             return Err(error(Code::AuthAudience, "the token's `aud` is missing or does not name this host"));
         }
         let principal = principal(claims, expires_at)?;
+        // Whoever has the host's own secret is trusted with its name as well; another issuer is not.
+        if principal.scope.is_self_check() && algorithm != Algorithm::HS256 {
+            return Err(error(
+                Code::AuthMalformed,
+                "the claim `tenant` is the name of the host's own checks",
+            ));
+        }
         self.check_revoked(&principal)?;
         Ok(principal)
     }

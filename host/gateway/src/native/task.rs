@@ -67,7 +67,10 @@ where
     let timing = &shared.settings.timing;
     let mut socket =
         Socket::new(stream, shared.settings.limits.frame_bytes, timing.write, timing.close, surface).await;
-    ConnectionOpened { connection: connection.clone(), surface: surface.name() }.emit();
+    let counted = !principal.scope.is_self_check();
+    if counted {
+        ConnectionOpened { connection: connection.clone(), surface: surface.name() }.emit();
+    }
 
     let mut open =
         Connection::new(&mut socket, conversation, speech, &shared, &principal, (&stop, place.card()));
@@ -90,7 +93,9 @@ where
     }
     // Boxed: an open connection does not keep the room for its end.
     Box::pin(end(socket, ending, &shared)).await;
-    ConnectionClosed { connection, code, reason: reason.to_owned() }.emit();
+    if counted {
+        ConnectionClosed { connection, code, reason: reason.to_owned() }.emit();
+    }
 }
 
 async fn end<T: AsyncRead + AsyncWrite + Unpin>(socket: Socket<T>, ending: Ending, shared: &Shared) {
