@@ -10,7 +10,7 @@ use agent_plugin_protocol::{Code, Seq, ThreadId};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::watch;
 
-use super::{Delivery, Incoming, Message, Outgoing, Problem, changes, merge::Merge};
+use super::{Delivery, Incoming, Load, Message, Outgoing, Problem, changes, merge::Merge};
 use crate::{
     directory::ThreadKey,
     outbox::{self, Receiver},
@@ -102,6 +102,7 @@ impl Session {
             }
             Incoming::Unsubscribe { thread } => {
                 self.merge.forget(&thread);
+                self.follows();
                 let session = self.me.session;
                 self.send_existing(thread, Command::Unsubscribe { session }).await;
             }
@@ -133,7 +134,7 @@ impl Session {
             tokio::select! {
                 frame = self.waiting.recv() => {
                     let frame = frame?;
-                    if self.merge.admit(&frame) {
+                    if self.admit(&frame) {
                         return Some(frame);
                     }
                 }
@@ -152,7 +153,7 @@ impl Session {
             return Some(Outgoing::Event(Arc::new(Delivery::new(entry))));
         }
         while let Some(frame) = self.waiting.try_recv() {
-            if self.merge.admit(&frame) {
+            if self.admit(&frame) {
                 return Some(frame);
             }
         }
@@ -162,6 +163,24 @@ impl Session {
     /// The last position handed out for each subscribed thread: for `ping.positions`.
     pub fn positions(&self) -> Vec<(ThreadId, Seq)> {
         self.merge.positions()
+    }
+
+    /// Its numbers, for whoever shows them beside it.
+    pub fn load(&self) -> Load {
+        self.waiting.load().clone()
+    }
+
+    fn admit(&mut self, frame: &Outgoing) -> bool {
+        let admitted = self.merge.admit(frame);
+        // Only these two begin to follow a thread.
+        if matches!(frame, Outgoing::Accepted(_) | Outgoing::Subscribed(_)) {
+            self.follows();
+        }
+        admitted
+    }
+
+    fn follows(&self) {
+        self.waiting.load().follows(self.merge.threads());
     }
 
     async fn message(&mut self, message: Message) {
@@ -232,6 +251,7 @@ impl Session {
         self.reading = None;
         let full = page.entries.as_ref().is_some_and(|entries| entries.len() >= PAGE);
         self.merge.read(&page.thread, page.after, page.entries, full);
+        self.follows();
     }
 
     fn changed(&mut self) -> Option<Outgoing> {

@@ -77,6 +77,11 @@ impl Merge {
         self.replay.retain(|entry| entry.thread != *thread);
     }
 
+    /// How many threads it follows.
+    pub(super) fn threads(&self) -> usize {
+        self.positions.len()
+    }
+
     /// The last position handed out for each thread.
     pub(super) fn positions(&self) -> Vec<(ThreadId, Seq)> {
         self.positions.all()

@@ -52,6 +52,11 @@ impl Positions {
         }
     }
 
+    /// How many threads it follows.
+    pub(super) fn len(&self) -> usize {
+        self.threads.len()
+    }
+
     pub(super) fn forget(&mut self, thread: &ThreadId) {
         self.threads.remove(thread);
     }
