@@ -21,6 +21,7 @@ mod check;
 mod config;
 mod corpus;
 mod crashes;
+mod disk_faults;
 mod docs;
 mod drain;
 mod drain_many;
