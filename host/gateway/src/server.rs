@@ -14,6 +14,7 @@ use crate::{
     accept::Listener,
     admin::Admin,
     auth::Verifier,
+    descriptors::Places,
     guesses::Guesses,
     health::Health,
     host::Host,
@@ -73,16 +74,16 @@ impl Gateway {
             clock: Arc::clone(&clock),
             rotation: Arc::clone(&rotation),
         });
-        let listener = |name, socket, router, connections| Listener {
+        let listener = |name, socket, router, places| Listener {
             name,
             socket,
             router,
             header_within: settings.timing.header,
-            connections,
+            places,
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
-        let connections = connections_within_descriptors(settings.limits.connections);
+        let places = Places::of(settings.limits.connections);
         let api =
             Admin::new(&settings, Arc::clone(&host), Arc::clone(&clock), tasks.clone(), gateway.admin.ip())
                 .revoking(Arc::clone(&revoked))
@@ -92,10 +93,8 @@ impl Gateway {
             let check = SelfCheck::new(Arc::clone(&door), gateway.public, checked);
             tasks.spawn(check.run(settings.self_check));
         }
-        tasks.spawn(listener("public", public, routes::public(door, Arc::clone(&health)), connections).run());
-        tasks.spawn(
-            listener("admin", admin, routes::admin(Arc::new(api), health, metrics), ADMIN_CONNECTIONS).run(),
-        );
+        tasks.spawn(listener("public", public, routes::public(door, Arc::clone(&health)), places).run());
+        tasks.spawn(listener("admin", admin, routes::admin(Arc::new(api), health, metrics), OPERATORS).run());
         Ok(gateway)
     }
 
@@ -169,23 +168,6 @@ fn door<H: Host>(
 /// `net.core.somaxconn`, which is 4096 since Linux 5.4.
 const BACKLOG: u32 = 16_384;
 /// The operators' own places, so that a flood of clients does not lock them out.
-const ADMIN_CONNECTIONS: usize = 64;
+const OPERATORS: Places = Places { served: 64, told: 64 };
 /// Sockets of one batch of closes.
 const CLOSING_AT_ONCE: usize = 128;
-
-/// The limit on connections, kept below what the process may have of descriptors: some must be left for operators,
-/// workers and files. 0 means only that bound.
-fn connections_within_descriptors(configured: usize) -> usize {
-    let wanted = if configured == 0 { usize::MAX } else { configured };
-    match descriptor_limit() {
-        Some(most) => wanted.min(most.saturating_sub((most / 8).clamp(32, 512)).max(8)),
-        None => wanted,
-    }
-}
-
-/// The soft limit on open files. `None` where it is not told, or unlimited.
-fn descriptor_limit() -> Option<usize> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
-}
