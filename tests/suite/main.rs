@@ -15,6 +15,7 @@ mod admin_cli;
 mod admin_host;
 mod admin_orders;
 mod admin_refusals;
+mod admin_support;
 mod bad_plugins;
 mod chat;
 mod check;

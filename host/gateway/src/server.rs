@@ -1,8 +1,14 @@
 //! The gateway as a whole: binds both listeners, serves, and shuts down in order.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use agent_host_core::ports::clock::Clock;
+use serde_json::Value;
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::{Semaphore, watch},
@@ -39,6 +45,7 @@ pub struct Gateway {
     admin: SocketAddr,
     tasks: TaskTracker,
     stop: CancellationToken,
+    shown_configuration: Arc<OnceLock<Value>>,
 }
 
 impl Gateway {
@@ -61,6 +68,7 @@ impl Gateway {
             admin: admin.local_addr()?,
             tasks: tasks.clone(),
             stop: stop.clone(),
+            shown_configuration: Arc::default(),
         };
 
         let host = Arc::new(host);
@@ -87,7 +95,8 @@ impl Gateway {
         let api =
             Admin::new(&settings, Arc::clone(&host), Arc::clone(&clock), tasks.clone(), gateway.admin.ip())
                 .revoking(Arc::clone(&revoked))
-                .beside(Arc::clone(&open), Arc::clone(&rotation), stop.clone());
+                .beside(Arc::clone(&open), Arc::clone(&rotation), stop.clone())
+                .bundling(Arc::clone(&gateway.shown_configuration), metrics.clone());
         let door = door(&settings, host, clock, revoked, (open, rotation), (&tasks, &stop));
         if !settings.self_check.is_zero() {
             let check = SelfCheck::new(Arc::clone(&door), gateway.public, checked);
@@ -106,6 +115,12 @@ impl Gateway {
     /// Where operators connect.
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// What the host was started with, as it may be shown: without secrets. For the support bundle; told once.
+    pub fn show_configuration(&self, shown: Value) {
+        // Told again, the first stays: it is what the host was started with.
+        let _ = self.shown_configuration.set(shown);
     }
 
     /// About how many connections are open.
