@@ -26,6 +26,8 @@ pub struct Settings {
     pub order: Vec<PluginId>,
     /// How long a message waits for its agent while the host is starting.
     pub wait: Duration,
+    /// Whether a message whose agent failed before it said anything is tried again.
+    pub retry: bool,
     /// How long a level must hold before clients are told.
     pub settle: Duration,
     /// How long a drain may take.
@@ -59,6 +61,8 @@ pub struct PluginSettings {
     pub restart_window: Duration,
     /// Warm spares: workers that are loaded and idle, to take over when the serving one dies; 0 or 1.
     pub spares: u32,
+    /// Whether it gets no runs while it keeps failing them.
+    pub breaker: bool,
     /// Agents that may answer in its place when it is named and not healthy.
     pub substitutes: Vec<PluginId>,
     /// What a message does that comes while this plugin answers an earlier one of the same thread.
@@ -84,6 +88,7 @@ impl Default for Settings {
             plugins: Vec::new(),
             order: Vec::new(),
             wait: Duration::from_secs(2),
+            retry: true,
             settle: Duration::from_secs(1),
             // 8 s: Cloud Run kills 10 s after SIGTERM.
             drain_grace: Duration::from_secs(8),
