@@ -57,6 +57,7 @@ mod public_keys;
 mod refusals;
 mod rest;
 mod revocations;
+mod rfc6455;
 mod routing;
 mod runbook;
 mod sandbox;

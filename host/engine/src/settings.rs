@@ -16,7 +16,7 @@ use agent_plugin_protocol::PluginId;
 use tokio::sync::watch;
 
 /// Values from the configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// This host's name in frames.
     pub host: String,
@@ -49,7 +49,7 @@ pub struct Settings {
 }
 
 /// One plugin's slot.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PluginSettings {
     /// What is to run.
     pub spec: Arc<PluginSpec>,
@@ -63,6 +63,8 @@ pub struct PluginSettings {
     pub spares: u32,
     /// Whether it gets no runs while it keeps failing them.
     pub breaker: bool,
+    /// How long a replaced generation is kept warm, to go back to if the new one fails; 0: not at all.
+    pub rollback_window: Duration,
     /// Agents that may answer in its place when it is named and not healthy.
     pub substitutes: Vec<PluginId>,
     /// What a message does that comes while this plugin answers an earlier one of the same thread.

@@ -197,6 +197,23 @@ async fn upgrade<H: Host>(
     Ok(switching_protocols(&handshake, choice.answer))
 }
 
+/// Answers one request for the echo of the conformance suite: the same handshake and socket as at `/ws`, for anybody.
+#[cfg(feature = "failpoints")]
+pub(crate) async fn echo<H: Host>(State(door): State<Arc<Door<H>>>, mut request: Request) -> Response {
+    let on_upgrade = hyper::upgrade::on(&mut request);
+    let handshake = match Handshake::check(&request.into_parts().0) {
+        Ok(handshake) => handshake,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let shared = Arc::clone(&door.shared);
+    door.tasks.spawn(async move {
+        if let Ok(stream) = on_upgrade.await {
+            native::echo(TokioIo::new(stream), shared).await;
+        }
+    });
+    switching_protocols(&handshake, None)
+}
+
 /// Notes the step, and does what a test wants to happen in it.
 async fn enter(at: &StepCell, step: Step, injected: Option<Action>) -> Result<(), UpgradeRefusal> {
     at.set(step);

@@ -213,6 +213,8 @@ pub(crate) enum PluginsCommand {
     Reset(PluginArgs),
     /// Asks it for a self-test now
     Probe(PluginArgs),
+    /// Goes back to the generation that served before, while it is kept
+    Rollback(PluginArgs),
 }
 
 #[derive(Debug, Clone, Args)]

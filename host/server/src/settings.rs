@@ -56,6 +56,7 @@ fn slot(config: &Config, id: &PluginId, plugin: &PluginConfig) -> PluginSettings
         restart_window: plugin.restart.within,
         spares: plugin.spares,
         breaker: plugin.breaker,
+        rollback_window: plugin.rollback_window,
         substitutes: plugin.substitutes.clone(),
         double_texting: match plugin.double_texting {
             agent_host_config::DoubleTexting::Enqueue => DoubleTexting::Enqueue,

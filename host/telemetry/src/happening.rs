@@ -65,6 +65,11 @@ happenings! {
     PluginReplaced INFO Success "plugin was replaced" action "None."
     { plugin: String, from: u32, to: u32, version: String, digest: String }
 
+    /// A new generation failed within its rollback window, or an operator took it back: the one before serves again.
+    PluginRolledBack WARN Warning "plugin was rolled back" action "See the reason; mend the plugin, then reload it. It is not tried again by itself."
+    { plugin: String, from: u32, to: u32, code: String, reason: String }
+    => |it| { counter!(metric::PLUGIN_ROLLBACKS, "plugin" => it.plugin.clone()).increment(1); }
+
     /// The new generation of a reload did not get healthy. The one that served goes on.
     ReloadFailed WARN Warning "plugin was not replaced" action "Follow the hint, then reload again."
     { plugin: String, generation: u32, stage: String, code: String, reason: String, hint: String }

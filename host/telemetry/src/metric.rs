@@ -42,6 +42,7 @@ metrics_table! {
     PLUGIN_RESTARTS counter "agent_host_plugin_restarts_total" ["plugin"] "Generations started after a failure.";
     PLUGIN_CRASHES counter "agent_host_plugin_crashes_total" ["plugin", "signal"] "Generations that died, by signal or by what else ended them.";
     BREAKER_STATE gauge "agent_host_breaker_state" ["plugin"] "0 closed, 1 half-open, 2 open.";
+    PLUGIN_ROLLBACKS counter "agent_host_plugin_rollbacks_total" ["plugin"] "New generations that were taken back for the one before.";
     SPARES_READY gauge "agent_host_plugin_spares_ready" ["plugin"] "Warm spares that are loaded, probed and idle.";
     SPARE_TAKEOVERS counter "agent_host_plugin_spare_takeovers_total" ["plugin"] "Deaths of a generation after which its spare served at once.";
     SERVICE_LEVEL gauge "agent_host_service_level" ["level"] "1 for the level that the service is at.";

@@ -109,9 +109,17 @@ pub fn plugin_listed(plugin: &str, state: &str, states: impl IntoIterator<Item =
     spares_ready(plugin, 0);
     counter!(metric::SPARE_TAKEOVERS, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_RESTARTS, "plugin" => name()).increment(0);
+    counter!(metric::PLUGIN_ROLLBACKS, "plugin" => name()).increment(0);
     counter!(metric::PEERS_REFUSED, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_CRASHES, "plugin" => name(), "signal" => "exit").increment(0);
     drop(SERIES.responder(plugin));
+}
+
+/// A plugin is configured no more: it is in no state.
+pub fn plugin_unlisted(plugin: &str, states: impl IntoIterator<Item = &'static str>) {
+    for each in states {
+        gauge!(metric::PLUGIN_STATE, "plugin" => plugin.to_owned(), "state" => each).set(0.0);
+    }
 }
 
 /// So many warm spares of a plugin are ready.

@@ -103,7 +103,7 @@ impl Run {
             Choice::Supervisor(target) => Some(Move::Ask(target)),
             Choice::Fallback(reason) if self.reviving.is_some() => self.still_reviving(reason),
             Choice::Fallback(FallbackReason::Starting) => {
-                let until = self.queued.accepted + self.shared.settings.wait;
+                let until = self.queued.accepted + self.shared.settings().wait;
                 if Instant::now() < until {
                     self.phase = Phase::Waiting { until };
                     return None;
@@ -147,13 +147,13 @@ impl Run {
             outcome: &outcome,
             before_first_event: self.machine.is_before_first_event(),
             earlier_tries: self.tries,
-            retries: self.shared.settings.retry,
+            retries: self.shared.settings().retry,
             earlier_crashes: self.crashes,
         };
         let next = after_failure(&routes.table, request, failed);
         let first = self.tries == 0 && self.machine.is_before_first_event();
         let revives = first
-            && self.shared.settings.retry
+            && self.shared.settings().retry
             && matches!(&outcome, Outcome::Lost(report) if report.exit != Exit::Hung);
         if !matches!(outcome, Outcome::Refused(_)) {
             self.tries += 1;
@@ -235,7 +235,7 @@ impl Run {
             roster: routes.roster(),
         };
         let payload = serde_json::to_vec(&params).map_err(|_| Code::HostInternal)?;
-        let within = self.shared.settings.route_within;
+        let within = self.shared.settings().route_within;
         let call = self.open(&routes, target, method::ROUTE, payload, within, None).await?;
         self.phase = Phase::Choosing { call, until: Instant::now() + within };
         Ok(())

@@ -58,7 +58,7 @@ struct Page {
 
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, principal: Arc<Principal>) -> Self {
-        let (sender, waiting) = outbox::outbox(shared.settings.outbox_bytes);
+        let (sender, waiting) = outbox::outbox(shared.settings().outbox_bytes);
         let session = shared.sessions.fetch_add(1, Ordering::Relaxed);
         let mut leaving = shared.leaving.subscribe();
         // A session that is opened while the host is leaving is told so at once.

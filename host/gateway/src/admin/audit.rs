@@ -97,7 +97,8 @@ pub(crate) fn refused(operator: Option<&Operator>, parts: &Parts, problem: &Prob
         Some((operation, _)) => operation.name().to_owned(),
         None => shown(&format!("{} {}", parts.method, parts.uri.path())),
     };
-    let plugin = found.and_then(|(_, plugin)| plugin).map(shown);
+    // The path names it, whatever the method.
+    let plugin = Operation::of_path(parts.uri.path()).find_map(|(_, plugin)| plugin).map(shown);
     OrderRefused {
         operator: operator.map_or_else(|| NOBODY.to_owned(), |operator| operator.name.clone()),
         token: operator.map_or_else(|| NOBODY.to_owned(), |operator| operator.token.clone()),

@@ -111,6 +111,9 @@ fn summary(operation: Operation) -> &'static str {
         Operation::Order(PluginOrder::Reset) => {
             "Forgets quarantine, spent restarts and the breaker, and starts it if it does not run."
         }
+        Operation::Order(PluginOrder::Rollback) => {
+            "Goes back to the generation that served before, while it is kept."
+        }
         Operation::Order(PluginOrder::Probe) => "Asks it for a self-test now.",
         Operation::ListRevoked => "The users' tokens that are refused though they would be good.",
         Operation::Revoke => {

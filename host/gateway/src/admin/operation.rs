@@ -65,6 +65,7 @@ impl Operation {
         Self::Order(PluginOrder::Reload),
         Self::Order(PluginOrder::Reset),
         Self::Order(PluginOrder::Probe),
+        Self::Order(PluginOrder::Rollback),
         Self::ListRevoked,
         Self::Revoke,
         Self::LogLevel,
@@ -83,6 +84,7 @@ impl Operation {
             Self::Order(PluginOrder::Reload) => "/admin/v1/plugins/{id}/reload",
             Self::Order(PluginOrder::Reset) => "/admin/v1/plugins/{id}/reset",
             Self::Order(PluginOrder::Probe) => "/admin/v1/plugins/{id}/probe",
+            Self::Order(PluginOrder::Rollback) => "/admin/v1/plugins/{id}/rollback",
             Self::ListRevoked | Self::Revoke => "/admin/v1/revocations",
             Self::LogLevel | Self::SetLogLevel => "/admin/v1/log-level",
         }

@@ -68,9 +68,10 @@ pub(crate) fn not_done<H: Host>(host: &H, plugin: &str, error: &ControlError) ->
     let problem = |status| Problem::new(status, code, detail, hint);
     match error {
         ControlError::Unknown(_) => no_such_plugin(host, plugin),
-        ControlError::Disabled(_) | ControlError::NotRunning { .. } | ControlError::ReloadFailed { .. } => {
-            problem(StatusCode::CONFLICT)
-        }
+        ControlError::Disabled(_)
+        | ControlError::NothingBefore(_)
+        | ControlError::NotRunning { .. }
+        | ControlError::ReloadFailed { .. } => problem(StatusCode::CONFLICT),
         ControlError::Draining | ControlError::Unanswered => {
             problem(StatusCode::SERVICE_UNAVAILABLE).retry_after(SOON)
         }

@@ -8,6 +8,7 @@ mod crash;
 mod log_level;
 mod plugin;
 mod revocation;
+mod rolled_back;
 mod status;
 
 pub use crash::{CrashPart, FramePart, OpenCallPart};
@@ -17,6 +18,7 @@ pub use plugin::{
     PluginLine, PluginList, PluginPage, SparesPart,
 };
 pub use revocation::{RevocationList, RevocationOrder, RevocationPart};
+pub use rolled_back::RolledBackPart;
 pub use status::{Counts, MissingPart, ServiceLine, StatusPage};
 
 use std::time::{Duration, SystemTime};

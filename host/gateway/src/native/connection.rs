@@ -199,16 +199,18 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         self.liveness.heard();
         match received {
             Ok(Inbound::Close(code)) => return Err(Ending::ByClient(code)),
-            Ok(Inbound::Binary) => return Err(Ending::ByHost(Close::NotText)),
-            Err(Broken::NotUtf8) => return Err(Ending::ByHost(Close::NotUtf8)),
-            Err(Broken::Protocol) => return Err(Ending::ByHost(Close::Protocol)),
-            Err(Broken::Gone) => return Err(Ending::Gone),
-            Err(Broken::TooLarge) => {
-                self.refuse(Code::FrameTooLarge, None, None);
-                self.flush().await?;
-                return Err(Ending::ByHost(Close::TooLarge));
+            Ok(Inbound::Binary(_)) => return Err(Ending::ByHost(Close::NotText)),
+            Err(broken) => {
+                if broken == Broken::TooLarge {
+                    self.refuse(Code::FrameTooLarge, None, None);
+                    self.flush().await?;
+                }
+                return Err(broken.close().map_or(Ending::Gone, Ending::ByHost));
             }
-            Ok(Inbound::Control) => self.count_frame()?,
+            Ok(Inbound::Control) => {
+                self.count_frame()?;
+                self.socket.answer().await.map_err(unwritten)?;
+            }
             Ok(Inbound::Text(text)) => {
                 self.count_frame()?;
                 self.act(&text).await;
@@ -422,10 +424,14 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         }
         (self.urgent, self.held_until, self.out_bytes) = (false, None, 0);
         pace::wrote(Instant::now());
-        self.socket.send(&mut self.out).await.map_err(|unwritten| match unwritten {
-            Unwritten::Stuck => Ending::ByHost(Close::Slow),
-            Unwritten::Gone => Ending::Gone,
-        })
+        self.socket.send(&mut self.out).await.map_err(unwritten)
+    }
+}
+
+fn unwritten(why: Unwritten) -> Ending {
+    match why {
+        Unwritten::Stuck => Ending::ByHost(Close::Slow),
+        Unwritten::Gone => Ending::Gone,
     }
 }
 

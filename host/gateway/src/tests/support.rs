@@ -299,6 +299,8 @@ pub(crate) fn detail(view: PluginView) -> PluginDetail {
         breaker: BreakerView { state: "closed", since: now, retry_at: None, failures: 1, calls: 4 },
         in_flight: 2,
         restarts: BudgetView { used: 1, max: 5, within: Duration::from_secs(60) },
+        former: None,
+        rolled_back: None,
         spares: SparesView { wanted: 0, ready: 0, fault: None },
         candidate: None,
         changed_file: Some(ChangedFile {
