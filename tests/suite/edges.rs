@@ -53,6 +53,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("agent-host-tests", &[]),
     ("load-agent", &["agent-plugin-api"]),
+    ("agent-host-fuzz", &[]),
     ("agent-host-load", &[]),
 ];
 
@@ -76,7 +77,7 @@ const FENCED: &[(&str, &str)] = &[
 ];
 
 /// The crates that may contain `unsafe`, by their folder.
-const UNSAFE: &[&str] = &["plugin-api", "host/runtime", "tests/fixtures/misbehaving"];
+const UNSAFE: &[&str] = &["plugin-api", "host/runtime", "tests/fixtures/misbehaving", "tests/fuzz"];
 
 /// A crate of the workspace.
 struct Crate {

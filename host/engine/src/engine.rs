@@ -171,6 +171,11 @@ impl Engine {
         read.map_err(|error| Problem::new(error.code))
     }
 
+    /// How many runs of that user go on.
+    pub fn runs_of(&self, scope: &Scope) -> u32 {
+        self.shared.directory.busy(scope)
+    }
+
     /// Cancels a run as its client would; its thread. `None` if the user has no run of that name that goes on.
     pub async fn cancel(&self, scope: &Scope, run: &RunId) -> Option<ThreadId> {
         let thread = self.shared.directory.thread_of(scope, run)?;

@@ -7,7 +7,9 @@
 
 mod audit;
 mod body;
+mod connections;
 mod door;
+mod events;
 mod log_level;
 mod names;
 mod openapi;
@@ -15,6 +17,7 @@ mod operation;
 mod orders;
 mod pages;
 mod revocations;
+mod rotation;
 pub mod view;
 
 pub(crate) use door::{Admin, answer};

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::{
     auth::{TokenSource, Verifier, permits},
     host::Host,
+    rotation::Rotation,
     self_check::{Report, SELF_CHECK, Shown},
 };
 
@@ -33,6 +34,7 @@ pub(crate) struct Health<H> {
     /// Judges operators' tokens, for the details.
     pub(crate) admin: Verifier,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rotation: Arc<Rotation>,
 }
 
 /// Whether traffic should come here.
@@ -121,7 +123,7 @@ pub(crate) async fn ready<H: Host>(
     headers: HeaderMap,
 ) -> Response {
     let status = health.host.status();
-    let draining = status.draining || health.host.is_draining();
+    let draining = status.draining || health.host.is_draining() || health.rotation.is_out();
     let checked = health.checked.borrow().clone();
     let unmet = unmet(&status, &checked, &health.require);
     let verdict = verdict(&status, draining, &unmet);

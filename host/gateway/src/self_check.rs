@@ -69,7 +69,7 @@ impl<H: Host> SelfCheck<H> {
     }
 
     async fn look(&mut self) {
-        let draining = || self.door.host.is_draining();
+        let draining = || self.door.is_draining();
         if draining() {
             return;
         }

@@ -19,7 +19,9 @@ use crate::{
     host::Host,
     limits::UserConnections,
     native::Shared,
+    open::OpenConnections,
     revoked::RevokedTokens,
+    rotation::Rotation,
     routes,
     self_check::{Own, Report, SelfCheck},
     settings::Settings,
@@ -61,6 +63,7 @@ impl Gateway {
         };
 
         let host = Arc::new(host);
+        let (open, rotation) = (Arc::<OpenConnections>::default(), Arc::<Rotation>::default());
         let checked = watch::Sender::new(Report::before(settings.self_check));
         let health = Arc::new(Health {
             host: Arc::clone(&host),
@@ -68,6 +71,7 @@ impl Gateway {
             checked: checked.subscribe(),
             admin: Verifier::new(&settings.admin, Arc::clone(&clock)),
             clock: Arc::clone(&clock),
+            rotation: Arc::clone(&rotation),
         });
         let listener = |name, socket, router, connections| Listener {
             name,
@@ -81,8 +85,9 @@ impl Gateway {
         let connections = connections_within_descriptors(settings.limits.connections);
         let api =
             Admin::new(&settings, Arc::clone(&host), Arc::clone(&clock), tasks.clone(), gateway.admin.ip())
-                .revoking(Arc::clone(&revoked));
-        let door = door(&settings, host, clock, revoked, &tasks, &stop);
+                .revoking(Arc::clone(&revoked))
+                .beside(Arc::clone(&open), Arc::clone(&rotation), stop.clone());
+        let door = door(&settings, host, clock, revoked, (open, rotation), (&tasks, &stop));
         if !settings.self_check.is_zero() {
             let check = SelfCheck::new(Arc::clone(&door), gateway.public, checked);
             tasks.spawn(check.run(settings.self_check));
@@ -125,8 +130,8 @@ fn door<H: Host>(
     host: Arc<H>,
     clock: Arc<dyn Clock>,
     revoked: Arc<RevokedTokens>,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
+    (open, rotation): (Arc<OpenConnections>, Arc<Rotation>),
+    (tasks, stop): (&TaskTracker, &CancellationToken),
 ) -> Arc<Door<H>> {
     let shared = Arc::new(Shared {
         verifier: Verifier::new(&settings.auth, Arc::clone(&clock)).without(revoked),
@@ -145,6 +150,8 @@ fn door<H: Host>(
         own: Own::default(),
         tasks: tasks.clone(),
         stop: stop.clone(),
+        open,
+        rotation,
     })
 }
 

@@ -1,6 +1,8 @@
-//! `status`, `plugins …`, `log-level` and `token revoke`: asks a running host over its admin API, and gives it an operator's orders.
+//! `status`, `plugins …`, `connections …`, `events`, `drain`, `log-level` and `token revoke`: asks a running host over its admin API, and gives it an operator's orders.
 
+mod connections;
 mod detail;
+mod events;
 mod host;
 pub(crate) mod http;
 mod link;
@@ -15,7 +17,11 @@ use agent_host_gateway::admin::view::{PluginList, PluginPage, RevocationOrder, S
 use agent_plugin_protocol::PluginId;
 use serde_json::Value;
 
-pub(crate) use self::host::log_level;
+pub(crate) use self::{
+    connections::connections,
+    events::events,
+    host::{log_level, rotation},
+};
 use self::{
     link::{Method, ask},
     target::Target,

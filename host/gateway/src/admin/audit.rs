@@ -1,6 +1,9 @@
 //! Who asked, and the line that an order leaves in the log.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::SystemTime,
+};
 
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal, revocation::Revoked, sanitise};
 use agent_host_telemetry::happening::{HostOrdered, OperatorOrdered, OrderRefused};
@@ -14,16 +17,23 @@ use crate::{accept::Peer, problem::Problem};
 pub(crate) struct Operator {
     name: String,
     token: String,
+    /// When the token runs out.
+    expires_at: SystemTime,
 }
 
 impl From<&Principal> for Operator {
     fn from(principal: &Principal) -> Self {
         let token = principal.token_id.as_deref().unwrap_or(NOBODY);
-        Self { name: shown(&principal.scope.user), token: shown(token) }
+        Self { name: shown(&principal.scope.user), token: shown(token), expires_at: principal.expires_at }
     }
 }
 
 impl Operator {
+    /// Whether the token has run out.
+    pub(crate) fn is_expired(&self, now: SystemTime) -> bool {
+        now >= self.expires_at
+    }
+
     /// The name and the token's id, as they are shown.
     pub(crate) fn words(&self) -> (String, String) {
         (self.name.clone(), self.token.clone())
@@ -97,8 +107,8 @@ pub(crate) fn refused(operator: Option<&Operator>, parts: &Parts, problem: &Prob
         Some((operation, _)) => operation.name().to_owned(),
         None => shown(&format!("{} {}", parts.method, parts.uri.path())),
     };
-    // The path names it, whatever the method.
-    let plugin = Operation::of_path(parts.uri.path()).find_map(|(_, plugin)| plugin).map(shown);
+    let of_plugin = Operation::of_path(parts.uri.path()).find(|(one, _)| one.path().starts_with(PLUGINS));
+    let plugin = of_plugin.and_then(|(_, plugin)| plugin).map(shown);
     OrderRefused {
         operator: operator.map_or_else(|| NOBODY.to_owned(), |operator| operator.name.clone()),
         token: operator.map_or_else(|| NOBODY.to_owned(), |operator| operator.token.clone()),
@@ -120,6 +130,9 @@ fn is_kept() -> bool {
 fn shown(text: &str) -> String {
     sanitise::line(text, 100)
 }
+
+/// Below it, `{id}` is a plugin's.
+const PLUGINS: &str = "/admin/v1/plugins/";
 
 /// In place of a name that is not known: a token that is no good tells nothing.
 const NOBODY: &str = "-";

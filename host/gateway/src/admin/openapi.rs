@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use super::{
     operation::Operation,
     view::{
-        LogLevelOrder, LogLevelPage, PluginList, PluginPage, RevocationList, RevocationOrder, RevocationPart,
-        StatusPage,
+        ConnectionList, ConnectionPart, LogLevelOrder, LogLevelPage, PluginList, PluginPage, RevocationList,
+        RevocationOrder, RevocationPart, StatusPage,
     },
 };
 use crate::{document::Page, problem::ProblemBody};
@@ -124,6 +124,19 @@ fn summary(operation: Operation) -> &'static str {
         Operation::SetLogLevel => {
             "Changes which lines the log has: for a time, or until the host ends or `log.level` says otherwise."
         }
+        Operation::ListConnections => "Who is connected, in the order in which they came.",
+        Operation::CloseConnection => {
+            "Closes a connection with 4406 (older wire: 1001). Its client may come back; runs go on."
+        }
+        Operation::Events => {
+            "What happens, as it happens: server-sent events, of every happening from INFO on. Ends with its token. Who \
+                reads too slowly gets `missed` with how many."
+        }
+        Operation::Drain => {
+            "Takes the host out of rotation: not ready, no new connections; what is open goes on. Until `undrain` or a \
+                restart."
+        }
+        Operation::Undrain => "Takes it back into rotation.",
     }
 }
 
@@ -134,7 +147,42 @@ fn parameters(operation: Operation) -> Value {
         | Operation::ListRevoked
         | Operation::Revoke
         | Operation::LogLevel
-        | Operation::SetLogLevel => json!([]),
+        | Operation::SetLogLevel
+        | Operation::Drain
+        | Operation::Undrain => json!([]),
+        Operation::ListConnections => json!([
+            {
+                "name": "after", "in": "query", "required": false, "schema": { "type": "integer", "minimum": 0 },
+                "description": "What the page before says as `next`.",
+            },
+            {
+                "name": "limit", "in": "query", "required": false,
+                "schema": { "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 },
+                "description": "How many at most.",
+            },
+            {
+                "name": "user", "in": "query", "required": false, "schema": { "type": "string" },
+                "description": "Only this user's.",
+            },
+            {
+                "name": "tenant", "in": "query", "required": false, "schema": { "type": "string" },
+                "description": "Only this tenant's.",
+            },
+        ]),
+        Operation::CloseConnection => json!([{
+            "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
+            "description": "The connection's name, as it is listed.",
+        }]),
+        Operation::Events => json!([
+            {
+                "name": "since", "in": "query", "required": false, "schema": { "type": "string" },
+                "description": "First what is kept after this event; 0: all that is kept. `Last-Event-ID` says the same.",
+            },
+            {
+                "name": "follow", "in": "query", "required": false, "schema": { "type": "boolean", "default": true },
+                "description": "Whether to go on after what is kept.",
+            },
+        ]),
         Operation::ListPlugins => json!([{
             "name": "state", "in": "query", "required": false, "schema": { "type": "string" },
             "description": "Only those with that verdict (healthy, failed, disabled) or in that state.",
@@ -156,6 +204,17 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         Operation::Revoke => ("It is so, and on disk.", reference::<RevocationPart>(schemas)),
         Operation::LogLevel => ("What holds now.", reference::<LogLevelPage>(schemas)),
         Operation::SetLogLevel => ("What holds from now on.", reference::<LogLevelPage>(schemas)),
+        Operation::ListConnections => ("A page of them.", reference::<ConnectionList>(schemas)),
+        Operation::CloseConnection => ("It is being closed.", reference::<ConnectionPart>(schemas)),
+        Operation::Drain | Operation::Undrain => {
+            ("The host, as it is now.", reference::<StatusPage>(schemas))
+        }
+        Operation::Events => {
+            return json!({
+                "description": "The stream. `data` is JSON: `id`, `at_ms`, `event`, `level`, `mark`, `message`, `fields`.",
+                "content": { "text/event-stream": { "schema": { "type": "string" } } },
+            });
+        }
         Operation::Order(_) => {
             ("It is so; or this is how far it came in 30 s.", reference::<PluginPage>(schemas))
         }

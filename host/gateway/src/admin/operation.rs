@@ -17,6 +17,11 @@ pub(crate) enum Operation {
     Revoke,
     LogLevel,
     SetLogLevel,
+    ListConnections,
+    CloseConnection,
+    Events,
+    Drain,
+    Undrain,
 }
 
 /// What an operator's token must permit.
@@ -70,9 +75,14 @@ impl Operation {
         Self::Revoke,
         Self::LogLevel,
         Self::SetLogLevel,
+        Self::ListConnections,
+        Self::CloseConnection,
+        Self::Events,
+        Self::Drain,
+        Self::Undrain,
     ];
 
-    /// Its path; `{id}` stands for a plugin's.
+    /// Its path; `{id}` stands for a plugin's or a connection's.
     pub(crate) const fn path(self) -> &'static str {
         match self {
             Self::Describe => "/admin/v1/openapi.json",
@@ -87,6 +97,11 @@ impl Operation {
             Self::Order(PluginOrder::Rollback) => "/admin/v1/plugins/{id}/rollback",
             Self::ListRevoked | Self::Revoke => "/admin/v1/revocations",
             Self::LogLevel | Self::SetLogLevel => "/admin/v1/log-level",
+            Self::ListConnections => "/admin/v1/connections",
+            Self::CloseConnection => "/admin/v1/connections/{id}",
+            Self::Events => "/admin/v1/events",
+            Self::Drain => "/admin/v1/drain",
+            Self::Undrain => "/admin/v1/undrain",
         }
     }
 
@@ -98,8 +113,11 @@ impl Operation {
             | Self::ListPlugins
             | Self::ShowPlugin
             | Self::ListRevoked
-            | Self::LogLevel => &Method::GET,
-            Self::Order(_) | Self::Revoke => &Method::POST,
+            | Self::LogLevel
+            | Self::ListConnections
+            | Self::Events => &Method::GET,
+            Self::Order(_) | Self::Revoke | Self::Drain | Self::Undrain => &Method::POST,
+            Self::CloseConnection => &Method::DELETE,
             Self::SetLogLevel => &Method::PUT,
         }
     }
@@ -109,8 +127,14 @@ impl Operation {
         match self {
             Self::Describe => None,
             Self::Status | Self::ListPlugins | Self::ShowPlugin | Self::LogLevel => Some(Scope::Read),
-            Self::Order(_) | Self::ListRevoked | Self::Revoke => Some(Scope::Toggle),
-            Self::SetLogLevel => Some(Scope::Debug),
+            Self::Order(_)
+            | Self::ListRevoked
+            | Self::Revoke
+            | Self::CloseConnection
+            | Self::Drain
+            | Self::Undrain => Some(Scope::Toggle),
+            // Who talks from where, and who ordered what, is more than a dashboard needs.
+            Self::SetLogLevel | Self::ListConnections | Self::Events => Some(Scope::Debug),
         }
     }
 
@@ -126,6 +150,11 @@ impl Operation {
             Self::Revoke => "revoke",
             Self::LogLevel => "log_level",
             Self::SetLogLevel => "set_log_level",
+            Self::ListConnections => "list_connections",
+            Self::CloseConnection => "close_connection",
+            Self::Events => "events",
+            Self::Drain => "drain",
+            Self::Undrain => "undrain",
         }
     }
 

@@ -26,6 +26,7 @@ pub(crate) fn status<H: Host>(admin: &Admin<H>, query: Option<&str>) -> Result<R
     let (since, now) = (rfc3339(admin.since), rfc3339(admin.clock.now()));
     let mut page = StatusPage::new(&admin.host.status(), since, now);
     page.draining |= admin.host.is_draining();
+    page.out_of_rotation = admin.rotation.is_out();
     Ok(json(&page))
 }
 

@@ -26,7 +26,7 @@ use super::{
     speech::Speech,
     task::Shared,
 };
-use crate::{host::Conversation, jitter, limits::TokenBucket, netra};
+use crate::{host::Conversation, jitter, limits::TokenBucket, netra, open::Card};
 
 /// One connection while it is open.
 pub(crate) struct Connection<'a, T, C> {
@@ -38,6 +38,7 @@ pub(crate) struct Connection<'a, T, C> {
     /// Of the token that was sent since, if one was: the connection stands on that.
     refreshed: Option<Arc<Principal>>,
     stop: &'a CancellationToken,
+    card: &'a Card,
     liveness: Liveness,
     expiry: Expiry,
     /// When the token is to be judged again.
@@ -71,6 +72,8 @@ enum Event {
     Told(Option<Outgoing>),
     TimerFired,
     Stopped,
+    /// An operator wants it closed.
+    Dismissed,
     /// Further tokens are revoked.
     Revoked,
 }
@@ -89,7 +92,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         speech: Speech,
         shared: &'a Shared,
         principal: &'a Principal,
-        stop: &'a CancellationToken,
+        (stop, card): (&'a CancellationToken, &'a Card),
     ) -> Self {
         let (timing, limits) = (&shared.settings.timing, &shared.settings.limits);
         let now = Instant::now();
@@ -105,6 +108,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             principal,
             refreshed: None,
             stop,
+            card,
             liveness: Liveness::new(now + jitter::within(&timing.ping), timing.pong),
             expiry: Expiry::new(principal.expires_at, timing.expiry_warning, shared.verifier.leeway()),
             judge_at: now,
@@ -156,10 +160,11 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         let timer = sleep_until(Instant::now());
         // Kept over the turns: each wait that is made anew takes and gives back a place in the token's list.
         let stopped = self.stop.cancelled();
+        let dismissed = self.card.dismissed.notified();
         // Waited for first and looked at then: what is revoked in between is in one of the two.
         let revoked = self.shared.verifier.revoked().next().cancelled_owned();
         self.check_revoked()?;
-        tokio::pin!(timer, stopped, revoked);
+        tokio::pin!(timer, stopped, dismissed, revoked);
         loop {
             // A sign of life puts the next look off, a new token too.
             let wake = self.liveness.wake_at().min(self.judge_at);
@@ -172,6 +177,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                 told = self.conversation.next() => Event::Told(told),
                 () = &mut timer => Event::TimerFired,
                 () = &mut stopped => Event::Stopped,
+                () = &mut dismissed => Event::Dismissed,
                 () = &mut revoked => Event::Revoked,
             };
             match event {
@@ -187,6 +193,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                     self.say_goodbye();
                     return Err(Ending::ByHost(Close::Restarting));
                 }
+                Event::Dismissed => return Err(Ending::ByHost(Close::Dismissed)),
                 Event::Revoked => {
                     revoked.set(self.shared.verifier.revoked().next().cancelled_owned());
                     self.check_revoked()?;

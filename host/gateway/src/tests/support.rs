@@ -158,6 +158,10 @@ impl Host for Script {
         self.draining.load(Ordering::SeqCst)
     }
 
+    fn runs_of(&self, _: &Scope) -> u32 {
+        0
+    }
+
     fn plugins(&self) -> Vec<PluginDetail> {
         self.status().plugins.iter().cloned().map(detail).collect()
     }
@@ -195,6 +199,10 @@ pub(crate) struct Scripted {
 impl Conversation for Scripted {
     fn status(&self) -> Arc<Status> {
         self.script.status()
+    }
+
+    fn load(&self) -> session::Load {
+        session::Load::default()
     }
 
     fn refresh(&mut self, principal: Arc<Principal>) {
