@@ -20,6 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("assistant", &["agent-plugin-api"]),
     ("echo", &["agent-plugin-api"]),
     ("supervisor", &["agent-plugin-api"]),
+    ("broken-disk", &[]),
     ("misbehaving", &["agent-plugin-api"]),
     ("misbehaving-supervisor", &["agent-plugin-api"]),
     ("agent-host-core", &["agent-plugin-protocol"]),
@@ -77,7 +78,8 @@ const FENCED: &[(&str, &str)] = &[
 ];
 
 /// The crates that may contain `unsafe`, by their folder.
-const UNSAFE: &[&str] = &["plugin-api", "host/runtime", "tests/fixtures/misbehaving", "tests/fuzz"];
+const UNSAFE: &[&str] =
+    &["plugin-api", "host/runtime", "tests/fixtures/broken-disk", "tests/fixtures/misbehaving", "tests/fuzz"];
 
 /// A crate of the workspace.
 struct Crate {

@@ -2,6 +2,7 @@
 
 pub(crate) mod artifacts;
 pub(crate) mod dice;
+pub(crate) mod disk;
 pub(crate) mod elf;
 pub(crate) mod host;
 pub(crate) mod http;

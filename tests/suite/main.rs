@@ -23,6 +23,7 @@ mod config;
 mod corpus;
 mod crashes;
 mod deploy;
+mod disk_faults;
 mod docs;
 mod drain;
 mod drain_deployed;
