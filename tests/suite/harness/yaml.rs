@@ -28,13 +28,14 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Value>, String> {
         .spawn();
     let mut child =
         child.unwrap_or_else(|error| panic!("{}: {error}; `tests/run python` makes it", python.display()));
-    child.stdin.take().expect("piped above").write_all(text.as_bytes()).map_err(|e| e.to_string())?;
+    let written = child.stdin.take().expect("piped above").write_all(text.as_bytes());
     let output = child.wait_with_output().map_err(|e| e.to_string())?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!said.contains("ModuleNotFoundError"), "PyYAML is missing; `tests/run python` gets it");
         return Err(said);
     }
+    written.map_err(|e| e.to_string())?;
     serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())
 }
 
