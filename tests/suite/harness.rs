@@ -13,6 +13,7 @@ pub(crate) mod proxy;
 pub(crate) mod setup;
 pub(crate) mod tokens;
 pub(crate) mod vitals;
+pub(crate) mod yaml;
 
 use std::{
     future::Future,
