@@ -28,7 +28,7 @@ const PUBLIC: &[&str] = &[
     "GET /ready[?verbose]",
 ];
 const ADMIN: &[&str] =
-    &["GET /live", "GET /ready[?verbose]", "GET /metrics", "the admin API: GET /admin/v1/openapi.json"];
+    &["GET /live", "GET /ready[?verbose]", "GET /metrics", "the admin API: GET /admin/v1/"];
 
 /// The routes for clients. `/ws` takes any method, so that it can answer 405 in our words and HTTP/2 can come later.
 pub(crate) fn public<H: Host>(door: Arc<Door<H>>, health: Arc<Health<H>>) -> Router {
@@ -54,6 +54,8 @@ pub(crate) fn admin<H: Host>(api: Arc<Admin<H>>, health: Arc<Health<H>>, metrics
     Router::new()
         // Any path and method: the API judges who asks before it says what there is.
         .route("/admin/v1/{*operation}", any(admin::answer::<H>))
+        // Its page: the pattern above takes no empty rest.
+        .route("/admin/v1/", any(admin::answer::<H>))
         .with_state(api)
         .route("/metrics", get(move || async move { metrics_page(&metrics) }))
         .merge(health_routes(health))
