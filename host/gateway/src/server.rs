@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     accept::Listener,
-    admin::Admin,
+    admin::{Admin, configuration::Configuration},
     auth::Verifier,
     guesses::Guesses,
     health::Health,
@@ -58,6 +58,7 @@ impl Gateway {
         clock: Arc<dyn Clock>,
         metrics: MetricsPage,
         revoked: Arc<RevokedTokens>,
+        configuration: Option<Arc<dyn Configuration>>,
     ) -> io::Result<Self> {
         let public = listen(settings.listen)?;
         let admin = listen(settings.admin_listen)?;
@@ -94,6 +95,7 @@ impl Gateway {
         let api =
             Admin::new(&settings, Arc::clone(&host), Arc::clone(&clock), tasks.clone(), gateway.admin.ip())
                 .revoking(Arc::clone(&revoked))
+                .configuring(configuration)
                 .beside(Arc::clone(&open), Arc::clone(&rotation), stop.clone())
                 .bundling(Arc::clone(&gateway.shown_configuration), metrics.clone());
         let door = door(&settings, host, clock, revoked, (open, rotation), (&tasks, &stop));

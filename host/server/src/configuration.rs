@@ -5,8 +5,8 @@ pub(crate) mod print;
 use std::path::PathBuf;
 
 use agent_host_config::{Config, Loaded, PluginConfig, PluginIsolation, Sources};
-use agent_host_gateway::auth::PublicKey;
-use agent_plugin_protocol::PluginId;
+use agent_host_gateway::{admin::configuration::NotChanged, auth::PublicKey};
+use agent_plugin_protocol::{Code, PluginId};
 
 use crate::{
     cli::ConfigArgs,
@@ -15,23 +15,44 @@ use crate::{
 
 /// Loads the configuration: the one place that reads the environment for it.
 pub(crate) fn load(args: &ConfigArgs) -> Result<Loaded, Failure> {
-    let sources = Sources {
+    let loaded = agent_host_config::load(sources(args)).map_err(Failure::from)?;
+    let wrong = |reason| {
+        Failure::new(Exit::Config, format!("the configuration is wrong\n\n{reason}\n\nnothing was changed"))
+    };
+    keys_are_keys(&loaded).map_err(wrong)?;
+    Ok(loaded)
+}
+
+/// What only the gateway can tell of a value: a public key that is one.
+fn keys_are_keys(loaded: &Loaded) -> Result<(), String> {
+    loaded.config.auth.public_keys.iter().try_for_each(|key| {
+        let named = |reason| format!("`auth.public_keys` names {}: {reason}", key.path.display());
+        PublicKey::from_pem(&key.pem).map(drop).map_err(named)
+    })
+}
+
+/// What the command line names.
+pub(crate) fn sources(args: &ConfigArgs) -> Sources {
+    Sources {
         dir: Some(args.config.clone()),
         profile: args.profile.clone(),
         env: environment(),
         overrides: args.overrides.clone(),
         beside: beside(),
-    };
-    let loaded = agent_host_config::load(sources).map_err(Failure::from)?;
-    for key in &loaded.config.auth.public_keys {
-        PublicKey::from_pem(&key.pem).map_err(|reason| {
-            let path = key.path.display();
-            Failure::new(
-                Exit::Config,
-                format!("the configuration is wrong\n\n`auth.public_keys` names {path}: {reason}\n\nnothing was changed"),
-            )
-        })?;
+        ..Sources::default()
     }
+}
+
+/// Loads and checks a configuration as a whole: the same for a host that begins and for one that serves.
+///
+/// # Errors
+/// Everything that is wrong, as one text; the code is the first one's.
+pub(crate) fn load_from(sources: Sources) -> Result<Loaded, NotChanged> {
+    let loaded = agent_host_config::load(sources).map_err(|errors| NotChanged {
+        code: errors.iter().next().map_or(Code::ConfigSyntax, |first| first.code),
+        reason: errors.to_string(),
+    })?;
+    keys_are_keys(&loaded).map_err(|reason| NotChanged { code: Code::ConfigReference, reason })?;
     Ok(loaded)
 }
 
@@ -58,7 +79,7 @@ pub(crate) fn validate(args: &ConfigArgs) -> Result<(), Failure> {
 }
 
 /// What of an enabled plugin will fail, as far as the configuration shows.
-fn warnings(config: &Config) -> Vec<String> {
+pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let enabled = config.plugins.iter().filter(|(_, plugin)| plugin.enabled);
     enabled.flat_map(|(id, plugin)| plugin_warnings(id, plugin, config)).collect()
 }
