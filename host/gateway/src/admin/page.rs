@@ -36,12 +36,12 @@ fn page(document: &Value) -> String {
     let text = |at: &str| escaped(document.pointer(at).and_then(Value::as_str).unwrap_or_default());
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
          <style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title} <small>{}</small></h1>\n<p>{}</p>\n\
-         <p>For machines: <a href=\"/admin/v1/openapi.json\">openapi.json</a>.</p>\n<h2>Operations</h2>\n",
+         <p>For machines: <a href=\"/admin/v1/openapi.json\">openapi.json</a>.</p>\n<h2>Operations</h2>",
         text("/info/version"),
         text("/info/description"),
         title = text("/info/title"),
@@ -56,9 +56,9 @@ fn page(document: &Value) -> String {
         let name = escaped(name);
         let about = escaped(schema.get("description").and_then(Value::as_str).unwrap_or_default());
         let whole = escaped(&format!("{schema:#}"));
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<details id=\"{name}\"><summary><code>{name}</code> {about}</summary><pre tabindex=\"0\">{whole}</pre></details>\n"
+            "<details id=\"{name}\"><summary><code>{name}</code> {about}</summary><pre tabindex=\"0\">{whole}</pre></details>"
         );
     }
     out.push_str("</main>\n</body>\n</html>\n");
@@ -72,28 +72,28 @@ fn operation(out: &mut String, path: &str, method: &str, described: &Value) {
         none if none.is_empty() => "no token".to_owned(),
         scope => scope,
     };
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<details><summary><b>{method}</b> <code>{path}</code> <i>{scope}</i><br>{}</summary>\n<dl>\n",
+        "<details><summary><b>{method}</b> <code>{path}</code> <i>{scope}</i><br>{}</summary>\n<dl>",
         text(described, "/summary")
     );
     for parameter in described.get("parameters").and_then(Value::as_array).into_iter().flatten() {
         let (name, place) = (text(parameter, "/name"), text(parameter, "/in"));
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<dt><code>{name}</code> ({place})</dt><dd>{}</dd>\n",
+            "<dt><code>{name}</code> ({place})</dt><dd>{}</dd>",
             text(parameter, "/description")
         );
     }
     if let Some(body) = described.pointer("/requestBody/content") {
-        let _ = write!(out, "<dt>body</dt><dd>{}</dd>\n", types(body));
+        let _ = writeln!(out, "<dt>body</dt><dd>{}</dd>", types(body));
     }
     for (status, answer) in entries(described.get("responses")) {
         if status.starts_with('2') {
             let kinds = answer.get("content").map(types).unwrap_or_default();
-            let _ = write!(
+            let _ = writeln!(
                 out,
-                "<dt>{}</dt><dd>{} {kinds}</dd>\n",
+                "<dt>{}</dt><dd>{} {kinds}</dd>",
                 escaped(status),
                 text(answer, "/description")
             );
@@ -103,7 +103,7 @@ fn operation(out: &mut String, path: &str, method: &str, described: &Value) {
         .map(|(status, _)| status)
         .filter(|s| !s.starts_with('2'))
         .collect();
-    let _ = write!(out, "<dt>refused</dt><dd>{}</dd>\n</dl></details>\n", escaped(&refusals.join(", ")));
+    let _ = writeln!(out, "<dt>refused</dt><dd>{}</dd>\n</dl></details>", escaped(&refusals.join(", ")));
 }
 
 /// The media types of a body, with where their schemas stand below.
