@@ -12,6 +12,7 @@ pub(crate) mod minisign;
 pub(crate) mod proxy;
 pub(crate) mod setup;
 pub(crate) mod tokens;
+pub(crate) mod yaml;
 
 use std::{
     future::Future,

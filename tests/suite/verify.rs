@@ -92,6 +92,7 @@ async fn the_fallback_is_enough_where_no_agent_is_expected() {
 
 #[tokio::test]
 async fn on_a_broken_host_it_names_the_step() {
+    let useless = || Plugin::misbehaving("bad").config("handle", "\"segv\"");
     let gone = || Plugin::at("gone", "nowhere.so");
     for (setup, faults, more, step, words) in [
         (setup().plugin(gone()), "", &["--expect-level", "full"][..], "level", "gone (plugin.not_found)"),
@@ -101,6 +102,10 @@ async fn on_a_broken_host_it_names_the_step() {
         (setup(), "store.read=error", &[], "resume after a cut", ""),
         (setup(), "gateway.rest=error", &[], "history over HTTP", "HTTP 503"),
         (setup(), "store.scope=off", &[], "another user", "not 404"),
+        (setup(), "gateway.connection.frame=panic", &[], "run (echo)", "1011"),
+        (Setup::new(), "fallback.answer=error", &[], "run (fallback)", "host.internal"),
+        // Healthy by its own word, and of no use.
+        (Setup::new().plugin(useless()), "", &[], "run (bad)", "it ended"),
     ] {
         let host = setup.failpoints("none=off").start();
         ready(&host).await.unwrap();

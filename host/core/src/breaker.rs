@@ -38,6 +38,13 @@ impl Default for BreakerPolicy {
     }
 }
 
+impl BreakerPolicy {
+    /// One that never judges.
+    pub fn never() -> Self {
+        Self { failure_rate: f64::INFINITY, ..Self::default() }
+    }
+}
+
 /// Refuses calls to an instance which keeps failing, so that callers fall back at once.
 ///
 /// ```text

@@ -26,6 +26,8 @@ pub struct Settings {
     pub order: Vec<PluginId>,
     /// How long a message waits for its agent while the host is starting.
     pub wait: Duration,
+    /// Whether a message whose agent failed before it said anything is tried again.
+    pub retry: bool,
     /// How long a level must hold before clients are told.
     pub settle: Duration,
     /// How long a drain may take.
@@ -59,6 +61,8 @@ pub struct PluginSettings {
     pub restart_window: Duration,
     /// Warm spares: workers that are loaded and idle, to take over when the serving one dies; 0 or 1.
     pub spares: u32,
+    /// Whether it gets no runs while it keeps failing them.
+    pub breaker: bool,
     /// How long a replaced generation is kept warm, to go back to if the new one fails; 0: not at all.
     pub rollback_window: Duration,
     /// Agents that may answer in its place when it is named and not healthy.
@@ -86,6 +90,7 @@ impl Default for Settings {
             plugins: Vec::new(),
             order: Vec::new(),
             wait: Duration::from_secs(2),
+            retry: true,
             settle: Duration::from_secs(1),
             // 8 s: Cloud Run kills 10 s after SIGTERM.
             drain_grace: Duration::from_secs(8),

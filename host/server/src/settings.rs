@@ -24,6 +24,7 @@ pub(crate) fn engine(config: &Config) -> Engine {
         plugins: slots(config),
         order: config.routing.order.clone(),
         wait: config.routing.wait,
+        retry: config.routing.retry,
         settle: config.service.settle,
         drain_grace: config.drain.grace,
         runs_at_once: config.limits.runs_at_once.unwrap_or(0),
@@ -54,6 +55,7 @@ fn slot(config: &Config, id: &PluginId, plugin: &PluginConfig) -> PluginSettings
         restarts: plugin.restart.max,
         restart_window: plugin.restart.within,
         spares: plugin.spares,
+        breaker: plugin.breaker,
         rollback_window: plugin.rollback_window,
         substitutes: plugin.substitutes.clone(),
         double_texting: match plugin.double_texting {

@@ -45,6 +45,8 @@ pub struct PluginConfig {
     pub restart: RestartConfig,
     /// Warm spares: idle workers of the same library that take over when the serving one dies.
     pub spares: u32,
+    /// Whether it gets no runs while it keeps failing them.
+    pub breaker: bool,
     /// How long a replaced generation is kept warm, to go back to if the new one fails; zero: not at all.
     pub rollback_window: Duration,
     /// Its own secrets by name; `None` is one whose variable or file is missing, for which the plugin fails.
@@ -197,6 +199,7 @@ pub(crate) fn read_one(r: &Reader<'_>, roster: &Roster, id: Option<&str>) -> Plu
         limits: limits(&r.section("limits")),
         restart: restart(&r.section("restart")),
         spares: r.within("spares", 0, 0..=1),
+        breaker: r.or("breaker", true),
         rollback_window: r.within(
             "rollback_window",
             Duration::from_secs(60),

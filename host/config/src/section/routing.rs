@@ -16,6 +16,8 @@ pub struct RoutingConfig {
     pub order: Vec<PluginId>,
     /// How long a message waits for an agent that is still starting.
     pub wait: Duration,
+    /// Whether a message whose agent failed before it said anything is tried again.
+    pub retry: bool,
 }
 
 impl RoutingConfig {
@@ -33,6 +35,7 @@ impl RoutingConfig {
             supervisor: supervisor.map(|located| located.value),
             order: roster.agents(r, "order"),
             wait: r.within("wait", Duration::from_secs(2), Duration::ZERO..=Duration::from_secs(60)),
+            retry: r.or("retry", true),
         }
     }
 }

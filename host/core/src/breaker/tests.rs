@@ -167,6 +167,17 @@ fn only_the_plugin_s_own_trouble_is_a_failure() {
     }
 }
 
+#[test]
+fn one_that_never_judges_stays_closed_whatever_fails() {
+    let mut breaker = CircuitBreaker::new(BreakerPolicy::never());
+    let now = Instant::now();
+    for _ in 0..100 {
+        let permit = breaker.admit(now).expect("it is closed");
+        breaker.settle(permit, CallResult::Failure, now);
+    }
+    assert_eq!(breaker.state(), BreakerState::Closed);
+}
+
 proptest! {
     /// However calls go: once all of them succeed, it is closed again within the longest cool-down and one trial.
     #[test]

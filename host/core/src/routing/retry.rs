@@ -14,6 +14,8 @@ pub struct FailedTry<'a> {
     pub before_first_event: bool,
     /// Earlier tries of this message that began (were not refused), this one not counted.
     pub earlier_tries: u32,
+    /// Whether a second try is wanted at all.
+    pub retries: bool,
     /// Earlier tries of this message that ended with the plugin's process, this one not counted.
     pub earlier_crashes: u32,
 }
@@ -33,7 +35,7 @@ pub enum NextMove {
 ///
 /// Before any plugin event and any tool call: once more, then the fallback. After one: no move. A message that
 /// ended two processes is never given to a third, and one that used up the whole run's clock, or whose agent said
-/// that another try is of no use, is not tried again. A refusal is no try: it costs nothing and moves on.
+/// that another try is of no use, is not tried again, nor is any where no second try is wanted. A refusal is no try: it costs nothing and moves on.
 pub fn after_failure(table: &RouteTable, request: RouteRequest<'_>, failed: FailedTry<'_>) -> NextMove {
     let Some(code) = failed.outcome.code() else { return NextMove::Finish };
     if matches!(failed.outcome, Outcome::Interrupted) || !failed.before_first_event {
@@ -57,6 +59,7 @@ pub fn after_failure(table: &RouteTable, request: RouteRequest<'_>, failed: Fail
 fn may_retry(failed: &FailedTry<'_>) -> bool {
     match failed.outcome {
         Outcome::Refused(_) => true,
+        _ if !failed.retries => false,
         Outcome::Lost(_) => failed.earlier_tries == 0 && failed.earlier_crashes == 0,
         Outcome::PluginError { retryable: false, .. } | Outcome::TimedOut(Clock::Run) => false,
         Outcome::PluginError { retryable: true, .. }

@@ -137,12 +137,38 @@ fn after(
     let tried = [target("a", 1)];
     let request = RouteRequest { named: name.as_ref(), tried: &tried };
     let target = &tried[0];
-    let failed = FailedTry { target, outcome, before_first_event, earlier_tries, earlier_crashes };
+    let failed =
+        FailedTry { target, outcome, before_first_event, earlier_tries, retries: true, earlier_crashes };
     after_failure(table, request, failed)
 }
 
 fn fallback(code: Code) -> NextMove {
     NextMove::Fallback(FallbackReason::AgentFailed { agent: id("a"), code })
+}
+
+#[test]
+fn where_no_second_try_is_wanted_only_a_refusal_moves_on() {
+    let table = table(vec![healthy("a", 2), healthy("b", 1)]);
+    let tried = [target("a", 1)];
+    for (outcome, next) in [
+        (crash(), fallback(Code::PluginCrashed)),
+        (error(true), fallback(Code::AgentFailed)),
+        (Outcome::Refused(Code::PluginDraining), NextMove::Retry(target("b", 1))),
+    ] {
+        let failed = FailedTry {
+            target: &tried[0],
+            outcome: &outcome,
+            before_first_event: true,
+            earlier_tries: 0,
+            retries: false,
+            earlier_crashes: 0,
+        };
+        assert_eq!(
+            after_failure(&table, RouteRequest { named: None, tried: &tried }, failed),
+            next,
+            "{outcome:?}"
+        );
+    }
 }
 
 #[test]
@@ -225,6 +251,7 @@ fn however_tries_fail_they_come_to_an_end() {
                 outcome,
                 before_first_event: true,
                 earlier_tries: tries,
+                retries: true,
                 earlier_crashes: crashes,
             };
             match after_failure(&table, request, failed) {

@@ -147,11 +147,14 @@ impl Run {
             outcome: &outcome,
             before_first_event: self.machine.is_before_first_event(),
             earlier_tries: self.tries,
+            retries: self.shared.settings().retry,
             earlier_crashes: self.crashes,
         };
         let next = after_failure(&routes.table, request, failed);
         let first = self.tries == 0 && self.machine.is_before_first_event();
-        let revives = first && matches!(&outcome, Outcome::Lost(report) if report.exit != Exit::Hung);
+        let revives = first
+            && self.shared.settings().retry
+            && matches!(&outcome, Outcome::Lost(report) if report.exit != Exit::Hung);
         if !matches!(outcome, Outcome::Refused(_)) {
             self.tries += 1;
         }

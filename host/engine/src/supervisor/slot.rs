@@ -113,7 +113,7 @@ impl Slot {
             retry: None,
             described: None,
             judged: !settings.enabled,
-            fitness: Fitness::new(now),
+            fitness: Fitness::new(now, settings.breaker),
             budget: RestartBudget::new(policy),
             tried: None,
             candidate: None,

@@ -40,6 +40,7 @@ use crate::{
 
 pub(super) fn plugin(id: &str) -> PluginSettings {
     PluginSettings {
+        breaker: true,
         rollback_window: Duration::ZERO,
         spec: Arc::new(PluginSpec {
             id: PluginId::new(id).unwrap(),

@@ -49,11 +49,13 @@ enum Trial {
 }
 
 impl Fitness {
-    pub(super) fn new(now: SystemTime) -> Self {
+    /// Of a new generation, of a plugin with a breaker or without.
+    pub(super) fn new(now: SystemTime, breaks: bool) -> Self {
+        let policy = if breaks { BreakerPolicy::default() } else { BreakerPolicy::never() };
         Self {
             lacks: None,
             unanswered: None,
-            breaker: CircuitBreaker::new(BreakerPolicy::default()),
+            breaker: CircuitBreaker::new(policy),
             trial: Trial::None,
             since: now,
             pause: None,
