@@ -4,6 +4,7 @@ pub(crate) mod artifacts;
 pub(crate) mod elf;
 pub(crate) mod host;
 pub(crate) mod http;
+pub(crate) mod issuer;
 pub(crate) mod minisign;
 pub(crate) mod setup;
 pub(crate) mod tokens;

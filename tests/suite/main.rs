@@ -34,6 +34,7 @@ mod hostile;
 mod in_process;
 mod incident;
 mod isolation_users;
+mod jwks;
 mod laws;
 mod lies;
 mod log_blocked;

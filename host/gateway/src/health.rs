@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use crate::{
-    auth::{TokenSource, Verifier, permits},
+    auth::{KeySet, KeySetView, TokenSource, Verifier, permits},
     host::Host,
 };
 
@@ -29,6 +29,8 @@ pub(crate) struct Health<H> {
     /// Judges operators' tokens, for the details.
     pub(crate) admin: Verifier,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Those of another issuer, if there is one.
+    pub(crate) keys: Option<Arc<KeySet>>,
 }
 
 /// Whether traffic should come here.
@@ -59,6 +61,9 @@ struct Verbose<'a> {
     reason: Option<&'a str>,
     durability: Durability,
     services: Vec<Service<'a>>,
+    /// The keys of another issuer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<KeySetView>,
     plugins: Vec<Plugin<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<String>,
@@ -117,10 +122,10 @@ pub(crate) async fn ready<H: Host>(
 ) -> Response {
     let status = health.host.status();
     let draining = status.draining || health.host.is_draining();
-    let unmet = unmet(&status, &health.require);
+    let unmet = health.unmet(&status);
     let verdict = verdict(&status, draining, &unmet);
     let verbose =
-        is_verbose(query.as_deref()).then(|| verbose(&status, health.sees_details(&headers), &health.clock));
+        is_verbose(query.as_deref()).then(|| health.verbose(&status, health.sees_details(&headers)));
     let body = Ready { status: verdict, level: status.level, unmet, verbose };
     let code = if verdict == Verdict::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = (code, Json(body)).into_response();
@@ -136,6 +141,30 @@ impl<H> Health<H> {
             Ok(TokenSource::Ticket(_)) | Err(_) => false,
         }
     }
+
+    /// What is required and not there: by kind (`agent`: at least one healthy), by a plugin's or service's name, or `keys`.
+    fn unmet(&self, status: &Status) -> Vec<&str> {
+        let names = self.require.iter().map(String::as_str);
+        names.filter(|name| if *name == "keys" { !self.has_keys() } else { !is_met(status, name) }).collect()
+    }
+
+    /// Whether tokens of the other issuer can be judged; without one there is nothing to miss.
+    fn has_keys(&self) -> bool {
+        self.keys.as_ref().is_none_or(|keys| keys.now().standing.holds())
+    }
+
+    fn verbose<'a>(&self, status: &'a Status, details: bool) -> Verbose<'a> {
+        let keys = self.keys.as_ref().map(|keys| keys.view());
+        Verbose {
+            host: &status.host,
+            reason: details.then_some(&status.reason),
+            durability: status.durability,
+            services: status.services.iter().map(|s| service(s, details)).collect(),
+            keys: if details { keys } else { keys.map(KeySetView::for_everybody) },
+            plugins: status.plugins.iter().map(|p| plugin(p, details)).collect(),
+            time: details.then(|| rfc3339(self.clock.now())),
+        }
+    }
 }
 
 fn verdict(status: &Status, draining: bool, unmet: &[&str]) -> Verdict {
@@ -148,11 +177,6 @@ fn verdict(status: &Status, draining: bool, unmet: &[&str]) -> Verdict {
     } else {
         Verdict::RequirementUnmet
     }
-}
-
-/// What is required and not there: by kind (`agent`: at least one healthy), or by a plugin's or service's name.
-fn unmet<'a>(status: &Status, require: &'a [String]) -> Vec<&'a str> {
-    require.iter().map(String::as_str).filter(|name| !is_met(status, name)).collect()
 }
 
 fn is_met(status: &Status, name: &str) -> bool {
@@ -171,17 +195,6 @@ fn is_verbose(query: Option<&str>) -> bool {
     query.is_some_and(|q| {
         q.split('&').any(|pair| matches!(pair, "verbose" | "verbose=" | "verbose=1" | "verbose=true"))
     })
-}
-
-fn verbose<'a>(status: &'a Status, details: bool, clock: &Arc<dyn Clock>) -> Verbose<'a> {
-    Verbose {
-        host: &status.host,
-        reason: details.then_some(&status.reason),
-        durability: status.durability,
-        services: status.services.iter().map(|s| service(s, details)).collect(),
-        plugins: status.plugins.iter().map(|p| plugin(p, details)).collect(),
-        time: details.then(|| rfc3339(clock.now())),
-    }
 }
 
 fn service(service: &ServiceView, details: bool) -> Service<'_> {

@@ -7,9 +7,19 @@ use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    accept::Listener, admin::Admin, auth::Verifier, guesses::Guesses, health::Health, host::Host,
-    limits::UserConnections, native::Shared, revoked::RevokedTokens, routes, settings::Settings,
-    tickets::Tickets, upgrade::Door,
+    accept::Listener,
+    admin::Admin,
+    auth::{KeySet, Verifier},
+    guesses::Guesses,
+    health::Health,
+    host::Host,
+    limits::UserConnections,
+    native::Shared,
+    revoked::RevokedTokens,
+    routes,
+    settings::Settings,
+    tickets::Tickets,
+    upgrade::Door,
 };
 
 /// Renders `/metrics`; `None` if there are none, which is answered with 503.
@@ -25,6 +35,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Binds and serves. Answers as soon as both listeners are bound: a host that is still starting has its doors open.
+    /// `keys`, if there are any, are kept fetched until [`Gateway::shutdown`].
     ///
     /// # Errors
     /// If an address cannot be bound; nothing is served then.
@@ -34,6 +45,7 @@ impl Gateway {
         clock: Arc<dyn Clock>,
         metrics: MetricsPage,
         revoked: Arc<RevokedTokens>,
+        keys: Option<Arc<KeySet>>,
     ) -> io::Result<Self> {
         let public = TcpListener::bind(settings.listen).await?;
         let admin = TcpListener::bind(settings.admin_listen).await?;
@@ -51,6 +63,7 @@ impl Gateway {
             require: settings.require.clone(),
             admin: Verifier::new(&settings.admin, Arc::clone(&clock)),
             clock: Arc::clone(&clock),
+            keys: keys.clone(),
         });
         let listener = |name, socket, router, connections| Listener {
             name,
@@ -65,7 +78,14 @@ impl Gateway {
         let api =
             Admin::new(&settings, Arc::clone(&host), Arc::clone(&clock), tasks.clone(), gateway.admin.ip())
                 .revoking(Arc::clone(&revoked));
-        let door = door(&settings, host, clock, revoked, &tasks, &stop);
+        let verifier = Verifier::new(&settings.auth, Arc::clone(&clock))
+            .with_key_set(keys.clone())
+            .without(Arc::clone(&revoked));
+        if let Some(keys) = keys {
+            // None of `tasks`: it is no connection, and nobody waits for it.
+            tokio::spawn(keys.keep(revoked, stop.clone()));
+        }
+        let door = door(&settings, host, clock, verifier, &tasks, &stop);
         tasks.spawn(listener("public", public, routes::public(door, Arc::clone(&health)), connections).run());
         tasks.spawn(
             listener("admin", admin, routes::admin(Arc::new(api), health, metrics), ADMIN_CONNECTIONS).run(),
@@ -103,12 +123,12 @@ fn door<H: Host>(
     settings: &Settings,
     host: Arc<H>,
     clock: Arc<dyn Clock>,
-    revoked: Arc<RevokedTokens>,
+    verifier: Verifier,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Arc<Door<H>> {
     let shared = Arc::new(Shared {
-        verifier: Verifier::new(&settings.auth, Arc::clone(&clock)).without(revoked),
+        verifier,
         clock,
         delivered: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::Native.name()),
         delivered_netra: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::NetraV1.name()),

@@ -45,8 +45,6 @@ pub struct Auth {
     pub hs256_secrets: Vec<SecretSlice<u8>>,
     /// Keys of RS256 and ES256.
     pub public_keys: Vec<PublicKey>,
-    /// Whether further keys are to come, from a key set that was not fetched yet.
-    pub keys_to_come: bool,
     /// The only `iss` allowed; empty: unchecked.
     pub issuer: String,
     /// The `aud` that must be there; empty: unchecked.
@@ -119,7 +117,6 @@ impl Default for Auth {
         Self {
             hs256_secrets: Vec::new(),
             public_keys: Vec::new(),
-            keys_to_come: false,
             issuer: String::new(),
             audience: String::new(),
             leeway: Duration::from_secs(60),

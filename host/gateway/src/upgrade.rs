@@ -161,7 +161,7 @@ async fn upgrade<H: Host>(
     origin::check(&parts.headers, &door.shared.settings.origins)?;
 
     enter(&at, Step::Token, failpoint!("gateway.upgrade.token")).await?;
-    let principal = authenticate(door, &parts).map_err(|refusal| refusal.on(choice.surface))?;
+    let principal = authenticate(door, &parts).await.map_err(|refusal| refusal.on(choice.surface))?;
 
     enter(&at, Step::Limits, failpoint!("gateway.upgrade.limits")).await?;
     let place = door
@@ -203,7 +203,7 @@ async fn enter(at: &StepCell, step: Step, injected: Option<Action>) -> Result<()
     }
 }
 
-fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Principal>, UpgradeRefusal> {
+async fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Principal>, UpgradeRefusal> {
     let refuse = UpgradeRefusal::of_token;
     // For a broken twin: a host that logs what opens its doors.
     if failpoint!("gateway.quiet_tokens") == Some(Action::Off) {
@@ -211,7 +211,7 @@ fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Principal>
     }
     match TokenSource::find(&parts.headers, &parts.uri).map_err(refuse)? {
         TokenSource::Jwt(token) => {
-            let verified = door.shared.verifier.verify(&token).map(Arc::new);
+            let verified = door.shared.verifier.judge(&token).await.map(Arc::new);
             verified.map_err(|error| door.no_token(error, parts))
         }
         TokenSource::Ticket(ticket) => door

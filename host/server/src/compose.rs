@@ -68,8 +68,15 @@ impl Host {
         };
         let engine =
             steps::take(Step::Engine, || Ok::<_, String>(Engine::start(settings::engine(config), parts)))?;
-        let gateway =
-            Gateway::start(settings::gateway(config), engine.clone(), clock, metrics, Arc::new(revoked));
+        let keys = settings::key_set(config).map(Arc::new);
+        let gateway = Gateway::start(
+            settings::gateway(config),
+            engine.clone(),
+            clock,
+            metrics,
+            Arc::new(revoked),
+            keys,
+        );
         let gateway = listening(config, gateway).await?;
         Ok(Self { engine, gateway, store, grace: config.drain.grace, _services: board })
     }

@@ -2,10 +2,11 @@
 
 pub(crate) mod print;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use agent_host_config::{Config, Loaded, PluginConfig, PluginIsolation, Sources};
 use agent_host_gateway::auth::PublicKey;
+use agent_host_services::Authorities;
 use agent_plugin_protocol::PluginId;
 
 use crate::{
@@ -23,16 +24,23 @@ pub(crate) fn load(args: &ConfigArgs) -> Result<Loaded, Failure> {
         beside: beside(),
     };
     let loaded = agent_host_config::load(sources).map_err(Failure::from)?;
-    for key in &loaded.config.auth.public_keys {
-        PublicKey::from_pem(&key.pem).map_err(|reason| {
-            let path = key.path.display();
-            Failure::new(
-                Exit::Config,
-                format!("the configuration is wrong\n\n`auth.public_keys` names {path}: {reason}\n\nnothing was changed"),
-            )
-        })?;
+    let auth = &loaded.config.auth;
+    for key in &auth.public_keys {
+        PublicKey::from_pem(&key.pem).map_err(|reason| wrong("auth.public_keys", &key.path, &reason))?;
+    }
+    if let Some(file) = auth.jwks.as_ref().and_then(|jwks| jwks.authorities.as_ref()) {
+        Authorities::from_pem(&file.pem).map_err(|reason| wrong("auth.jwks_ca_file", &file.path, &reason))?;
     }
     Ok(loaded)
+}
+
+/// A file that is not what its key is for: whoever uses it finds that out.
+fn wrong(key: &str, path: &Path, reason: &str) -> Failure {
+    let path = path.display();
+    Failure::new(
+        Exit::Config,
+        format!("the configuration is wrong\n\n`{key}` names {path}: {reason}\n\nnothing was changed"),
+    )
 }
 
 /// The environment. What is not UTF-8 is kept with marks in its place, so that it is judged and not lost.

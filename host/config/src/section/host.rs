@@ -181,8 +181,8 @@ impl LogConfig {
 }
 
 /// What readiness may ask for, beside plugins.
-const SERVICES: [&str; 9] =
-    ["agent", "supervisor", "fallback", "store", "threads", "events", "llm", "tools", "delegate"];
+const SERVICES: [&str; 10] =
+    ["agent", "supervisor", "fallback", "store", "keys", "threads", "events", "llm", "tools", "delegate"];
 
 const HOUR: Duration = Duration::from_secs(3600);
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);

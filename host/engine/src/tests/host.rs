@@ -248,6 +248,7 @@ impl Host {
             expires_at: SystemTime::now(),
             issued_at: None,
             token_id: None,
+            key: None,
         };
         Client { session: self.engine.open_session(Arc::new(principal)) }
     }

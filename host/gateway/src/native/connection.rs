@@ -71,7 +71,7 @@ enum Event {
     Told(Option<Outgoing>),
     TimerFired,
     Stopped,
-    /// Further tokens are revoked.
+    /// Further tokens are revoked, or a key is withdrawn.
     Revoked,
 }
 
@@ -236,7 +236,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         }
         match ClientFrame::decode(text) {
             Ok(ClientFrame::Ask(incoming)) => self.ask(incoming).await,
-            Ok(ClientFrame::AuthRefresh(token)) => self.refresh(&token),
+            Ok(ClientFrame::AuthRefresh(token)) => self.refresh(&token).await,
             Ok(ClientFrame::Ping) => self.push(encode::pong()),
             Ok(ClientFrame::Pong) => {}
             Err(error) => self.push(encode::frame_error(error)),
@@ -260,8 +260,9 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
     }
 
     /// Takes a new token of the same user.
-    fn refresh(&mut self, token: &SecretString) {
-        match self.shared.verifier.verify(token.expose_secret()) {
+    async fn refresh(&mut self, token: &SecretString) {
+        // Boxed: an idle connection does not keep the room for it.
+        match Box::pin(self.shared.verifier.judge(token.expose_secret())).await {
             Ok(new) if new.scope == self.principal.scope => {
                 self.expiry.refresh(new.expires_at);
                 self.judge_at = Instant::now();
@@ -370,7 +371,10 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             return Ok(());
         }
         let principal = self.refreshed.as_deref().unwrap_or(self.principal);
-        self.shared.verifier.check_revoked(principal).map_err(|_| Ending::ByHost(Close::Revoked))
+        self.shared.verifier.check_revoked(principal).map_err(|error| match error.code {
+            Code::AuthRevoked => Ending::ByHost(Close::Revoked),
+            _ => Ending::ByHost(Close::KeyWithdrawn),
+        })
     }
 
     /// Far more frames than any client of good will sends: not worth an answer each.
