@@ -25,6 +25,7 @@ const PAGES: &[&str] = &[
     "docs/operating.md",
     "docs/performance.md",
     "docs/plugin-authors.md",
+    "docs/rfc6455.md",
     "docs/sandbox.md",
 ];
 

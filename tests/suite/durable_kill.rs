@@ -1,166 +1,27 @@
 //! Fault 10: kill -9 of the host at random moments under load, again and again. Nothing that was acknowledged is lost,
 //! nothing is there twice, no position is missing, and each run has one end.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::{
-    client::Client,
-    harness::{Host, PATIENCE, Setup},
+    harness::{
+        Host, PATIENCE, Setup,
+        dice::{self, Dice},
+    },
+    person::{Manner, Person, Stop},
     scenario::ready,
 };
 
-/// A small generator, so that a round can be had again from its seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        // Splitmix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (x ^ (x >> 31)) % below
-    }
+/// Something that has not been said before, so that messages can be told apart in the log.
+fn words(dice: &mut Dice) -> Value {
+    json!({ "content": format!("says {}", dice.roll(u64::MAX)) })
 }
 
-/// What a person knows of their conversation.
-#[derive(Default)]
-struct Person {
-    name: String,
-    thread: Option<String>,
-    epoch: Value,
-    /// By position: as it was first seen.
-    seen: BTreeMap<u64, Value>,
-    /// Sent, in order.
-    sent: Vec<String>,
-    /// What became of it: its run and its position.
-    accepted: HashMap<String, (String, u64)>,
-    completed: HashSet<String>,
-}
-
-impl Person {
-    fn last(&self) -> u64 {
-        self.seen.keys().next_back().copied().unwrap_or(0)
-    }
-
-    fn open(&self) -> Option<String> {
-        let runs = self.sent.last().map(|id| (id, self.accepted.get(id)))?;
-        match runs {
-            (id, None) => Some(id.clone()),
-            (id, Some((run, _))) => (!self.completed.contains(run)).then(|| id.clone()),
-        }
-    }
-
-    /// Talks until the connection breaks, or, once told to finish, until everything is answered.
-    async fn talk(
-        &mut self,
-        host: std::net::SocketAddr,
-        finish: watch::Receiver<bool>,
-    ) -> Result<(), String> {
-        let mut client = Client::connect_to(host, &self.name).await?;
-        if let Some(thread) = self.thread.clone() {
-            let after = self.last();
-            let subscribe =
-                json!({ "type": "subscribe", "thread_id": thread, "after_seq": after, "epoch": self.epoch });
-            client.send(&subscribe).await?;
-            let subscribed = client.expect("subscribed").await?;
-            if subscribed["recovered"] != true || subscribed["epoch"] != self.epoch {
-                return Err(format!("LOST: not recovered: {subscribed}"));
-            }
-        }
-        // What was not acknowledged is sent again, under the same id.
-        if let Some(id) = self.sent.last().filter(|id| !self.accepted.contains_key(*id)).cloned() {
-            self.send(&mut client, &id).await?;
-        }
-        loop {
-            if self.open().is_none() {
-                if *finish.borrow() {
-                    return Ok(());
-                }
-                let id = format!("{}-{}", self.name, self.sent.len());
-                self.sent.push(id.clone());
-                self.send(&mut client, &id).await?;
-            }
-            let frame = client.next().await?;
-            self.hear(frame)?;
-        }
-    }
-
-    async fn send(&self, client: &mut Client, id: &str) -> Result<(), String> {
-        let mut message = json!({ "type": "user_message", "id": id, "content": format!("says {id}") });
-        if let Some(thread) = self.thread.as_ref().filter(|_| self.sent[0] != id) {
-            message["thread_id"] = thread.as_str().into();
-        }
-        client.send(&message).await
-    }
-
-    fn hear(&mut self, frame: Value) -> Result<(), String> {
-        let text = |field: &str| frame[field].as_str().unwrap_or("").to_owned();
-        match text("type").as_str() {
-            "accepted" => {
-                self.thread.get_or_insert(text("thread_id"));
-                self.epoch = frame["epoch"].clone();
-                let accepted = (text("run_id"), frame["seq"].as_u64().unwrap_or(0));
-                let before = self.accepted.insert(text("id"), accepted.clone());
-                if before.is_some_and(|before| before != accepted) {
-                    return Err(format!("LOST: accepted otherwise before: {frame}"));
-                }
-            }
-            "service_status" => {}
-            "error" => return Err(format!("refused: {frame}")),
-            kind => {
-                if kind == "agent_completed" {
-                    self.completed.insert(text("run_id"));
-                }
-                let seq = frame["seq"].as_u64().ok_or_else(|| format!("no event: {frame}"))?;
-                if let Some(before) = self.seen.get(&seq)
-                    && *before != frame
-                {
-                    return Err(format!("LOST: position {seq} was {before} and is {frame}"));
-                }
-                self.seen.insert(seq, frame);
-            }
-        }
-        Ok(())
-    }
-
-    /// Everything that the laws say of the whole.
-    fn judge(&self) -> Result<(), String> {
-        let positions: Vec<u64> = self.seen.keys().copied().collect();
-        if positions != (1..=positions.len() as u64).collect::<Vec<_>>() {
-            return Err(format!("LOST: gaps: {positions:?}"));
-        }
-        // Counted once: two hundred rounds leave thousands of runs.
-        let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-        for event in self.seen.values() {
-            let word = |field: &str| event[field].as_str().unwrap_or_default();
-            *counts.entry((word("type"), word("run_id"))).or_default() += 1;
-        }
-        let of = |kind: &str, run: &str| counts.get(&(kind, run)).copied().unwrap_or(0);
-        for id in &self.sent {
-            let (run, seq) = self.accepted.get(id).ok_or_else(|| format!("LOST: {id} was never accepted"))?;
-            let asked = self.seen.get(seq).map(|event| &event["payload"]["message_id"]);
-            if asked != Some(&json!(id)) {
-                return Err(format!("LOST: {id} is not at {seq}: {asked:?}"));
-            }
-            for kind in ["user_message", "agent_started", "agent_completed"] {
-                if of(kind, run) != 1 {
-                    return Err(format!("LOST: {} × {kind} for {id}", of(kind, run)));
-                }
-            }
-        }
-        let asked = self.seen.values().filter(|event| event["type"] == "user_message").count();
-        match asked == self.sent.len() {
-            true => Ok(()),
-            false => Err(format!("LOST: {asked} messages in the log, {} sent", self.sent.len())),
-        }
-    }
+fn person(at: usize, dice: &mut Dice) -> Person {
+    Person::new(format!("person-{at}"), Manner { words, ..Manner::default() }, dice.another())
 }
 
 /// Everybody talks, until the host is killed at some moment.
@@ -188,7 +49,7 @@ async fn round(
     Ok(people)
 }
 
-type Talk = tokio::task::JoinHandle<(Person, Result<(), String>)>;
+type Talk = tokio::task::JoinHandle<(Person, Result<(), Stop>)>;
 
 async fn gather(talks: Vec<Talk>) -> Result<Vec<Person>, String> {
     let mut people = Vec::new();
@@ -196,26 +57,20 @@ async fn gather(talks: Vec<Talk>) -> Result<Vec<Person>, String> {
         let (person, end) = talk.await.map_err(|e| e.to_string())?;
         match end {
             // A connection that breaks is what a kill is to a client; a law that is broken is told as such.
-            Err(objection) if objection.contains("LOST") || objection.contains("Unlawful") => {
-                return Err(objection);
-            }
-            Err(_) | Ok(()) => people.push(person),
+            Err(Stop::Wrong(law)) => return Err(format!("LOST: {}: {law}", person.name)),
+            Err(Stop::Cut(_) | Stop::Closed(_) | Stop::Refused(_)) | Ok(()) => people.push(person),
         }
     }
     Ok(people)
 }
 
 async fn rounds(rounds: u32, people: usize) -> Result<(), String> {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()))
-    });
-    println!("SEED={seed}");
-    let mut dice = Dice(seed);
+    let seed = dice::seed();
+    let mut dice = Dice::new(seed);
     let setup = Setup::echo().set("limits.messages_per_minute", "0").set("limits.connections_per_user", "0");
     let mut host = setup.start();
     ready(&host).await?;
-    let new = |at: usize| Person { name: format!("person-{at}"), ..Person::default() };
-    let mut talking: Vec<Person> = (0..people).map(new).collect();
+    let mut talking: Vec<Person> = (0..people).map(|at| person(at, &mut dice)).collect();
     let (mut messages, mut killed) = (0, 0);
     for _ in 0..rounds {
         let after = Duration::from_millis(30 + dice.roll(600));
@@ -230,14 +85,15 @@ async fn rounds(rounds: u32, people: usize) -> Result<(), String> {
             let (address, finish) = (host.address, finish.clone());
             tokio::spawn(async move {
                 let end = tokio::time::timeout(3 * PATIENCE, person.talk(address, finish)).await;
-                (person, end.unwrap_or_else(|_| Err("LOST: not all is answered".to_owned())))
+                (person, end.unwrap_or_else(|_| Err(Stop::Wrong("not all is answered".to_owned()))))
             })
         })
         .collect();
     for talk in talks {
         let (person, end) = talk.await.map_err(|e| e.to_string())?;
+        let end = end.map_err(|stop| format!("LOST: {stop:?}"));
         end.and_then(|()| person.judge()).map_err(|e| format!("SEED={seed}: {}: {e}", person.name))?;
-        messages += person.sent.len();
+        messages += person.messages();
     }
     println!("{killed} kills, {messages} messages, none lost, none twice");
     if messages < people { Err("nobody said anything: that proves nothing".to_owned()) } else { Ok(()) }
@@ -260,13 +116,13 @@ async fn the_rounds_are_red_for_a_host_that_commits_late() {
     let setup = Setup::echo().failpoints("store.commit=off").set("limits.messages_per_minute", "0");
     let mut host = setup.start();
     ready(&host).await.unwrap();
-    let mut people: Vec<Person> =
-        (0..4).map(|at| Person { name: format!("person-{at}"), ..Person::default() }).collect();
+    let mut dice = Dice::new(dice::seed());
+    let mut people: Vec<Person> = (0..4).map(|at| person(at, &mut dice)).collect();
     for _ in 0..10 {
         match round(&mut host, &setup, people, Duration::from_millis(400)).await {
             Ok(next) => people = next,
             Err(objection) => {
-                return assert!(objection.contains("LOST") || objection.contains("Unlawful"), "{objection}");
+                return assert!(objection.contains("LOST"), "{objection}");
             }
         }
     }

@@ -20,6 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("assistant", &["agent-plugin-api"]),
     ("echo", &["agent-plugin-api"]),
     ("supervisor", &["agent-plugin-api"]),
+    ("broken-disk", &[]),
     ("misbehaving", &["agent-plugin-api"]),
     ("misbehaving-supervisor", &["agent-plugin-api"]),
     ("agent-host-core", &["agent-plugin-protocol"]),
@@ -53,6 +54,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("agent-host-tests", &[]),
     ("load-agent", &["agent-plugin-api"]),
+    ("agent-host-fuzz", &[]),
     ("agent-host-load", &[]),
 ];
 
@@ -78,7 +80,8 @@ const FENCED: &[(&str, &[&str])] = &[
 ];
 
 /// The crates that may contain `unsafe`, by their folder.
-const UNSAFE: &[&str] = &["plugin-api", "host/runtime", "tests/fixtures/misbehaving"];
+const UNSAFE: &[&str] =
+    &["plugin-api", "host/runtime", "tests/fixtures/broken-disk", "tests/fixtures/misbehaving", "tests/fuzz"];
 
 /// A crate of the workspace.
 struct Crate {

@@ -17,6 +17,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ("{\"type\":\"user_message\",\"content\":\"a\nb\"}", &["frame.invalid_json"]),
     ("{\"type\":\"user_message\",\"content\":\"\\ud800\"}", &["frame.invalid_json", "frame.invalid"]),
     ("[]", &["frame.invalid", "frame.invalid_json"]),
+    ("[\"ping\",null]", &["frame.invalid"]),
     ("null", &["frame.invalid", "frame.invalid_json"]),
     ("{}", &["frame.invalid", "frame.unknown_type"]),
     ("{\"type\":7}", &["frame.invalid", "frame.unknown_type"]),

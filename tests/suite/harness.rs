@@ -1,11 +1,15 @@
 //! What a scenario stands on: the built artifacts, a configuration folder, a running host, tokens, raw HTTP.
 
 pub(crate) mod artifacts;
+pub(crate) mod dice;
+pub(crate) mod disk;
 pub(crate) mod elf;
 pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod issuer;
+pub(crate) mod metrics;
 pub(crate) mod minisign;
+pub(crate) mod proxy;
 pub(crate) mod setup;
 pub(crate) mod tokens;
 

@@ -17,7 +17,7 @@ use crate::{
 
 /// What a page of metrics holds.
 #[derive(Debug, Default)]
-struct Scrape {
+pub(crate) struct Scrape {
     /// By metric.
     types: BTreeMap<String, String>,
     helps: BTreeMap<String, String>,
@@ -32,7 +32,7 @@ struct Sample {
 }
 
 impl Scrape {
-    async fn of(host: &Host) -> Result<Self, String> {
+    pub(crate) async fn of(host: &Host) -> Result<Self, String> {
         let answer =
             http::get(host.admin, "/metrics", &[("Connection", "close")], Duration::from_secs(5)).await?;
         Self::parse(&answer.body)
@@ -52,7 +52,7 @@ impl Scrape {
     }
 
     /// The sum of the samples of this name whose labels hold these.
-    fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let matching = self.samples.iter().filter(|sample| {
             let has = |(label, value): &(&str, &str)| sample.labels.get(*label).is_some_and(|v| v == value);
             sample.name == name && labels.iter().all(has)

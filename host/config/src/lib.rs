@@ -34,8 +34,8 @@ pub use section::{
     AdminConfig, AuthConfig, AuthoritiesFile, ChaosConfig, Config, DefaultProtocol, DoubleTexting,
     DrainConfig, Durability, GatewayConfig, IsolationConfig, KeySetConfig, LimitsConfig, LogConfig,
     LogFormat, LogLevel, NetraConfig, OnDisconnect, PluginConfig, PluginIsolation, PluginLimits,
-    PluginTimeouts, PublicKeyFile, ReadinessConfig, RestartConfig, RoutingConfig, ServiceConfig, StoreConfig,
-    TrustConfig, UidRange, known_keys,
+    PluginTimeouts, PublicKeyFile, ReadinessConfig, RestartConfig, RoutingConfig, SelfCheckConfig,
+    ServiceConfig, StoreConfig, TrustConfig, UidRange, known_keys,
 };
 pub use value::{ByteSize, parse_duration};
 

@@ -19,8 +19,8 @@ pub use self::{
     auth::{AdminConfig, AuthConfig, PublicKeyFile},
     gateway::{DefaultProtocol, GatewayConfig, NetraConfig},
     host::{
-        ChaosConfig, DrainConfig, Durability, LogConfig, LogFormat, LogLevel, ReadinessConfig, ServiceConfig,
-        StoreConfig,
+        ChaosConfig, DrainConfig, Durability, LogConfig, LogFormat, LogLevel, ReadinessConfig,
+        SelfCheckConfig, ServiceConfig, StoreConfig,
     },
     key_set::{AuthoritiesFile, KeySetConfig},
     limits::LimitsConfig,
@@ -62,6 +62,8 @@ pub struct Config {
     pub isolation: IsolationConfig,
     /// What `/ready` asks for.
     pub readiness: ReadinessConfig,
+    /// The host's look at itself.
+    pub self_check: SelfCheckConfig,
     /// Fault injection by operators.
     pub chaos: ChaosConfig,
     /// The host's log.
@@ -107,6 +109,7 @@ pub(crate) fn read(cx: &Context<'_>, tree: &Table) -> Config {
         trust: TrustConfig::read(&root.section("trust")),
         isolation: IsolationConfig::read(&root.section("isolation")),
         readiness: ReadinessConfig::read(&root.section("readiness"), &roster),
+        self_check: SelfCheckConfig::read(&root.section("self_check")),
         chaos: ChaosConfig::read(&root.section("chaos")),
         log: LogConfig::read(&root.section("log")),
         plugins,

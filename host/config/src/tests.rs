@@ -1,5 +1,6 @@
 //! The crate's tests, through its door: files and variables in, a configuration or errors out.
 
+mod fuzz;
 mod layers;
 mod shipped;
 mod shown;

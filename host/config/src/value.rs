@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
+use agent_host_core::duration;
 use agent_plugin_protocol::{Code, PluginId, PluginKind};
 use serde_json::{Value as Json, json};
 
@@ -189,14 +190,14 @@ impl Value for Duration {
 
 /// Reads a duration as the configuration writes them: `250ms`, `5s`, `10m`, `1h`, `1d`.
 pub fn parse_duration(text: &str) -> Option<Duration> {
-    quantity(text, &DURATIONS).map(Duration::from_millis)
+    duration::parse(text)
 }
 
 impl Bounded for Duration {
     const ZERO: Self = Self::ZERO;
 
     fn show(&self) -> String {
-        show_quantity(u64::try_from(self.as_millis()).unwrap_or(u64::MAX), &DURATIONS, "s")
+        show_quantity(u64::try_from(self.as_millis()).unwrap_or(u64::MAX), &duration::UNITS, "s")
     }
 }
 
@@ -432,10 +433,6 @@ pub(crate) const SIZE_PATTERN: &str = "^[0-9]+\\s*(GiB|MiB|KiB|GB|MB|kB|B)$";
 
 /// A plugin's id, as a regular expression.
 pub(crate) const ID_PATTERN: &str = "^[a-z][a-z0-9-]*$";
-
-/// Largest first, in milliseconds.
-const DURATIONS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// Largest first; those of 1024 are preferred when shown.
 const SIZES: [(&str, u64); 7] = [

@@ -11,6 +11,21 @@ pub struct Scope {
     pub user: Arc<str>,
 }
 
+impl Scope {
+    /// Whose the host's own checks are. Nobody else's: no key but the host's own makes a token of it.
+    pub fn self_check() -> Self {
+        Self { tenant: SELF_CHECK.into(), user: SELF_CHECK.into() }
+    }
+
+    /// Whether it is that one: what is done for it is no user's traffic, and is counted nowhere.
+    pub fn is_self_check(&self) -> bool {
+        *self.tenant == *SELF_CHECK
+    }
+}
+
+/// The tenant and the user of the host's own checks.
+const SELF_CHECK: &str = "agent-host:self-check";
+
 /// A verified token, without the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {

@@ -7,6 +7,7 @@
 pub mod address_range;
 pub mod breaker;
 pub mod crash;
+pub mod duration;
 pub mod failpoint;
 pub mod hash;
 pub mod identity;

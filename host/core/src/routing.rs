@@ -124,6 +124,8 @@ pub enum FallbackReason {
         /// When it is tried again, where that is known.
         retry_after: Option<Duration>,
     },
+    /// The host looks whether it works: no agent is troubled for that.
+    SelfCheck,
     /// An agent was tried, and its answer failed.
     AgentFailed {
         /// Who.
@@ -138,7 +140,7 @@ impl FallbackReason {
     pub fn code(&self) -> Code {
         match self {
             Self::Starting => Code::HostStarting,
-            Self::NoneConfigured | Self::NoneHealthy => Code::AgentFallback,
+            Self::NoneConfigured | Self::NoneHealthy | Self::SelfCheck => Code::AgentFallback,
             Self::NamedUnhealthy { code, .. } | Self::AgentFailed { code, .. } => *code,
         }
     }
@@ -150,6 +152,7 @@ impl FallbackReason {
             Self::NoneConfigured => "none_configured",
             Self::NoneHealthy => "none_healthy",
             Self::NamedUnhealthy { .. } => "named_unhealthy",
+            Self::SelfCheck => "self_check",
             Self::AgentFailed { .. } => "agent_failed",
         }
     }
@@ -158,7 +161,11 @@ impl FallbackReason {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NamedUnhealthy { retry_after, .. } => *retry_after,
-            Self::Starting | Self::NoneConfigured | Self::NoneHealthy | Self::AgentFailed { .. } => None,
+            Self::Starting
+            | Self::NoneConfigured
+            | Self::NoneHealthy
+            | Self::SelfCheck
+            | Self::AgentFailed { .. } => None,
         }
     }
 }
@@ -169,6 +176,7 @@ impl fmt::Display for FallbackReason {
             Self::Starting => f.write_str("the host is still starting its agents"),
             Self::NoneConfigured => f.write_str("no agent is configured"),
             Self::NoneHealthy => f.write_str("no agent is healthy"),
+            Self::SelfCheck => f.write_str("the host checks itself"),
             Self::NamedUnhealthy { agent, reason, .. } => write!(f, "agent {agent} is not healthy: {reason}"),
             Self::AgentFailed { agent, code } => write!(f, "agent {agent} failed: {}", code.meaning()),
         }

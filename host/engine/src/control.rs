@@ -25,11 +25,14 @@ pub enum PluginOrder {
     Reset,
     /// Ask for a self-test now.
     Probe,
+    /// Go back to the generation that served before, while it is kept.
+    Rollback,
 }
 
 impl PluginOrder {
     /// Every order.
-    pub const ALL: [Self; 5] = [Self::Enable, Self::Disable, Self::Reload, Self::Reset, Self::Probe];
+    pub const ALL: [Self; 6] =
+        [Self::Enable, Self::Disable, Self::Reload, Self::Reset, Self::Probe, Self::Rollback];
 
     /// The word in paths, logs and the command line.
     pub const fn as_str(self) -> &'static str {
@@ -39,6 +42,7 @@ impl PluginOrder {
             Self::Reload => "reload",
             Self::Reset => "reset",
             Self::Probe => "probe",
+            Self::Rollback => "rollback",
         }
     }
 }
@@ -52,6 +56,9 @@ pub enum ControlError {
     /// The slot is switched off: it has to be enabled first.
     #[error("plugin {0} is disabled")]
     Disabled(PluginId),
+    /// No generation is kept that served before.
+    #[error("plugin {0} has no generation to go back to")]
+    NothingBefore(PluginId),
     /// There is nothing to probe.
     #[error("plugin {plugin} does not run")]
     NotRunning {
@@ -82,6 +89,7 @@ impl ControlError {
         match self {
             Self::Unknown(_) => Code::PluginUnknown,
             Self::Disabled(_) => Code::PluginDisabled,
+            Self::NothingBefore(_) => Code::PluginNothingBefore,
             Self::NotRunning { code, .. } => *code,
             Self::ReloadFailed { fault, .. } => fault.code,
             Self::Draining => Code::HostDraining,
@@ -94,9 +102,11 @@ impl ControlError {
         match self {
             Self::ReloadFailed { fault, .. } => fault.hint.clone(),
             Self::Disabled(_) => "enable it first".to_owned(),
-            Self::Unknown(_) | Self::NotRunning { .. } | Self::Draining | Self::Unanswered => {
-                self.code().remedy().to_owned()
-            }
+            Self::Unknown(_)
+            | Self::NothingBefore(_)
+            | Self::NotRunning { .. }
+            | Self::Draining
+            | Self::Unanswered => self.code().remedy().to_owned(),
         }
     }
 }

@@ -148,6 +148,11 @@ impl Directory {
         self.active.load(Ordering::Relaxed)
     }
 
+    /// How many threads of that user are at work.
+    pub(crate) fn busy(&self, scope: &Scope) -> u32 {
+        self.busy.get(scope).map_or(0, |busy| *busy)
+    }
+
     /// The right to have one more thread at work, of at most `most` (0: no limit).
     pub(crate) fn admit(self: &Arc<Self>, scope: &Scope, most: u32) -> Option<BusyPermit> {
         let mut busy = self.busy.entry(scope.clone()).or_insert(0);

@@ -10,6 +10,7 @@ use agent_plugin_protocol::{Code, PluginId, RunId, Seq, ThreadId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
+    change::{self, ChangeError},
     control::{self, ControlError, PluginOrder},
     details::Details,
     directory::ThreadKey,
@@ -46,8 +47,8 @@ impl Engine {
             details: details.subscribe(),
         };
         let (supervisor, commands) = mpsc::channel(SUPERVISOR_COMMANDS);
-        let (watched, files) = Files::new(&settings, &parts);
         let shared = Arc::new(Shared::new(settings, parts, published, supervisor));
+        let (watched, files) = Files::new(Arc::clone(&shared));
         let task = Supervisor::new(Arc::clone(&shared), Outlets { status, settled, details });
         task::spawn(&shared.tasks, "supervisor", task.run(commands, files.clone()));
         task::spawn(&shared.tasks, "files", watched.run());
@@ -106,6 +107,18 @@ impl Engine {
         control::control(&self.shared, id, order).await
     }
 
+    /// Puts other settings in force, as one change: the plugins that they take are loaded and probed beside those that
+    /// serve; then all of it holds from one moment on. Sockets stay, and runs finish where they are. `host`,
+    /// `durability` and `drain_grace` are as of the start.
+    ///
+    /// Not cancel safe: dropped half-way, the change may or may not come to be.
+    ///
+    /// # Errors
+    /// [`ChangeError`]: nothing was changed.
+    pub async fn configure(&self, settings: Settings) -> Result<(), ChangeError> {
+        change::configure(&self.shared, settings).await
+    }
+
     /// Whether new connections shall be refused.
     pub fn is_draining(&self) -> bool {
         self.shared.is_draining()
@@ -156,6 +169,11 @@ impl Engine {
     ) -> Result<Option<Vec<LogEntry>>, Problem> {
         let read = self.shared.parts.store.read(scope, thread, after, limit).await;
         read.map_err(|error| Problem::new(error.code))
+    }
+
+    /// How many runs of that user go on.
+    pub fn runs_of(&self, scope: &Scope) -> u32 {
+        self.shared.directory.busy(scope)
     }
 
     /// Cancels a run as its client would; its thread. `None` if the user has no run of that name that goes on.

@@ -10,7 +10,6 @@ use std::{
 };
 
 use agent_host_core::ports::{
-    clock::Clock,
     instance::{PluginRuntime, PluginSpec},
     library::{Candidate, Seen},
 };
@@ -19,7 +18,7 @@ use agent_plugin_protocol::PluginId;
 use futures_util::future::join_all;
 use tokio::{sync::watch, time::MissedTickBehavior};
 
-use crate::settings::{Parts, Settings};
+use crate::shared::Shared;
 
 /// A plugin's file that is not what the plugin runs from any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,20 +37,25 @@ pub(crate) const EVERY: Duration = Duration::from_secs(2);
 
 /// The watch, as a task.
 pub(crate) struct Files {
-    plugins: Vec<(Arc<PluginSpec>, Arc<dyn PluginRuntime>)>,
-    clock: Arc<dyn Clock>,
+    shared: Arc<Shared>,
     found: watch::Sender<Arc<ChangedFiles>>,
 }
 
 impl Files {
     /// Watches every slot of a tier that this host has; what is not started has nothing to compare with.
-    pub(crate) fn new(settings: &Settings, parts: &Parts) -> (Self, watch::Receiver<Arc<ChangedFiles>>) {
+    pub(crate) fn new(shared: Arc<Shared>) -> (Self, watch::Receiver<Arc<ChangedFiles>>) {
         let (found, reader) = watch::channel(Arc::default());
+        (Self { shared, found }, reader)
+    }
+
+    /// What is configured now.
+    fn plugins(&self) -> Vec<(Arc<PluginSpec>, Arc<dyn PluginRuntime>)> {
+        let settings = self.shared.settings();
         let plugins = settings.plugins.iter().filter_map(|plugin| {
-            let runtime = parts.runtime_of(plugin.spec.isolation)?;
+            let runtime = self.shared.parts.runtime_of(plugin.spec.isolation)?;
             Some((Arc::clone(&plugin.spec), Arc::clone(runtime)))
         });
-        (Self { plugins: plugins.collect(), clock: Arc::clone(&parts.clock), found }, reader)
+        plugins.collect()
     }
 
     /// Looks until nobody reads what it finds.
@@ -68,10 +72,9 @@ impl Files {
     }
 
     async fn look(&self) {
-        let looks = self
-            .plugins
-            .iter()
-            .map(|(spec, runtime)| async { (&spec.id, runtime.look(Arc::clone(spec)).await) });
+        let plugins = self.plugins();
+        let looks =
+            plugins.iter().map(|(spec, runtime)| async { (&spec.id, runtime.look(Arc::clone(spec)).await) });
         for (plugin, seen) in join_all(looks).await {
             if let Some(seen) = seen {
                 self.note(plugin, seen);
@@ -93,7 +96,7 @@ impl Files {
                     reason: candidate.fault.as_ref().map(|f| f.reason.clone()).unwrap_or_default(),
                 }
                 .emit();
-                all.insert(plugin.clone(), ChangedFile { candidate, seen: self.clock.now() });
+                all.insert(plugin.clone(), ChangedFile { candidate, seen: self.shared.parts.clock.now() });
             }
         }
         self.found.send_replace(Arc::new(all));

@@ -15,6 +15,7 @@
     clippy::todo
 )]
 
+mod change;
 mod control;
 mod details;
 mod directory;
@@ -37,6 +38,7 @@ mod task;
 mod thread;
 pub mod view;
 
+pub use change::{ChangeError, Refusal};
 pub use control::{ControlError, PluginOrder};
 pub use engine::Engine;
 pub use files::ChangedFile;

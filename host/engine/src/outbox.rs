@@ -2,12 +2,12 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
 use tokio::sync::mpsc;
 
-use crate::session::{Delivery, Outgoing};
+use crate::session::{Delivery, Load, Outgoing};
 
 /// Frames that may wait. When full, the session is marked as lagged: its connection is closed and it resumes from
 /// the log, so that a slow client slows nobody.
@@ -42,12 +42,12 @@ impl Packed {
 /// Makes the two ends. `bytes` is the bound on what waits.
 pub(crate) fn outbox(bytes: usize) -> (Sender, Receiver) {
     let (frames, waiting) = mpsc::channel(FRAMES);
-    let state = Arc::new(State { bytes: AtomicUsize::new(0), most: bytes, lagged: AtomicBool::new(false) });
+    let state = Arc::new(State { load: Load::default(), most: bytes, lagged: AtomicBool::new(false) });
     (Sender { frames, state: Arc::clone(&state) }, Receiver { waiting, state })
 }
 
 struct State {
-    bytes: AtomicUsize,
+    load: Load,
     most: usize,
     /// Nobody is woken for it: the outbox is overfull, so that there are frames to wake its session.
     lagged: AtomicBool,
@@ -74,7 +74,7 @@ impl Sender {
             return Err(Gone);
         }
         let cost = frame.cost();
-        let before = self.state.bytes.fetch_add(cost, Ordering::Relaxed);
+        let before = self.state.load.add(cost);
         // A single frame above the bound still passes, or it could never be delivered at all.
         let overfull = before > 0 && before + cost > self.state.most;
         if overfull
@@ -105,7 +105,7 @@ impl Receiver {
             return None;
         }
         let frame = self.waiting.recv().await?.unpack();
-        self.state.bytes.fetch_sub(frame.cost(), Ordering::Relaxed);
+        self.state.load.sub(frame.cost());
         Some(frame)
     }
 
@@ -115,8 +115,13 @@ impl Receiver {
             return None;
         }
         let frame = self.waiting.try_recv().ok()?.unpack();
-        self.state.bytes.fetch_sub(frame.cost(), Ordering::Relaxed);
+        self.state.load.sub(frame.cost());
         Some(frame)
+    }
+
+    /// What waits.
+    pub(crate) fn load(&self) -> &Load {
+        &self.state.load
     }
 
     /// Whether frames were refused because too many waited.

@@ -2,6 +2,8 @@
 
 mod changes;
 mod connection;
+mod load;
+mod merge;
 mod positions;
 
 use std::{
@@ -13,7 +15,7 @@ use agent_host_core::ports::store::LogEntry;
 use agent_plugin_protocol::{Code, Epoch, MessageId, PluginId, RunId, Seq, ThreadId};
 use bytes::Bytes;
 
-pub use self::connection::Session;
+pub use self::{connection::Session, load::Load};
 use crate::view::Status;
 
 /// What a client asks, decoded and judged as far as that needs no state.

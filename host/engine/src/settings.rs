@@ -16,7 +16,7 @@ use agent_plugin_protocol::PluginId;
 use tokio::sync::watch;
 
 /// Values from the configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// This host's name in frames.
     pub host: String,
@@ -47,7 +47,7 @@ pub struct Settings {
 }
 
 /// One plugin's slot.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PluginSettings {
     /// What is to run.
     pub spec: Arc<PluginSpec>,
@@ -59,6 +59,8 @@ pub struct PluginSettings {
     pub restart_window: Duration,
     /// Warm spares: workers that are loaded and idle, to take over when the serving one dies; 0 or 1.
     pub spares: u32,
+    /// How long a replaced generation is kept warm, to go back to if the new one fails; 0: not at all.
+    pub rollback_window: Duration,
     /// Agents that may answer in its place when it is named and not healthy.
     pub substitutes: Vec<PluginId>,
     /// What a message does that comes while this plugin answers an earlier one of the same thread.

@@ -8,7 +8,7 @@ use std::sync::{
 use agent_host_core::{breaker::CallResult, ports::store::StoreError, routing::Target};
 use agent_host_telemetry::happening::StoreFailed;
 use agent_plugin_protocol::CallId;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use tokio::{
     sync::{OnceCell, mpsc, watch},
     time::Instant,
@@ -26,7 +26,8 @@ use crate::{
 
 /// Handles and snapshots; no state of its own that decides anything.
 pub(crate) struct Shared {
-    pub(crate) settings: Settings,
+    /// Replaced as a whole by the supervisor task, when a new configuration is in force.
+    settings: ArcSwap<Settings>,
     pub(crate) parts: Parts,
     /// Written by the supervisor task only.
     pub(crate) routes: ArcSwap<Routes>,
@@ -70,7 +71,7 @@ impl Shared {
         supervisor: mpsc::Sender<supervisor::Command>,
     ) -> Self {
         Self {
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             parts,
             routes: ArcSwap::from_pointee(Routes::default()),
             status: published.status,
@@ -84,6 +85,16 @@ impl Shared {
             drained: OnceCell::new(),
             store_works: AtomicBool::new(true),
         }
+    }
+
+    /// The settings in force. Not to be held over a wait: they may be replaced meanwhile.
+    pub(crate) fn settings(&self) -> Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    /// Other settings are in force.
+    pub(crate) fn replace_settings(&self, settings: Arc<Settings>) {
+        self.settings.store(settings);
     }
 
     /// The service as it is now.

@@ -3,6 +3,7 @@
 //! Lifecycle, restart budget and breaker are pure machines of `core`; they meet only here. Whatever takes time is a
 //! future that ends as an [`Event`], so that a stuck plugin costs only itself.
 
+mod change;
 mod ends;
 mod probe;
 mod registry;
@@ -29,14 +30,19 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use self::registry::Registry;
+use self::{
+    change::{Change, Changed},
+    registry::Registry,
+};
 use crate::{
+    change::ChangeError,
     control::{ControlError, PluginOrder},
     details::Details,
     fallback,
     files::ChangedFiles,
     recovery,
     routes::Instance,
+    settings::Settings,
     shared::Shared,
     view::Status,
 };
@@ -74,6 +80,13 @@ pub(crate) enum Command {
         order: PluginOrder,
         /// Where to say that it was taken, and when it is so.
         taken: Taken,
+    },
+    /// Other settings are to be in force.
+    Configure {
+        /// Which.
+        settings: Arc<Settings>,
+        /// Where to say that they are, or why not.
+        changed: Changed,
     },
     /// The store began or ceased to work.
     Store {
@@ -128,6 +141,7 @@ enum Event {
     RestartDue { slot: usize, generation: Generation },
     SpareDue { slot: usize },
     TrialDue { slot: usize, generation: Generation },
+    TrialEnded { slot: usize, generation: Generation },
     Retired,
     ServicesChanged(ServiceCheck),
 }
@@ -158,6 +172,12 @@ pub(crate) struct Supervisor {
     outlets: Outlets,
     /// Orders that were taken, to be answered once that is published.
     answers: Vec<(Taken, Result<Goal, ControlError>)>,
+    /// The change that is going on.
+    change: Option<Change>,
+    /// Changes that ended, to be answered once that is published.
+    changed: Vec<(Changed, Result<(), ChangeError>)>,
+    /// Orders that wait for the change to end; bounded.
+    waiting: Vec<(PluginId, PluginOrder, Taken)>,
     /// When the status is settled, if it changed.
     settle_at: Option<Instant>,
     /// Whether runs that were cut off have been looked for since the store came back.
@@ -177,6 +197,9 @@ impl Supervisor {
             pending: FuturesUnordered::new(),
             outlets,
             answers: Vec::new(),
+            change: None,
+            changed: Vec::new(),
+            waiting: Vec::new(),
             settle_at: None,
             recovered: false,
             last_start: None,
@@ -223,6 +246,8 @@ impl Supervisor {
                 }
             }
             self.take_new_files(&files.borrow_and_update().clone());
+            self.tend_change();
+            self.tend_trials();
             self.tend_spares();
             self.publish();
         }
@@ -244,6 +269,8 @@ impl Supervisor {
             Event::InstanceExited { slot, generation, report } => {
                 let verdict = self.registry.exited(slot, generation, report, Instant::now());
                 self.follow(slot, verdict);
+                // A spare may have taken over.
+                self.tell_who_serves(slot);
             }
             Event::ProbeDue { slot, generation } => self.probe(slot, generation),
             Event::ProbeFinished { slot, generation, result, asked } => {
@@ -260,6 +287,7 @@ impl Supervisor {
             }
             Event::SpareDue { slot } => self.registry.spare_due(slot),
             Event::TrialDue { slot, generation } => self.registry.offer_trial(slot, generation),
+            Event::TrialEnded { slot, generation } => self.trial_ended(slot, generation),
             // Its exit has told the rest.
             Event::Retired => {}
             Event::ServicesChanged(ServiceCheck::Store(works)) => self.store(works),
@@ -275,6 +303,7 @@ impl Supervisor {
             Command::TrialBegan { target, call } => self.registry.trial_began(&target, call),
             Command::TrialEnded { target, call } => self.registry.trial_ended(&target, call),
             Command::Order { plugin, order, taken } => self.order(&plugin, order, taken),
+            Command::Configure { settings, changed } => self.configure(settings, changed),
             Command::Store { works } => self.store(works),
             Command::FallbackFailed => self.fallback(false),
             Command::Drain => self.registry.draining = true,
@@ -284,18 +313,22 @@ impl Supervisor {
 
     /// Takes an operator's order. It is answered once what it changed at once is published.
     fn order(&mut self, plugin: &PluginId, order: PluginOrder, taken: Taken) {
+        let Some(taken) = self.waits(plugin, order, taken) else { return };
         let ordered = self.registry.order(plugin, order);
         let answer = ordered.map(|(slot, ordered)| {
-            if ordered.start || ordered.candidate {
+            if ordered.start || ordered.candidate.is_some() {
                 self.reread(slot);
             }
             if ordered.start {
                 self.start(slot);
             }
-            if let (Some(spec), Goal::Replaced(generation), true) =
-                (self.registry.spec(slot), ordered.goal, ordered.candidate)
-            {
+            if let (Some(spec), Goal::Replaced(generation)) = (ordered.candidate, ordered.goal) {
                 self.launch(slot, spec, generation);
+            }
+            if order == PluginOrder::Rollback
+                && let Some((generation, _)) = self.registry.serving(slot)
+            {
+                self.serves(slot, generation);
             }
             if let (true, Some((generation, instance))) = (ordered.probe, self.registry.serving(slot)) {
                 self.ask(slot, generation, instance, Asked::ByOperator);
@@ -343,8 +376,8 @@ impl Supervisor {
         let Some(state) = self.registry.serving_state(slot, generation) else { return };
         // A degraded plugin is asked sooner: it gets no runs until it answers.
         let every = match state {
-            PluginState::Degraded => self.shared.settings.probe_every.min(Duration::from_secs(2)),
-            _ => self.shared.settings.probe_every,
+            PluginState::Degraded => self.shared.settings().probe_every.min(Duration::from_secs(2)),
+            _ => self.shared.settings().probe_every,
         };
         self.pending.push(
             async move {
@@ -424,11 +457,15 @@ impl Supervisor {
             // Whoever gave the order may be gone; it is carried out all the same.
             let _ = taken.send(answer);
         }
+        for (changed, outcome) in self.changed.drain(..) {
+            // As above.
+            let _ = changed.send(outcome);
+        }
         if *status == **self.outlets.status.borrow() {
             return;
         }
         self.outlets.status.send_replace(status);
-        self.settle_at = Some(Instant::now() + self.shared.settings.settle);
+        self.settle_at = Some(Instant::now() + self.shared.settings().settle);
     }
 
     /// The status has held long enough: clients are told.

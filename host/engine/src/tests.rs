@@ -2,6 +2,7 @@
 
 mod accepting;
 mod breaking;
+mod changing;
 mod delegating;
 mod double_texting;
 mod failing;

@@ -1,18 +1,23 @@
 //! The operators' API: how the host and its plugins fare, and orders to them.
 //!
 //! A request is judged in [`door`] (where it was sent, from which page, whose token, which permission), routed by the
-//! one table in [`operation`], answered in [`pages`] or carried out in [`orders`] and [`revocations`]; what it is told is [`view`]. Whoever
+//! one table in [`operation`], answered in [`pages`] or carried out in [`orders`], [`revocations`] and the others beside them; what it is told is [`view`]. Whoever
 //! may give orders here may run code on the host, so operators have keys and an audience of their own, and every order,
 //! carried out or refused, leaves a line ([`audit`]).
 
 mod audit;
+mod body;
+mod connections;
 mod door;
+mod events;
+mod log_level;
 mod names;
 mod openapi;
 mod operation;
 mod orders;
 mod pages;
 mod revocations;
+mod rotation;
 pub mod view;
 
 pub(crate) use door::{Admin, answer};

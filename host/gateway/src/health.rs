@@ -16,21 +16,27 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::{
     auth::{KeySet, KeySetView, TokenSource, Verifier, permits},
     host::Host,
+    rotation::Rotation,
+    self_check::{Report, SELF_CHECK, Shown},
 };
 
 /// What the health pages need.
 pub(crate) struct Health<H> {
     pub(crate) host: Arc<H>,
     pub(crate) require: Vec<String>,
+    /// What came of the host's last look at itself.
+    pub(crate) checked: watch::Receiver<Report>,
     /// Judges operators' tokens, for the details.
     pub(crate) admin: Verifier,
     pub(crate) clock: Arc<dyn Clock>,
     /// Those of another issuer, if there is one.
     pub(crate) keys: Option<Arc<KeySet>>,
+    pub(crate) rotation: Arc<Rotation>,
 }
 
 /// Whether traffic should come here.
@@ -60,6 +66,7 @@ struct Verbose<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     durability: Durability,
+    self_check: Shown,
     services: Vec<Service<'a>>,
     /// The keys of another issuer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,11 +128,12 @@ pub(crate) async fn ready<H: Host>(
     headers: HeaderMap,
 ) -> Response {
     let status = health.host.status();
-    let draining = status.draining || health.host.is_draining();
-    let unmet = health.unmet(&status);
+    let draining = status.draining || health.host.is_draining() || health.rotation.is_out();
+    let checked = health.checked.borrow().clone();
+    let unmet = health.unmet(&status, &checked);
     let verdict = verdict(&status, draining, &unmet);
-    let verbose =
-        is_verbose(query.as_deref()).then(|| health.verbose(&status, health.sees_details(&headers)));
+    let verbose = is_verbose(query.as_deref())
+        .then(|| health.verbose(&status, &checked, health.sees_details(&headers)));
     let body = Ready { status: verdict, level: status.level, unmet, verbose };
     let code = if verdict == Verdict::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = (code, Json(body)).into_response();
@@ -142,10 +150,15 @@ impl<H> Health<H> {
         }
     }
 
-    /// What is required and not there: by kind (`agent`: at least one healthy), by a plugin's or service's name, or `keys`.
-    fn unmet(&self, status: &Status) -> Vec<&str> {
-        let names = self.require.iter().map(String::as_str);
-        names.filter(|name| if *name == "keys" { !self.has_keys() } else { !is_met(status, name) }).collect()
+    /// What is required and not there: by kind (`agent`: at least one healthy), by a plugin's or service's name, or one of
+    /// the host's own.
+    fn unmet(&self, status: &Status, checked: &Report) -> Vec<&str> {
+        let met = |name: &str| match name {
+            SELF_CHECK => checked.holds(),
+            "keys" => self.has_keys(),
+            _ => is_met(status, name),
+        };
+        self.require.iter().map(String::as_str).filter(|name| !met(name)).collect()
     }
 
     /// Whether tokens of the other issuer can be judged; without one there is nothing to miss.
@@ -153,12 +166,13 @@ impl<H> Health<H> {
         self.keys.as_ref().is_none_or(|keys| keys.now().standing.holds())
     }
 
-    fn verbose<'a>(&self, status: &'a Status, details: bool) -> Verbose<'a> {
+    fn verbose<'a>(&self, status: &'a Status, checked: &Report, details: bool) -> Verbose<'a> {
         let keys = self.keys.as_ref().map(|keys| keys.view());
         Verbose {
             host: &status.host,
             reason: details.then_some(&status.reason),
             durability: status.durability,
+            self_check: checked.shown(details),
             services: status.services.iter().map(|s| service(s, details)).collect(),
             keys: if details { keys } else { keys.map(KeySetView::for_everybody) },
             plugins: status.plugins.iter().map(|p| plugin(p, details)).collect(),

@@ -8,7 +8,7 @@ use agent_host_core::{
 };
 use agent_host_engine::{
     ControlError, Engine, Incoming, Outgoing, PluginOrder, Session,
-    session::Problem,
+    session::{Load, Problem},
     view::{PluginDetail, Status},
 };
 use agent_plugin_protocol::{PluginId, RunId, Seq, ThreadId};
@@ -25,6 +25,8 @@ pub trait Host: History {
     fn status(&self) -> Arc<Status>;
     /// Whether new connections shall be refused.
     fn is_draining(&self) -> bool;
+    /// How many runs of that user go on.
+    fn runs_of(&self, scope: &Scope) -> u32;
     /// Every plugin, as it is now.
     fn plugins(&self) -> Vec<PluginDetail>;
     /// One plugin, as it is now; `None`: none of that name is configured.
@@ -67,6 +69,8 @@ pub trait History: Send + Sync + 'static {
         scope: &Scope,
         thread: &ThreadId,
     ) -> impl Future<Output = Result<bool, Problem>> + Send;
+    /// Deletes everything of a user; how many threads that was.
+    fn delete_user(&self, scope: &Scope) -> impl Future<Output = Result<usize, Problem>> + Send;
     /// Cancels a run that goes on; its thread, or `None` where the user has none of that name.
     fn cancel(&self, scope: &Scope, run: &RunId) -> impl Future<Output = Option<ThreadId>> + Send;
 }
@@ -75,6 +79,8 @@ pub trait History: Send + Sync + 'static {
 pub trait Conversation: Send + 'static {
     /// The service, as it is now.
     fn status(&self) -> Arc<Status>;
+    /// Its numbers, for whoever shows them beside it.
+    fn load(&self) -> Load;
     /// Goes on with a newer token of the same user.
     fn refresh(&mut self, principal: Arc<Principal>);
     /// Acts on what the client asked. Cancel safe up to its first await.
@@ -100,6 +106,10 @@ impl Host for Engine {
 
     fn is_draining(&self) -> bool {
         Engine::is_draining(self)
+    }
+
+    fn runs_of(&self, scope: &Scope) -> u32 {
+        Engine::runs_of(self, scope)
     }
 
     fn plugins(&self) -> Vec<PluginDetail> {
@@ -155,6 +165,10 @@ impl History for Engine {
         Engine::delete_thread(self, scope, thread)
     }
 
+    fn delete_user(&self, scope: &Scope) -> impl Future<Output = Result<usize, Problem>> + Send {
+        Engine::delete_user(self, scope)
+    }
+
     fn cancel(&self, scope: &Scope, run: &RunId) -> impl Future<Output = Option<ThreadId>> + Send {
         Engine::cancel(self, scope, run)
     }
@@ -163,6 +177,10 @@ impl History for Engine {
 impl Conversation for Session {
     fn status(&self) -> Arc<Status> {
         Session::status(self)
+    }
+
+    fn load(&self) -> Load {
+        Session::load(self)
     }
 
     fn refresh(&mut self, principal: Arc<Principal>) {
@@ -189,6 +207,10 @@ impl Conversation for Session {
 impl<C: Conversation> Conversation for Box<C> {
     fn status(&self) -> Arc<Status> {
         (**self).status()
+    }
+
+    fn load(&self) -> Load {
+        (**self).load()
     }
 
     fn refresh(&mut self, principal: Arc<Principal>) {

@@ -8,6 +8,7 @@
 //! * [`auth`] turns a token into a principal; nothing else of the host sees a token.
 //! * [`admin`] is the operators' API: what it shows, whom it obeys, what it notes.
 //! * [`revoked`] keeps which good tokens are refused all the same.
+//! * `self_check` connects to this host as a client does, so that a host that fails its users does not call itself well.
 //! * [`host`] is the narrow seam to the engine.
 #![forbid(unsafe_code)]
 #![deny(
@@ -32,11 +33,14 @@ mod jitter;
 mod limits;
 mod native;
 mod netra;
+mod open;
 mod problem;
 mod refusal;
 mod rest;
 pub mod revoked;
+mod rotation;
 mod routes;
+mod self_check;
 mod server;
 pub mod settings;
 pub mod surface;

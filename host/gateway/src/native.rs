@@ -6,6 +6,8 @@
 
 mod close;
 mod connection;
+#[cfg(feature = "failpoints")]
+mod echo;
 mod encode;
 mod expiry;
 mod frames;
@@ -16,6 +18,8 @@ mod socket;
 mod speech;
 mod task;
 
+#[cfg(feature = "failpoints")]
+pub(crate) use echo::echo;
 pub(crate) use encode::{event, welcome};
 pub(crate) use schema::{Frame, Frames};
 pub(crate) use speech::Speech;

@@ -6,7 +6,7 @@
 mod openapi;
 mod operation;
 mod page;
-mod query;
+pub(crate) mod query;
 
 use std::{sync::Arc, time::Duration};
 
@@ -149,7 +149,7 @@ async fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Principa
 }
 
 fn issue<H: Host>(door: &Door<H>, principal: &Arc<Principal>) -> Result<Response, Refused> {
-    if door.host.is_draining() {
+    if door.is_draining() {
         return Err(refused(UpgradeRefusal::unavailable(Code::HostDraining, RETRY)));
     }
     match door.tickets.issue(Arc::clone(principal), door.shared.clock.now()) {

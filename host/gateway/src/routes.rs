@@ -32,7 +32,10 @@ const ADMIN: &[&str] =
 
 /// The routes for clients. `/ws` takes any method, so that it can answer 405 in our words and HTTP/2 can come later.
 pub(crate) fn public<H: Host>(door: Arc<Door<H>>, health: Arc<Health<H>>) -> Router {
-    Router::new()
+    let router = Router::new();
+    #[cfg(feature = "failpoints")]
+    let router = router.route("/conformance/echo", any(upgrade::echo::<H>));
+    router
         .route("/ws", any(upgrade::answer::<H>))
         // Its name on the platform that this host replaces.
         .route("/websocket", any(upgrade::answer::<H>))

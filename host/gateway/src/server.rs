@@ -3,7 +3,11 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use agent_host_core::ports::clock::Clock;
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -15,8 +19,11 @@ use crate::{
     host::Host,
     limits::UserConnections,
     native::Shared,
+    open::OpenConnections,
     revoked::RevokedTokens,
+    rotation::Rotation,
     routes,
+    self_check::{Own, Report, SelfCheck},
     settings::Settings,
     tickets::Tickets,
     upgrade::Door,
@@ -58,12 +65,16 @@ impl Gateway {
         };
 
         let host = Arc::new(host);
+        let (open, rotation) = (Arc::<OpenConnections>::default(), Arc::<Rotation>::default());
+        let checked = watch::Sender::new(Report::before(settings.self_check));
         let health = Arc::new(Health {
             host: Arc::clone(&host),
             require: settings.require.clone(),
+            checked: checked.subscribe(),
             admin: Verifier::new(&settings.admin, Arc::clone(&clock)),
             clock: Arc::clone(&clock),
             keys: keys.clone(),
+            rotation: Arc::clone(&rotation),
         });
         let listener = |name, socket, router, connections| Listener {
             name,
@@ -77,7 +88,8 @@ impl Gateway {
         let connections = connections_within_descriptors(settings.limits.connections);
         let api =
             Admin::new(&settings, Arc::clone(&host), Arc::clone(&clock), tasks.clone(), gateway.admin.ip())
-                .revoking(Arc::clone(&revoked));
+                .revoking(Arc::clone(&revoked))
+                .beside(Arc::clone(&open), Arc::clone(&rotation), stop.clone());
         let verifier = Verifier::new(&settings.auth, Arc::clone(&clock))
             .with_key_set(keys.clone())
             .without(Arc::clone(&revoked));
@@ -85,7 +97,11 @@ impl Gateway {
             // None of `tasks`: it is no connection, and nobody waits for it.
             tokio::spawn(keys.keep(revoked, stop.clone()));
         }
-        let door = door(&settings, host, clock, verifier, &tasks, &stop);
+        let door = door(&settings, host, clock, verifier, (open, rotation), (&tasks, &stop));
+        if !settings.self_check.is_zero() {
+            let check = SelfCheck::new(Arc::clone(&door), gateway.public, checked);
+            tasks.spawn(check.run(settings.self_check));
+        }
         tasks.spawn(listener("public", public, routes::public(door, Arc::clone(&health)), connections).run());
         tasks.spawn(
             listener("admin", admin, routes::admin(Arc::new(api), health, metrics), ADMIN_CONNECTIONS).run(),
@@ -124,8 +140,8 @@ fn door<H: Host>(
     host: Arc<H>,
     clock: Arc<dyn Clock>,
     verifier: Verifier,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
+    (open, rotation): (Arc<OpenConnections>, Arc<Rotation>),
+    (tasks, stop): (&TaskTracker, &CancellationToken),
 ) -> Arc<Door<H>> {
     let shared = Arc::new(Shared {
         verifier,
@@ -141,8 +157,11 @@ fn door<H: Host>(
         users: UserConnections::new(settings.limits.connections_per_user),
         tickets: Tickets::default(),
         failures: Guesses::new(settings.limits.auth_failures_per_minute),
+        own: Own::default(),
         tasks: tasks.clone(),
         stop: stop.clone(),
+        open,
+        rotation,
     })
 }
 

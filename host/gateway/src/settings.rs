@@ -36,6 +36,8 @@ pub struct Settings {
     /// What `/ready` insists on: `agent`, `supervisor`, `store`, …, a plugin's or a service's name. Empty: a degraded
     /// host is ready.
     pub require: Vec<String>,
+    /// How often the host looks at itself through its own door; zero: never.
+    pub self_check: Duration,
 }
 
 /// How tokens are judged.
@@ -108,6 +110,7 @@ impl Default for Settings {
             trusted_proxies: Vec::new(),
             admin_hosts: Vec::new(),
             require: Vec::new(),
+            self_check: Duration::ZERO,
         }
     }
 }

@@ -5,7 +5,7 @@ mod guard;
 mod handshake;
 pub(crate) mod origin;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal};
 use agent_host_telemetry::happening::{TokensGuessed, UpgradeAnswered};
@@ -17,7 +17,10 @@ use axum::{
 };
 use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -36,8 +39,11 @@ use crate::{
     limits::{UserConnection, UserConnections},
     native::{self, Shared, Speech, Upgraded},
     netra,
+    open::{Card, OpenConnections, OpenPlace},
     problem::Problem,
     refusal::UpgradeRefusal,
+    rotation::Rotation,
+    self_check::Own,
     surface::{Choice, Surface},
     tickets::Tickets,
 };
@@ -50,23 +56,36 @@ pub(crate) struct Door<H> {
     pub(crate) tickets: Tickets,
     /// Bad tokens, by address.
     pub(crate) failures: Guesses,
+    /// The connections that the host makes to itself.
+    pub(crate) own: Own,
     pub(crate) tasks: TaskTracker,
     /// Ends every connection.
     pub(crate) stop: CancellationToken,
+    pub(crate) open: Arc<OpenConnections>,
+    pub(crate) rotation: Arc<Rotation>,
 }
 
-impl<H> Door<H> {
+impl<H: Host> Door<H> {
+    /// Whether new connections are refused: the host goes away, or an operator took it out of rotation.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.host.is_draining() || self.stop.is_cancelled() || self.rotation.is_out()
+    }
+
+    /// Where the client of a request is, as far as trusted proxies tell.
+    fn address_of(&self, parts: &Parts) -> Option<IpAddr> {
+        let peer = parts.extensions.get::<Peer>()?;
+        Some(client_address(peer.0.ip(), &parts.headers, &self.shared.settings.trusted_proxies))
+    }
+
     /// Refuses a token that is no good. An address with too many of them is told to wait: good tokens from the same
     /// address are none of them, so that nobody is locked out by a neighbour.
     pub(crate) fn no_token(&self, error: AuthError, of: &Parts) -> UpgradeRefusal {
         if error.code == Code::AuthKeysUnavailable {
             return UpgradeRefusal::of_token(error);
         }
-        let peer = of
-            .extensions
-            .get::<Peer>()
-            .map(|peer| client_address(peer.0.ip(), &of.headers, &self.shared.settings.trusted_proxies));
-        // Every connection has a peer; a request that was made without one is the host's own.
+        let peer = of.extensions.get::<Peer>().filter(|peer| !self.own.is(peer.0));
+        let peer = peer.and_then(|_| self.address_of(of));
+        // The host's own look at itself guesses at no token.
         let counted = peer.map_or(Ok(()), |peer| self.failures.count(peer, Instant::now()));
         match counted {
             Ok(()) => UpgradeRefusal::of_token(error),
@@ -128,12 +147,16 @@ pub(crate) async fn answer<H: Host>(State(door): State<Arc<Door<H>>>, request: R
     if request.method() != Method::GET {
         return method_not_allowed();
     }
+    let own = request.extensions().get::<Peer>().is_some_and(|peer| door.own.is(peer.0));
     let response = guarded(door.shared.settings.timing.upgrade, |step| upgrade(&door, request, step)).await;
     let (status, code) = match &response {
         Ok(_) => (StatusCode::SWITCHING_PROTOCOLS, ""),
         Err(refusal) => (refusal.status(), refusal.code().as_str()),
     };
-    UpgradeAnswered { status: status.as_u16(), code: code.to_owned() }.emit();
+    // What the host asks itself is no user's traffic.
+    if !own {
+        UpgradeAnswered { status: status.as_u16(), code: code.to_owned() }.emit();
+    }
     response.unwrap_or_else(IntoResponse::into_response)
 }
 
@@ -153,7 +176,7 @@ async fn upgrade<H: Host>(
     let choice = Surface::choose(offered_protocols(&parts.headers), door.shared.settings.default_protocol);
 
     enter(&at, Step::Drain, failpoint!("gateway.upgrade.drain")).await?;
-    if door.host.is_draining() || door.stop.is_cancelled() {
+    if door.is_draining() {
         return Err(UpgradeRefusal::unavailable(Code::HostDraining, DRAIN_RETRY));
     }
 
@@ -164,7 +187,7 @@ async fn upgrade<H: Host>(
     let principal = authenticate(door, &parts).await.map_err(|refusal| refusal.on(choice.surface))?;
 
     enter(&at, Step::Limits, failpoint!("gateway.upgrade.limits")).await?;
-    let place = door
+    let user = door
         .users
         .admit(&principal.scope)
         .ok_or_else(|| UpgradeRefusal::too_many(Code::LimitConnections, CONNECTIONS_RETRY))?;
@@ -181,12 +204,38 @@ async fn upgrade<H: Host>(
 
     enter(&at, Step::Accept, failpoint!("gateway.upgrade.accept")).await?;
     let slot = parts.extensions.get::<ConnectionSlot>().cloned();
+    let card = Card {
+        id: connection,
+        scope: principal.scope.clone(),
+        surface: speech.surface(),
+        since: door.shared.clock.now(),
+        address: door.address_of(&parts),
+        load: conversation.load(),
+        dismissed: Notify::new(),
+    };
+    let place = door.open.enter(card);
     // Boxed: on its way into the connection's loop it is moved from future to future, and each keeps room for it.
     let conversation = Box::new(conversation);
-    let session =
-        Opened { conversation, principal, connection, speech, welcome, accepted, places: (place, slot) };
+    let session = Opened { conversation, principal, place, speech, welcome, accepted, places: (user, slot) };
     door.tasks.spawn(take_over(on_upgrade, session, Arc::clone(&door.shared), door.stop.clone()));
     Ok(switching_protocols(&handshake, choice.answer))
+}
+
+/// Answers one request for the echo of the conformance suite: the same handshake and socket as at `/ws`, for anybody.
+#[cfg(feature = "failpoints")]
+pub(crate) async fn echo<H: Host>(State(door): State<Arc<Door<H>>>, mut request: Request) -> Response {
+    let on_upgrade = hyper::upgrade::on(&mut request);
+    let handshake = match Handshake::check(&request.into_parts().0) {
+        Ok(handshake) => handshake,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let shared = Arc::clone(&door.shared);
+    door.tasks.spawn(async move {
+        if let Ok(stream) = on_upgrade.await {
+            native::echo(TokioIo::new(stream), shared).await;
+        }
+    });
+    switching_protocols(&handshake, None)
 }
 
 /// Notes the step, and does what a test wants to happen in it.
@@ -254,7 +303,7 @@ fn speech(choice: &Choice, principal: &Principal) -> Speech {
 struct Opened<C> {
     conversation: C,
     principal: Arc<Principal>,
-    connection: String,
+    place: OpenPlace,
     speech: Speech,
     welcome: Vec<Utf8Bytes>,
     accepted: Instant,
@@ -270,16 +319,9 @@ async fn take_over<C: Conversation>(
 ) {
     // An error or a timeout is a client that left before it had its answer.
     let Ok(Ok(stream)) = timeout(shared.settings.timing.write, on_upgrade).await else { return };
-    let Opened { conversation, principal, connection, speech, welcome, accepted, places } = opened;
-    let upgraded = Upgraded {
-        stream: TokioIo::new(stream),
-        conversation,
-        principal,
-        connection,
-        speech,
-        welcome,
-        accepted,
-    };
+    let Opened { conversation, principal, place, speech, welcome, accepted, places } = opened;
+    let upgraded =
+        Upgraded { stream: TokioIo::new(stream), conversation, principal, place, speech, welcome, accepted };
     native::serve(upgraded, shared, stop).await;
     drop(places);
 }

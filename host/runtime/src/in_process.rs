@@ -75,6 +75,10 @@ impl PluginRuntime for InProcessRuntime {
         self.shelf.reread(plugin);
     }
 
+    fn serves(&self, plugin: &PluginId, generation: Generation) {
+        self.shelf.serves(plugin, generation);
+    }
+
     fn look(&self, spec: Arc<PluginSpec>) -> BoxFuture<'static, Option<Seen>> {
         Box::pin(look(spec, Arc::clone(&self.shelf)))
     }

@@ -81,7 +81,7 @@ pub fn inspect(path: &Path, limit: u64, keys: &[String]) -> Result<Inspection, F
     })
 }
 
-fn library(elf: &Elf<'_>) -> Library {
+pub(crate) fn library(elf: &Elf<'_>) -> Library {
     let dynamic = symbols(elf, SHT_DYNSYM);
     let all = symbols(elf, SHT_SYMTAB);
     let mut imports: Vec<String> = dynamic.iter().filter(|one| !one.defined).map(|one| one.shown()).collect();

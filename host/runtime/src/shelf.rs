@@ -33,8 +33,10 @@ pub(crate) struct Shelf(Mutex<HashMap<PluginId, Kept>>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// What a generation was healthy with.
-    library: Option<Ran>,
+    /// What generations were healthy with, oldest first: the one that serves, newer ones, and a few before it.
+    libraries: Vec<Ran>,
+    /// The generation that serves, once that was said; until then the newest does.
+    serving: Option<Generation>,
     /// The next start reads the file.
     reread: bool,
     /// The file as it was when it was last read.
@@ -60,6 +62,30 @@ struct Order {
     sha256: Option<String>,
     trust: Trust,
 }
+
+impl Kept {
+    /// What a restart takes.
+    fn current(&self) -> Option<&Ran> {
+        let at_most = |ran: &&Ran| self.serving.is_none_or(|serving| ran.generation <= serving);
+        self.libraries.iter().rev().find(at_most)
+    }
+
+    /// Forgets all but what may be started from again.
+    fn tidy(&mut self) {
+        let Some(at) = self.current().map(|ran| ran.generation) else { return };
+        let before = self.libraries.iter().filter(|ran| ran.generation < at).count();
+        self.libraries.drain(..before.saturating_sub(BEFORE));
+        // Spares and candidates that came to nothing.
+        let first = self.libraries.partition_point(|ran| ran.generation <= at);
+        let after = self.libraries.len() - first;
+        self.libraries.drain(first..first + after.saturating_sub(AFTER));
+    }
+}
+
+/// Generations before the one that serves whose bytes are kept, to be gone back to.
+const BEFORE: usize = 1;
+/// Generations after it whose bytes are kept: a spare, a candidate and the one of a change may be loaded at once.
+const AFTER: usize = 4;
 
 impl Order {
     fn of(spec: &PluginSpec) -> Self {
@@ -100,18 +126,26 @@ impl Shelf {
         let kept = all.get_mut(&spec.id)?;
         // Off for a broken twin: a host whose restarts take whatever lies at the path.
         let asked = std::mem::take(&mut kept.reread) || failpoint!("runtime.shelf") == Some(Action::Off);
-        let ran = kept.library.as_ref()?;
+        let ran = kept.current()?;
         (!asked && ran.order == Order::of(spec)).then(|| Arc::clone(&ran.library))
     }
 
-    /// A generation is healthy with these bytes. One that began before what is kept (a spare, beside a reload) has
-    /// nothing to say.
+    /// A generation is healthy with these bytes.
     pub(crate) fn keep(&self, spec: &PluginSpec, generation: Generation, library: &Arc<StagedLibrary>) {
         let mut all = self.lock();
-        let kept = &mut all.entry(spec.id.clone()).or_default().library;
-        if kept.as_ref().is_none_or(|ran| ran.generation <= generation) {
-            *kept = Some(Ran { order: Order::of(spec), generation, library: Arc::clone(library) });
-        }
+        let kept = all.entry(spec.id.clone()).or_default();
+        let ran = Ran { order: Order::of(spec), generation, library: Arc::clone(library) };
+        let at = kept.libraries.partition_point(|other| other.generation <= generation);
+        kept.libraries.insert(at, ran);
+        kept.tidy();
+    }
+
+    /// That generation serves: a restart takes what it ran from. It may be one from before, after a step back.
+    pub(crate) fn serves(&self, plugin: &PluginId, generation: Generation) {
+        let mut all = self.lock();
+        let kept = all.entry(plugin.clone()).or_default();
+        kept.serving = Some(generation);
+        kept.tidy();
     }
 
     /// The file is being read in this state.
@@ -143,7 +177,7 @@ impl Shelf {
                 return None;
             }
             (kept.mark, kept.changing) = (Some(now), None);
-            kept.library.as_ref().map(|ran| ran.library.digest.clone())
+            kept.current().map(|ran| ran.library.digest.clone())
         };
         let found = found(spec);
         let same = found.fault.is_none() && found.digest.is_some() && found.digest == running;

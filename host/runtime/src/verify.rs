@@ -136,4 +136,6 @@ pub(crate) fn hex_digest(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

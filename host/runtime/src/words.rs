@@ -95,16 +95,20 @@ fn say(speaker: &Speaker, tail: &Mutex<VecDeque<String>>, rate: &mut Rate, line:
 
 /// Cuts bytes into lines of bounded length, as they are.
 #[derive(Debug, Default)]
-struct Lines {
+pub(crate) struct Lines {
     begun: Vec<u8>,
 }
 
 impl Lines {
-    fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+    /// The most bytes of a line that are kept: a character has up to four.
+    pub(crate) const MOST: usize = 4 * LINE;
+
+    /// The lines that end in these bytes.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
             let ends = piece.ends_with(b"\n");
-            let room = (4 * LINE).saturating_sub(self.begun.len());
+            let room = Self::MOST.saturating_sub(self.begun.len());
             let piece = piece.strip_suffix(b"\n").unwrap_or(piece);
             // What is above the bound is cut when it is said, and marked.
             self.begun.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
@@ -115,7 +119,8 @@ impl Lines {
         lines
     }
 
-    fn rest(&mut self) -> Option<String> {
+    /// The line that was begun, as if it ended here.
+    pub(crate) fn rest(&mut self) -> Option<String> {
         let line = std::mem::take(&mut self.begun);
         (!line.is_empty()).then(|| String::from_utf8_lossy(&line).into_owned())
     }

@@ -1,6 +1,9 @@
-//! `status`, `plugins …` and `token revoke`: asks a running host over its admin API, and gives it an operator's orders.
+//! `status`, `plugins …`, `connections …`, `events`, `drain`, `log-level` and `token revoke`: asks a running host over its admin API, and gives it an operator's orders.
 
+mod connections;
 mod detail;
+mod events;
+mod host;
 pub(crate) mod http;
 mod link;
 mod list;
@@ -14,6 +17,11 @@ use agent_host_gateway::admin::view::{PluginList, PluginPage, RevocationOrder, S
 use agent_plugin_protocol::PluginId;
 use serde_json::Value;
 
+pub(crate) use self::{
+    connections::connections,
+    events::events,
+    host::{log_level, rotation},
+};
 use self::{
     link::{Method, ask},
     target::Target,
@@ -43,6 +51,7 @@ pub(crate) fn plugins(command: &PluginsCommand) -> Result<ExitCode, Failure> {
         PluginsCommand::Reload(args) => return order(args, "reload", "healthy"),
         PluginsCommand::Reset(args) => return order(args, "reset", "healthy"),
         PluginsCommand::Probe(args) => return order(args, "probe", "healthy"),
+        PluginsCommand::Rollback(args) => return order(args, "rollback", "healthy"),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -105,3 +114,4 @@ fn show(
 
 const READ: &str = "admin:read";
 const TOGGLE: &str = "admin:toggle";
+const DEBUG: &str = "admin:debug";

@@ -31,6 +31,17 @@ pub(crate) enum Command {
     /// Shows the plugins of a running host, and gives them an operator's orders
     #[command(subcommand)]
     Plugins(PluginsCommand),
+    /// Shows who is connected to a running host, and closes connections
+    #[command(subcommand)]
+    Connections(ConnectionsCommand),
+    /// Shows what happened at a running host, and what happens
+    Events(EventsArgs),
+    /// Takes a running host out of rotation: not ready, no new connections; what is open goes on
+    Drain(StatusArgs),
+    /// Takes a running host back into rotation
+    Undrain(StatusArgs),
+    /// Shows which lines the log of a running host has, or changes it
+    LogLevel(LogLevelArgs),
     /// Makes tokens
     #[command(subcommand)]
     Token(TokenCommand),
@@ -174,6 +185,53 @@ pub(crate) struct StatusArgs {
     pub(crate) admin: AdminArgs,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConnectionsCommand {
+    /// Lists them, in the order in which they were opened
+    List {
+        /// Only this user's
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
+        /// Only this tenant's
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<String>,
+        /// How many at most
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: usize,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Closes one; its client may come back, and its runs go on
+    Close {
+        /// Its name, as it is listed
+        #[arg(value_name = "CONNECTION", value_parser = connection)]
+        connection: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EventsArgs {
+    /// Goes on with what happens, until it is interrupted or its token has expired
+    #[arg(long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LogLevelArgs {
+    /// The least level that is to be written: error, warn, info, debug or trace; left out, it is shown
+    #[arg(value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    pub(crate) level: Option<String>,
+    /// For how long, up to a day, as in 10m; left out, until the host ends or its file says otherwise
+    #[arg(long = "for", value_name = "TIME", value_parser = span, requires = "level")]
+    pub(crate) lasting: Option<String>,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
 /// Orders end with 0 only if the plugin then has the verdict that the order is for. They hold until the host ends.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginsCommand {
@@ -199,6 +257,8 @@ pub(crate) enum PluginsCommand {
     Reset(PluginArgs),
     /// Asks it for a self-test now
     Probe(PluginArgs),
+    /// Goes back to the generation that served before, while it is kept
+    Rollback(PluginArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -463,6 +523,17 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     parsed.filter(|time| time.as_secs() > 0).ok_or_else(|| "write a time such as 15m, 1h or 30d".to_owned())
 }
 
+/// A connection's name is one part of a path.
+fn connection(text: &str) -> Result<String, String> {
+    let name = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric());
+    if name { Ok(text.to_owned()) } else { Err("write a name that `connections list` shows".to_owned()) }
+}
+
+/// A length of time, as the host reads it.
+fn span(text: &str) -> Result<String, String> {
+    lifetime(text).map(|_| text.to_owned())
+}
+
 const SCOPES: [&str; 4] = ["admin:read", "admin:toggle", "admin:config", "admin:debug"];
 
 #[cfg(test)]
@@ -511,6 +582,11 @@ mod tests {
             "agent-host plugins explode echo",
             "agent-host plugins list --state a&b",
             "agent-host status --output yaml",
+            "agent-host connections",
+            "agent-host connections close ../x",
+            "agent-host log-level loud",
+            "agent-host log-level --for 10m",
+            "agent-host log-level debug --for 10",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

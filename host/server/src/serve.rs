@@ -10,7 +10,7 @@ use agent_host_config::{Loaded, LogFormat};
 use agent_host_gateway::MetricsPage;
 use agent_host_telemetry::{
     happening::HostListening,
-    log::{self, Format, Way},
+    log::{self, Format, Level, Way},
     page,
 };
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -53,7 +53,8 @@ fn begin_log(loaded: &Loaded) {
         LogFormat::Json => Format::Json,
         LogFormat::Pretty => Format::Pretty,
     };
-    let install = |way| log::install(format, loaded.config.log.level.as_str(), way);
+    let level = Level::parse(loaded.config.log.level.as_str()).expect("both have the usual five");
+    let install = |way| log::install(format, level, way);
     // `off` is for a broken twin.
     let way = if steps::injected_off(Step::Log) { Way::Direct } else { Way::Queue };
     if let Err(failed) = steps::take(Step::Log, || install(way)) {
@@ -82,6 +83,8 @@ async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Failure> 
     let (address, admin) = (host.gateway.public_addr(), host.gateway.admin_addr());
     announce(format!("agent-host listening on http://{address} (admin http://{admin})"));
     HostListening { address: address.to_string(), admin: admin.to_string() }.emit();
+    // Ends with the runtime.
+    tokio::spawn(log::keep_level());
     let manager = Manager::of_environment();
     manager.ready(host.engine.settled_changes());
     ready(&host);

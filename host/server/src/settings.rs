@@ -58,6 +58,7 @@ fn slot(config: &Config, id: &PluginId, plugin: &PluginConfig) -> PluginSettings
         restarts: plugin.restart.max,
         restart_window: plugin.restart.within,
         spares: plugin.spares,
+        rollback_window: plugin.rollback_window,
         substitutes: plugin.substitutes.clone(),
         double_texting: match plugin.double_texting {
             agent_host_config::DoubleTexting::Enqueue => DoubleTexting::Enqueue,
@@ -114,6 +115,7 @@ pub(crate) fn gateway(config: &Config) -> Gateway {
         trusted_proxies: config.gateway.trusted_proxies.clone(),
         admin_hosts: config.admin.hosts.clone(),
         require: config.readiness.require.clone(),
+        self_check: config.self_check.interval,
     }
 }
 

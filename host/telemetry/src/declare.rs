@@ -33,12 +33,23 @@ pub struct Declared {
     pub mark: Mark,
 }
 
+/// Where most is logged.
+const USUAL: &str = "agent_host";
+/// Where it is logged what operators did: written at every level.
+pub(crate) const AUDIT: &str = "agent_host::audit";
+
+/// The target of a happening, by whether it is marked.
+pub(crate) const fn target(marks: &[&str]) -> &'static str {
+    if marks.is_empty() { USUAL } else { AUDIT }
+}
+
 /// Declares happenings. Each gets a struct with `emit`, and a row in `ALL`. One that happens for every message has a
-/// lifetime and borrows its fields: naming them costs nothing then.
+/// lifetime and borrows its fields: naming them costs nothing then. `audit` before the level: whatever the level of the log,
+/// it is written.
 macro_rules! happenings {
     ($(
         $(#[doc = $meaning:literal])+
-        $name:ident $(<$life:lifetime>)? $level:ident $mark:ident $message:literal action $action:literal
+        $name:ident $(<$life:lifetime>)? $([$audit:ident])? $level:ident $mark:ident $message:literal action $action:literal
         { $($(#[$fdoc:meta])* $field:ident : $type:ty),* $(,)? }
         $(=> |$this:ident| $metrics:block)?
     )*) => {
@@ -54,7 +65,7 @@ macro_rules! happenings {
                 /// No field is formatted unless its level is logged or somebody watches.
                 pub fn emit(self) {
                     ::tracing::event!(
-                        target: "agent_host",
+                        target: $crate::declare::target(&[$(stringify!($audit)),*]),
                         ::tracing::Level::$level,
                         event = stringify!($name),
                         $($field = %self.$field,)*

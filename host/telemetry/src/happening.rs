@@ -65,6 +65,11 @@ happenings! {
     PluginReplaced INFO Success "plugin was replaced" action "None."
     { plugin: String, from: u32, to: u32, version: String, digest: String }
 
+    /// A new generation failed within its rollback window, or an operator took it back: the one before serves again.
+    PluginRolledBack WARN Warning "plugin was rolled back" action "See the reason; mend the plugin, then reload it. It is not tried again by itself."
+    { plugin: String, from: u32, to: u32, code: String, reason: String }
+    => |it| { counter!(metric::PLUGIN_ROLLBACKS, "plugin" => it.plugin.clone()).increment(1); }
+
     /// The new generation of a reload did not get healthy. The one that served goes on.
     ReloadFailed WARN Warning "plugin was not replaced" action "Follow the hint, then reload again."
     { plugin: String, generation: u32, stage: String, code: String, reason: String, hint: String }
@@ -139,10 +144,12 @@ happenings! {
     /// The built-in fallback itself failed; the person got an error frame.
     FallbackFailed ERROR Critical "the built-in fallback failed" action "Report it: this is a bug in the host."
     { run: String, reason: String }
+    => |_it| { counter!(metric::FALLBACK_FAILURES).increment(1); }
 
     /// The store did not do what it was asked.
     StoreFailed ERROR Critical "the store failed" action "See the store's disk; messages are refused until it recovers."
     { operation: &'static str, code: String, reason: String }
+    => |it| { counter!(metric::STORE_FAILURES, "operation" => it.operation).increment(1); }
 
     /// The log is open for writing.
     StoreOpened INFO Success "the log is open" action "None. `clean` is false after a crash; what was acknowledged is there all the same."
@@ -229,18 +236,36 @@ happenings! {
     AcceptPaused WARN Warning "accepting is paused" action "Raise the descriptor limit (`ulimit -n`), or lower `gateway.connections`."
     { listener: &'static str, reason: String, pause_ms: u128 }
 
+    /// The host connected to itself as a client does, and a step of that did not hold: users meet the same. Said when
+    /// it begins, and when another step fails.
+    SelfCheckFailed ERROR Critical "the host's check of itself failed" action "Users meet the same. `reason` says what the step met: see the runbook, `docs/runbook.md`."
+    { step: &'static str, reason: String, failures: u32 }
+
+    /// The host's check of itself holds again.
+    SelfCheckRecovered INFO Success "the host's check of itself holds again" action "None."
+    { failures: u32 }
+
     /// An operator's order was carried out, or tried: the audit line of each one that was admitted. `outcome` is the state
     /// that the plugin has now, or the code of what went wrong.
-    OperatorOrdered INFO Success "an operator's order was carried out" action "None; ask whom the line names if the order is a surprise."
+    OperatorOrdered [audit] INFO Success "an operator's order was carried out" action "None; ask whom the line names if the order is a surprise."
     { operator: String, token: String, from: String, order: &'static str, plugin: String, outcome: String }
 
+    /// An operator's order to the host itself was carried out, or tried: the audit line. `about` is what it was about,
+    /// `outcome` how it ended.
+    HostOrdered [audit] INFO Success "an operator's order to the host was carried out" action "None; ask whom the line names if the order is a surprise."
+    { operator: String, token: String, from: String, order: &'static str, about: String, outcome: String }
+
+    /// The log writes other levels from now on.
+    LogLevelChanged [audit] INFO Success "the level of the log changed" action "None; `HostOrdered` before it says who wanted it."
+    { from: &'static str, to: &'static str, why: &'static str }
+
     /// An operator revoked tokens of users: the audit line. `outcome` says whether the revocation outlives the host.
-    TokensRevoked INFO Success "tokens were revoked" action "None where `outcome` is `revoked`. `until the host ends`: see to `store.path`, then revoke again. `refused`: as many are kept as this host keeps."
+    TokensRevoked [audit] INFO Success "tokens were revoked" action "None where `outcome` is `revoked`. `until the host ends`: see to `store.path`, then revoke again. `refused`: as many are kept as this host keeps."
     { operator: String, token: String, from: String, of: &'static str, name: String, outcome: &'static str }
 
     /// An order over the admin API was refused and nothing was done: no valid operator's token, not the permission, a
     /// foreign page or host name, or not the way to order it.
-    OrderRefused WARN Warning "an order was refused" action "None for a mistake; look into who is at that address if it keeps happening."
+    OrderRefused [audit] WARN Warning "an order was refused" action "None for a mistake; look into who is at that address if it keeps happening."
     { operator: String, token: String, from: String, order: String, plugin: String, code: &'static str, reason: String }
 
     /// An address sent so many bad tokens to the admin API that it is refused without a line for each from now on.

@@ -1,16 +1,20 @@
-//! Sets up the log: JSON or pretty, on stderr, filtered by level; and says there what is no happening.
+//! Sets up the log: JSON or pretty, on stderr, filtered by a level that can be changed; and says there what is no
+//! happening.
+
+mod level;
 
 use std::{
     any::Any,
     backtrace::Backtrace,
     io::{self, Write},
     panic::PanicHookInfo,
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
+use tokio::{sync::Notify, time::sleep_until};
 use tracing_subscriber::{
     EnvFilter,
     fmt::{
@@ -18,9 +22,14 @@ use tracing_subscriber::{
         format::Writer,
         time::{FormatTime as _, SystemTime},
     },
+    layer::SubscriberExt as _,
+    registry, reload,
+    util::SubscriberInitExt as _,
 };
 
-use crate::lines::Lines;
+use self::level::Levels;
+pub use self::level::{InForce, Level};
+use crate::{happening::LogLevelChanged, lines::Lines};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,30 +57,136 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// How long a thread that panics waits for its words to be out: if the panic ends the process, they are the last.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
-/// Begins to log. `level` is a filter in `tracing`'s words (`info`, `agent_host=debug,info`); a plain `debug` or
-/// `trace` holds for the host and its plugins only. A panic becomes a line of the log too.
+/// The levels of this process's log, once there is one.
+static LEVEL: OnceLock<Control> = OnceLock::new();
+
+/// Who may change the level, and how it is made so.
+struct Control {
+    /// Held for a change of a few words; what is logged does not look at it.
+    levels: Mutex<Levels>,
+    apply: Box<dyn Fn(Level) + Send + Sync>,
+    /// There is another time to wait for.
+    changed: Notify,
+}
+
+/// Begins to log, from that level on. A panic becomes a line of the log too.
 ///
 /// A second call changes nothing: the first log of a process stays.
 ///
 /// # Errors
 /// If there is no queue to be had; nothing is logged then, and it can be installed the other [`Way`].
-pub fn install(format: Format, level: &str, way: Way) -> io::Result<()> {
+pub fn install(format: Format, level: Level, way: Way) -> io::Result<()> {
     if way == Way::Queue {
         queue()?;
     }
-    let filter = EnvFilter::try_new(ours(level)).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (changing, handle) = reload::Layer::new(filter(level));
+    // The only error is that this log is not the process's, which then has one of its own.
+    let apply = Box::new(move |level| drop(handle.reload(filter(level))));
     // A line that cannot be written is lost: to say so on the same stderr would be a panic, and the host's end.
-    let lines = fmt::fmt().with_env_filter(filter).with_writer(To(way)).log_internal_errors(false);
+    let lines = fmt::layer().with_writer(To(way)).log_internal_errors(false);
+    let log = registry().with(changing);
     let installed = match format {
-        Format::Json => lines.json().flatten_event(true).try_init(),
-        Format::Pretty => lines.try_init(),
+        Format::Json => log.with(lines.json().flatten_event(true)).try_init(),
+        Format::Pretty => log.with(lines).try_init(),
     };
+    if installed.is_ok() {
+        // It is this process's first log, and so the first of this too.
+        let control = Control { levels: Mutex::new(Levels::new(level)), apply, changed: Notify::new() };
+        drop(LEVEL.set(control));
+    }
     if installed.is_ok() && way == Way::Queue {
         // The standard hook would hold the lock of stderr for as long as nobody reads.
         std::panic::set_hook(Box::new(move |info| panicked(format, info)));
     }
     // The only error is that a log is installed already, which is what is wanted.
     Ok(())
+}
+
+/// Every level's filter is one, as a test holds.
+fn filter(level: Level) -> EnvFilter {
+    EnvFilter::try_new(level.filter()).unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+/// What holds now; `None`: this process has no log of its own.
+pub fn level() -> Option<InForce> {
+    LEVEL.get().map(|control| control.levels().in_force(Instant::now()))
+}
+
+/// `log.level` has this value now. What an operator ordered for a time runs on until then; what he ordered without one
+/// ends if the value is another than it was.
+///
+/// # Errors
+/// For what is no level; nothing is changed.
+pub fn set_level(word: &str) -> Result<(), NoLevel> {
+    let level = Level::parse(word).ok_or_else(|| NoLevel(word.to_owned()))?;
+    if let Some(control) = LEVEL.get() {
+        control.change("configured", |levels| levels.configure(level));
+    }
+    Ok(())
+}
+
+/// An operator wants this level, for so long or until further notice. Answers what holds then; `None` as above.
+pub fn order_level(level: Level, lasting: Option<Duration>) -> Option<InForce> {
+    let until = lasting.map(|lasting| Instant::now() + lasting);
+    LEVEL.get().map(|control| control.change("ordered", |levels| levels.order(level, until)))
+}
+
+/// Ends what was ordered for a time when that is over, for as long as it is polled. Cancel safe.
+pub async fn keep_level() {
+    let Some(control) = LEVEL.get() else { return };
+    loop {
+        let changed = control.changed.notified();
+        let until = control.levels().until();
+        match until {
+            None => changed.await,
+            Some(until) => tokio::select! {
+                () = changed => (),
+                () = sleep_until(until.into()) => {
+                    control.change("its time is over", |levels| {
+                        levels.expire(Instant::now());
+                    });
+                }
+            },
+        }
+    }
+}
+
+/// What was to be a level.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoLevel(String);
+
+impl std::fmt::Display for NoLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} is no level of the log", self.0)
+    }
+}
+
+impl std::error::Error for NoLevel {}
+
+impl Control {
+    fn levels(&self) -> std::sync::MutexGuard<'_, Levels> {
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a change so, and says it. What was said before is out by the level of before.
+    fn change(&self, why: &'static str, change: impl FnOnce(&mut Levels)) -> InForce {
+        let (before, after) = {
+            let mut levels = self.levels();
+            let before = levels.in_force(Instant::now());
+            change(&mut levels);
+            let after = levels.in_force(Instant::now());
+            // Within the lock, so that the filter is that of the last change. Nobody logs in there.
+            if after.level != before.level {
+                (self.apply)(after.level);
+            }
+            (before, after)
+        };
+        self.changed.notify_one();
+        if after.level != before.level {
+            LogLevelChanged { from: before.level.as_str(), to: after.level.as_str(), why }.emit();
+        }
+        after
+    }
 }
 
 /// Says something on stderr that is no happening: why a command failed, that a signal came. It goes through the queue,
@@ -171,26 +286,4 @@ fn panicked(format: Format, info: &PanicHookInfo<'_>) {
 fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
-}
-
-/// What a plain level means. Libraries below the host show whole frames and headers in their `debug` and `trace`,
-/// people's text and tokens with them: those never go into a log.
-fn ours(level: &str) -> String {
-    match level {
-        "debug" | "trace" => format!("info,agent_host={level},plugin={level}"),
-        _ => level.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plain_level_is_not_that_of_the_libraries_below() {
-        assert_eq!(ours("trace"), "info,agent_host=trace,plugin=trace");
-        assert_eq!(ours("warn"), "warn");
-        assert_eq!(ours("agent_host=debug,info"), "agent_host=debug,info");
-        assert!(EnvFilter::try_new(ours("debug")).is_ok());
-    }
 }

@@ -42,10 +42,13 @@ metrics_table! {
     PLUGIN_RESTARTS counter "agent_host_plugin_restarts_total" ["plugin"] "Generations started after a failure.";
     PLUGIN_CRASHES counter "agent_host_plugin_crashes_total" ["plugin", "signal"] "Generations that died, by signal or by what else ended them.";
     BREAKER_STATE gauge "agent_host_breaker_state" ["plugin"] "0 closed, 1 half-open, 2 open.";
+    PLUGIN_ROLLBACKS counter "agent_host_plugin_rollbacks_total" ["plugin"] "New generations that were taken back for the one before.";
     SPARES_READY gauge "agent_host_plugin_spares_ready" ["plugin"] "Warm spares that are loaded, probed and idle.";
     SPARE_TAKEOVERS counter "agent_host_plugin_spare_takeovers_total" ["plugin"] "Deaths of a generation after which its spare served at once.";
     SERVICE_LEVEL gauge "agent_host_service_level" ["level"] "1 for the level that the service is at.";
     STORE_COMMIT_SECONDS histogram "agent_host_store_commit_seconds" [] "One group commit of the store.";
+    STORE_FAILURES counter "agent_host_store_failures_total" ["operation"] "What the store was asked and did not do, by operation.";
+    FALLBACK_FAILURES counter "agent_host_fallback_failures_total" [] "Runs that even the built-in fallback could not answer.";
     LLM_TOKENS counter "agent_host_llm_tokens_total" ["direction"] "Tokens read and written by models.";
     PEERS_REFUSED counter "agent_host_peers_refused_total" ["plugin"] "Connections that a plugin asked for and may not have.";
     ADMIN_REFUSALS counter "agent_host_admin_refusals_total" ["status"] "Requests to the admin API that were refused, by HTTP status.";
@@ -55,6 +58,9 @@ metrics_table! {
     KEY_SET_FAILURES counter "agent_host_key_set_fetch_failures_total" [] "Fetches of the key set that failed, or brought no key.";
     LOG_LINES_DROPPED counter "agent_host_log_lines_dropped_total" [] "Log lines that were dropped because stderr did not take them.";
     PANICS counter "agent_host_panics_total" [] "Panics in the host's own code that were caught.";
+    SELF_CHECKS counter "agent_host_self_checks_total" ["outcome"] "The host's looks at itself through its own door: held, or failed.";
+    SELF_CHECK_FAILURES gauge "agent_host_self_check_failures" [] "Self-checks that failed in a row; 0 after one that held.";
+    SELF_CHECK_SECONDS histogram "agent_host_self_check_seconds" [] "One self-check, from the connect to the deletion of its thread.";
     CONFIG_RELOAD_FAILURES counter "agent_host_config_reload_failures_total" [] "Configurations that were refused while running.";
 }
 
@@ -98,7 +104,12 @@ pub const LABELS: &[Label] = &[
     },
     Label { name: "direction", values: &["read", "written"], meaning: "from the model's side" },
     Label { name: "level", values: LEVELS, meaning: "service level" },
-    Label { name: "outcome", values: OUTCOMES, meaning: "the `status` of `agent_completed`" },
+    Label { name: "operation", values: STORE_OPERATIONS, meaning: "what the store was asked for" },
+    Label {
+        name: "outcome",
+        values: OUTCOMES,
+        meaning: "the `status` of `agent_completed`; a self-check's is `ok` or `failed`",
+    },
     Label {
         name: "plugin",
         values: &[],
@@ -116,6 +127,7 @@ pub const LABELS: &[Label] = &[
 pub(crate) const LEVELS: &[&str] = &["basic", "fallback", "partial", "full"];
 pub(crate) const OUTCOMES: &[&str] =
     &["ok", "degraded", "failed", "cancelled", "interrupted", "input_required"];
+pub(crate) const STORE_OPERATIONS: &[&str] = &["append", "begin", "delete", "set_state", "unfinished"];
 /// Those of the run's grammar, of its calls, and of what workers say outside of calls.
 pub(crate) const REASONS: &[&str] = &[
     "unknown_kind",
@@ -161,5 +173,5 @@ pub(crate) const ADMIN_STATUSES: &[u16] = &[400, 401, 403, 404, 405, 408, 409, 4
 /// What connections are closed with.
 pub(crate) const CLOSE_CODES: &[u16] = &[
     1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 4401, 4403, 4404,
-    4405, 4503,
+    4405, 4406, 4503,
 ];

@@ -10,7 +10,9 @@ use std::{
 use agent_plugin_protocol::EventKind;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use crate::metric::{self, ADMIN_STATUSES, CLOSE_CODES, LEVELS, OUTCOMES, REASONS, STATUSES};
+use crate::metric::{
+    self, ADMIN_STATUSES, CLOSE_CODES, LEVELS, OUTCOMES, REASONS, STATUSES, STORE_OPERATIONS,
+};
 
 /// Who speaks an event, or answers a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,9 +122,17 @@ pub fn plugin_listed(plugin: &str, state: &str, states: impl IntoIterator<Item =
     spares_ready(plugin, 0);
     counter!(metric::SPARE_TAKEOVERS, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_RESTARTS, "plugin" => name()).increment(0);
+    counter!(metric::PLUGIN_ROLLBACKS, "plugin" => name()).increment(0);
     counter!(metric::PEERS_REFUSED, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_CRASHES, "plugin" => name(), "signal" => "exit").increment(0);
     drop(SERIES.responder(plugin));
+}
+
+/// A plugin is configured no more: it is in no state.
+pub fn plugin_unlisted(plugin: &str, states: impl IntoIterator<Item = &'static str>) {
+    for each in states {
+        gauge!(metric::PLUGIN_STATE, "plugin" => plugin.to_owned(), "state" => each).set(0.0);
+    }
 }
 
 /// So many warm spares of a plugin are ready.
@@ -136,6 +146,18 @@ pub fn service_level(level: &str) {
         gauge!(metric::SERVICE_LEVEL, "level" => *each).set(f64::from(*each == level));
     }
 }
+
+/// Notes how the host's look at itself went: how long it took, and how many have failed in a row by now.
+pub fn self_checked(took: Duration, failures: u32) {
+    let [held, failed] = SELF_CHECK_OUTCOMES;
+    let outcome = if failures == 0 { held } else { failed };
+    counter!(metric::SELF_CHECKS, "outcome" => outcome).increment(1);
+    gauge!(metric::SELF_CHECK_FAILURES).set(f64::from(failures));
+    histogram!(metric::SELF_CHECK_SECONDS).record(took.as_secs_f64());
+}
+
+/// Held, or failed.
+const SELF_CHECK_OUTCOMES: [&str; 2] = ["ok", "failed"];
 
 /// Events handed to clients of one surface.
 pub struct Delivered([Counter; By::ALL.len()]);
@@ -254,6 +276,15 @@ impl Series {
         counter!(metric::KEY_SET_FAILURES).increment(0);
         gauge!(metric::KEY_SET_KEYS).set(0.0);
         gauge!(metric::KEY_SET_FETCHED).set(0.0);
+        counter!(metric::FALLBACK_FAILURES).increment(0);
+        for operation in STORE_OPERATIONS {
+            counter!(metric::STORE_FAILURES, "operation" => *operation).increment(0);
+        }
+        for outcome in SELF_CHECK_OUTCOMES {
+            counter!(metric::SELF_CHECKS, "outcome" => outcome).increment(0);
+        }
+        gauge!(metric::SELF_CHECK_FAILURES).set(0.0);
+        drop(histogram!(metric::SELF_CHECK_SECONDS));
         for status in ADMIN_STATUSES {
             counter!(metric::ADMIN_REFUSALS, "status" => status.to_string()).increment(0);
         }

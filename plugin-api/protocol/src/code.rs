@@ -200,6 +200,12 @@ codes! {
     PluginQuarantined "plugin.quarantined" fatal:
         "the plugin spent its restart budget",
         "mend it, then reset it; a new file or configuration resets it too";
+    PluginRolledBack "plugin.rolled_back" fatal:
+        "the new generation of the plugin was taken back, and the one before serves again",
+        "see why in `agent-host plugins show`; mend it, then reload it";
+    PluginNothingBefore "plugin.nothing_before" fatal:
+        "no generation is kept that the plugin could go back to",
+        "put the former file or configuration back, then reload";
     PluginDraining "plugin.draining" retry:
         "the plugin takes no new runs: it is being stopped or replaced",
         "try again in a moment";
@@ -401,6 +407,9 @@ codes! {
     ConfigNotLive "config.not_live" fatal:
         "the change needs a restart",
         "restart the host to apply it";
+    ConfigBusy "config.busy" retry:
+        "another change of the configuration is going on",
+        "try again in a moment";
     ConfigStaleEtag "config.stale_etag" retry:
         "the configuration changed since it was read",
         "read it again, then send the change";
@@ -410,6 +419,9 @@ codes! {
     UpgradeMissingKey "upgrade.missing_key" fatal:
         "the upgrade lacks Sec-WebSocket-Key",
         "use a WebSocket client, or add the header";
+    UpgradeInvalidKey "upgrade.invalid_key" fatal:
+        "Sec-WebSocket-Key is not 16 bytes in base64, or stands there twice",
+        "use a WebSocket client, or send one key of 16 random bytes in base64";
     UpgradeVersion "upgrade.version" fatal:
         "the WebSocket version is not 13",
         "use a client that speaks RFC 6455";

@@ -30,6 +30,11 @@ pub(crate) fn misbehaving_supervisor() -> PathBuf {
     find("libmisbehaving_supervisor.so", "cargo build --workspace")
 }
 
+/// What stands between a host and its disk, where it is preloaded.
+pub(crate) fn broken_disk() -> PathBuf {
+    find("libbroken_disk.so", "cargo build --workspace")
+}
+
 /// The agent with tools.
 pub(crate) fn assistant() -> PathBuf {
     find("libassistant.so", "cargo build --workspace")

@@ -56,6 +56,8 @@ impl Setup {
             .set("auth.audience", "\"agent-host\"")
             .set("drain.grace", "\"4s\"")
             .set("service.settle", "\"50ms\"")
+            // Scenarios count what happens, and inject faults by number.
+            .set("self_check.interval", "\"0s\"")
     }
 
     /// A host with the echo plugin.

@@ -1,4 +1,4 @@
-//! The small sections: `[store]`, `[drain]`, `[service]`, `[readiness]`, `[chaos]`, `[log]`.
+//! The small sections: `[store]`, `[drain]`, `[service]`, `[readiness]`, `[self_check]`, `[chaos]`, `[log]`.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -53,6 +53,13 @@ pub struct ServiceConfig {
 pub struct ReadinessConfig {
     /// Services (`agent`, `store`, …) or plugin ids without which `/ready` says 503; none: ready in every level.
     pub require: Vec<String>,
+}
+
+/// The host's look at itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelfCheckConfig {
+    /// How often; zero: never.
+    pub interval: Duration,
 }
 
 /// Fault injection by operators.
@@ -168,6 +175,12 @@ impl ReadinessConfig {
     }
 }
 
+impl SelfCheckConfig {
+    pub(crate) fn read(r: &Reader<'_>) -> Self {
+        Self { interval: r.within("interval", Duration::from_secs(30), Duration::ZERO..=HOUR) }
+    }
+}
+
 impl ChaosConfig {
     pub(crate) fn read(r: &Reader<'_>) -> Self {
         Self { enabled: r.or("enabled", false) }
@@ -181,8 +194,19 @@ impl LogConfig {
 }
 
 /// What readiness may ask for, beside plugins.
-const SERVICES: [&str; 10] =
-    ["agent", "supervisor", "fallback", "store", "keys", "threads", "events", "llm", "tools", "delegate"];
+const SERVICES: [&str; 11] = [
+    "agent",
+    "supervisor",
+    "fallback",
+    "store",
+    "keys",
+    "threads",
+    "events",
+    "llm",
+    "tools",
+    "delegate",
+    "self_check",
+];
 
 const HOUR: Duration = Duration::from_secs(3600);
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -45,6 +45,8 @@ pub struct PluginConfig {
     pub restart: RestartConfig,
     /// Warm spares: idle workers of the same library that take over when the serving one dies.
     pub spares: u32,
+    /// How long a replaced generation is kept warm, to go back to if the new one fails; zero: not at all.
+    pub rollback_window: Duration,
     /// Its own secrets by name; `None` is one whose variable or file is missing, for which the plugin fails.
     pub secrets: BTreeMap<String, Option<Secret>>,
     /// Peers (`host:port`) that it may reach through the host.
@@ -195,6 +197,11 @@ pub(crate) fn read_one(r: &Reader<'_>, roster: &Roster, id: Option<&str>) -> Plu
         limits: limits(&r.section("limits")),
         restart: restart(&r.section("restart")),
         spares: r.within("spares", 0, 0..=1),
+        rollback_window: r.within(
+            "rollback_window",
+            Duration::from_secs(60),
+            Duration::ZERO..=Duration::from_secs(86_400),
+        ),
         secrets: secrets(&r.section("secrets")),
         network: network(r),
         config: free_table(r),

@@ -182,6 +182,10 @@ pub trait PluginRuntime: Send + Sync + 'static {
     /// If that start fails, the bytes of before are kept for the one after it.
     fn reread(&self, _plugin: &PluginId) {}
 
+    /// That generation serves: its bytes are the ones to start from after a crash. Bytes of a few generations before it are
+    /// kept, to be gone back to.
+    fn serves(&self, _plugin: &PluginId, _generation: Generation) {}
+
     /// Looks whether the plugin's file is still what its last start read, without loading it. `None`: nothing new since
     /// the last look. Cheap where nothing changed: no file is read. A change is told once it has held for two looks.
     fn look(&self, _spec: Arc<PluginSpec>) -> BoxFuture<'static, Option<Seen>> {

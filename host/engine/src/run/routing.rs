@@ -55,6 +55,9 @@ pub(super) struct Left {
 impl Run {
     /// Routes the message; also again, while it waits for its agent.
     pub(crate) async fn begin(&mut self) {
+        if self.scope().is_self_check() {
+            return self.fall_back(&FallbackReason::SelfCheck);
+        }
         let routes = self.shared.routes.load_full();
         let request = RouteRequest { named: self.queued.agent.as_ref(), tried: &self.tried };
         let choice = choose(&routes.table, request);
@@ -100,7 +103,7 @@ impl Run {
             Choice::Supervisor(target) => Some(Move::Ask(target)),
             Choice::Fallback(reason) if self.reviving.is_some() => self.still_reviving(reason),
             Choice::Fallback(FallbackReason::Starting) => {
-                let until = self.queued.accepted + self.shared.settings.wait;
+                let until = self.queued.accepted + self.shared.settings().wait;
                 if Instant::now() < until {
                     self.phase = Phase::Waiting { until };
                     return None;
@@ -229,7 +232,7 @@ impl Run {
             roster: routes.roster(),
         };
         let payload = serde_json::to_vec(&params).map_err(|_| Code::HostInternal)?;
-        let within = self.shared.settings.route_within;
+        let within = self.shared.settings().route_within;
         let call = self.open(&routes, target, method::ROUTE, payload, within, None).await?;
         self.phase = Phase::Choosing { call, until: Instant::now() + within };
         Ok(())

@@ -1,7 +1,6 @@
 //! The session itself: hands what the client asks to the thread's task, and tells the client what it is to know.
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -11,10 +10,7 @@ use agent_plugin_protocol::{Code, Seq, ThreadId};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::watch;
 
-use super::{
-    Delivery, Incoming, Message, Outgoing, Problem, changes,
-    positions::{Positions, Take},
-};
+use super::{Delivery, Incoming, Load, Message, Outgoing, Problem, changes, merge::Merge};
 use crate::{
     directory::ThreadKey,
     outbox::{self, Receiver},
@@ -38,8 +34,7 @@ pub struct Session {
     shared: Arc<Shared>,
     me: Subscriber,
     waiting: Receiver,
-    positions: Positions,
-    replay: VecDeque<LogEntry>,
+    merge: Merge,
     reading: Option<BoxFuture<'static, Page>>,
     settled: watch::Receiver<Arc<Status>>,
     told: Arc<Status>,
@@ -58,7 +53,7 @@ struct Page {
 
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, principal: Arc<Principal>) -> Self {
-        let (sender, waiting) = outbox::outbox(shared.settings.outbox_bytes);
+        let (sender, waiting) = outbox::outbox(shared.settings().outbox_bytes);
         let session = shared.sessions.fetch_add(1, Ordering::Relaxed);
         let mut leaving = shared.leaving.subscribe();
         // A session that is opened while the host is leaving is told so at once.
@@ -70,8 +65,7 @@ impl Session {
             principal,
             me: Subscriber { session, outbox: sender },
             waiting,
-            positions: Positions::default(),
-            replay: VecDeque::new(),
+            merge: Merge::default(),
             reading: None,
             settled,
             told: shared.status(),
@@ -107,8 +101,8 @@ impl Session {
                 self.send(thread, Command::Subscribe { after, epoch, subscriber }).await;
             }
             Incoming::Unsubscribe { thread } => {
-                self.positions.forget(&thread);
-                self.replay.retain(|entry| entry.thread != thread);
+                self.merge.forget(&thread);
+                self.follows();
                 let session = self.me.session;
                 self.send_existing(thread, Command::Unsubscribe { session }).await;
             }
@@ -139,8 +133,9 @@ impl Session {
             let news = self.news.get_or_insert_with(|| news(self.settled.clone(), self.leaving.clone()));
             tokio::select! {
                 frame = self.waiting.recv() => {
-                    if let Some(out) = self.admit(frame?) {
-                        return Some(out);
+                    let frame = frame?;
+                    if self.admit(&frame) {
+                        return Some(frame);
                     }
                 }
                 page = read(&mut self.reading), if self.reading.is_some() => self.read(page),
@@ -154,14 +149,12 @@ impl Session {
         if let Some(out) = self.going_away().or_else(|| self.changed()) {
             return Some(out);
         }
-        while let Some(entry) = self.replay.pop_front() {
-            if self.positions.take(&entry.thread, entry.seq) == Take::HandOut {
-                return Some(Outgoing::Event(Arc::new(Delivery::new(entry))));
-            }
+        if let Some(entry) = self.merge.replayed() {
+            return Some(Outgoing::Event(Arc::new(Delivery::new(entry))));
         }
         while let Some(frame) = self.waiting.try_recv() {
-            if let Some(out) = self.admit(frame) {
-                return Some(out);
+            if self.admit(&frame) {
+                return Some(frame);
             }
         }
         None
@@ -169,7 +162,25 @@ impl Session {
 
     /// The last position handed out for each subscribed thread: for `ping.positions`.
     pub fn positions(&self) -> Vec<(ThreadId, Seq)> {
-        self.positions.all()
+        self.merge.positions()
+    }
+
+    /// Its numbers, for whoever shows them beside it.
+    pub fn load(&self) -> Load {
+        self.waiting.load().clone()
+    }
+
+    fn admit(&mut self, frame: &Outgoing) -> bool {
+        let admitted = self.merge.admit(frame);
+        // Only these two begin to follow a thread.
+        if matches!(frame, Outgoing::Accepted(_) | Outgoing::Subscribed(_)) {
+            self.follows();
+        }
+        admitted
+    }
+
+    fn follows(&self) {
+        self.waiting.load().follows(self.merge.threads());
     }
 
     async fn message(&mut self, message: Message) {
@@ -217,34 +228,11 @@ impl Session {
         }
     }
 
-    /// Judges what a task pushed; keeps the positions.
-    fn admit(&mut self, frame: Outgoing) -> Option<Outgoing> {
-        match &frame {
-            Outgoing::Accepted(accepted) => {
-                let before = Seq(accepted.seq.0.saturating_sub(1));
-                self.positions.ensure(&accepted.thread, before, accepted.duplicate);
-            }
-            Outgoing::Subscribed(subscribed) => {
-                let before = Seq(subscribed.from.0.saturating_sub(1));
-                self.replay.retain(|entry| entry.thread != subscribed.thread);
-                self.positions.follow(subscribed.thread.clone(), before, subscribed.to, false);
-            }
-            Outgoing::Event(delivery) => {
-                match self.positions.take(&delivery.entry.thread, delivery.entry.seq) {
-                    Take::HandOut => {}
-                    Take::Skip | Take::Hole => return None,
-                }
-            }
-            Outgoing::Status { .. } | Outgoing::Problem(_) | Outgoing::GoingAway { .. } => {}
-        }
-        Some(frame)
-    }
-
     fn begin_reading(&mut self) {
         if self.reading.is_some() {
             return;
         }
-        let Some((thread, after)) = self.positions.begin_read() else { return };
+        let Some((thread, after)) = self.merge.begin_read() else { return };
         let shared = Arc::clone(&self.shared);
         let scope = self.principal.scope.clone();
         let reading = async move {
@@ -261,17 +249,9 @@ impl Session {
 
     fn read(&mut self, page: Page) {
         self.reading = None;
-        let Some(entries) = page.entries else {
-            self.positions.forget(&page.thread);
-            return;
-        };
-        match entries.last() {
-            Some(_) if entries.len() >= PAGE => self.positions.has_more(&page.thread),
-            // Without this a hole that the log cannot fill would be asked for again and again.
-            Some(_) => {}
-            None => self.positions.ends(&page.thread, page.after),
-        }
-        self.replay.extend(entries);
+        let full = page.entries.as_ref().is_some_and(|entries| entries.len() >= PAGE);
+        self.merge.read(&page.thread, page.after, page.entries, full);
+        self.follows();
     }
 
     fn changed(&mut self) -> Option<Outgoing> {

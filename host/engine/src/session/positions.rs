@@ -22,6 +22,8 @@ struct Position {
     known: Seq,
     /// The log has not been read to its end yet.
     unread: bool,
+    /// What was known when the read that is under way began; `None`: since then it was followed anew.
+    asked: Option<Seq>,
 }
 
 /// What is to be done with an event.
@@ -38,14 +40,21 @@ pub(super) enum Take {
 impl Positions {
     /// Follows a thread from after `at`; `unread`: the log may have more already.
     pub(super) fn follow(&mut self, thread: ThreadId, at: Seq, known: Seq, unread: bool) {
-        self.threads.insert(thread, Position { at, known, unread });
+        self.threads.insert(thread, Position { at, known, unread, asked: None });
     }
 
-    /// Follows a thread, unless it does already.
+    /// Follows a thread, or goes on where it is. Who follows may have missed something too, if what was on its way when
+    /// it left came after it had left: so `unread` holds for it as well.
     pub(super) fn ensure(&mut self, thread: &ThreadId, at: Seq, unread: bool) {
-        if !self.threads.contains_key(thread) {
-            self.follow(thread.clone(), at, at, unread);
+        match self.threads.get_mut(thread) {
+            Some(position) => position.unread |= unread,
+            None => self.follow(thread.clone(), at, at, unread),
         }
+    }
+
+    /// How many threads it follows.
+    pub(super) fn len(&self) -> usize {
+        self.threads.len()
     }
 
     pub(super) fn forget(&mut self, thread: &ThreadId) {
@@ -70,6 +79,7 @@ impl Positions {
     pub(super) fn begin_read(&mut self) -> Option<(ThreadId, Seq)> {
         let (thread, position) = self.threads.iter_mut().find(|(_, p)| p.unread || p.known > p.at)?;
         position.unread = false;
+        position.asked = Some(position.known);
         Some((thread.clone(), position.at))
     }
 
@@ -80,9 +90,12 @@ impl Positions {
         }
     }
 
-    /// The log ends at `end`, whatever was said before.
+    /// The log ended at `end` when it was read, whatever was said before that. What became known since then holds: the
+    /// read may have been over before it.
     pub(super) fn ends(&mut self, thread: &ThreadId, end: Seq) {
-        if let Some(position) = self.threads.get_mut(thread) {
+        if let Some(position) = self.threads.get_mut(thread)
+            && position.asked == Some(position.known)
+        {
             position.known = position.known.min(end.max(position.at));
         }
     }
@@ -117,6 +130,28 @@ mod tests {
     fn a_thread_that_is_not_followed_is_silent() {
         let mut positions = Positions::default();
         assert_eq!(positions.take(&thread(), Seq(1)), Take::Skip);
+    }
+
+    #[test]
+    fn what_became_known_since_the_log_was_read_is_not_forgotten() {
+        let mut positions = Positions::default();
+        positions.follow(thread(), Seq(4), Seq(4), true);
+        assert_eq!(positions.begin_read(), Some((thread(), Seq(4))));
+        // Subscribed again: there is an event more than that read has seen.
+        positions.follow(thread(), Seq(4), Seq(5), false);
+        positions.ends(&thread(), Seq(4));
+        assert_eq!(positions.begin_read(), Some((thread(), Seq(4))));
+        // That one has seen it all.
+        positions.ends(&thread(), Seq(4));
+        assert_eq!(positions.begin_read(), None);
+    }
+
+    #[test]
+    fn a_repeat_reads_the_log_where_the_thread_is_followed_too() {
+        let mut positions = Positions::default();
+        positions.follow(thread(), Seq(1), Seq(1), false);
+        positions.ensure(&thread(), Seq(0), true);
+        assert_eq!(positions.begin_read(), Some((thread(), Seq(1))));
     }
 
     #[test]

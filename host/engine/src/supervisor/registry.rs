@@ -1,5 +1,7 @@
 //! All slots, and what is published of them: the route table and the status.
 
+mod change;
+
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -33,7 +35,10 @@ use crate::{
 };
 
 pub(super) struct Registry {
+    /// Every slot that ever was: one that is configured no more keeps its place, and its numbers if it comes back.
     slots: Vec<Slot>,
+    /// Those that are configured, in configured order.
+    listed: Vec<usize>,
     order: Vec<PluginId>,
     host: Arc<str>,
     durability: Durability,
@@ -50,11 +55,12 @@ pub(super) struct Registry {
 
 impl Registry {
     pub(super) fn new(shared: &Shared, services: Arc<ServiceTable>) -> Self {
-        let settings = &shared.settings;
+        let settings = shared.settings();
         let now = shared.parts.clock.now();
         let slot = |plugin: &PluginSettings| Slot::new(plugin.clone(), shared.supervisor.clone(), now);
         Self {
             slots: settings.plugins.iter().map(slot).collect(),
+            listed: (0..settings.plugins.len()).collect(),
             order: settings.order.clone(),
             host: settings.host.as_str().into(),
             durability: settings.durability,
@@ -123,12 +129,16 @@ impl Registry {
                 slot.healthy(started, took, now);
                 Began::Serves(Vec::new())
             }
+            Role::Candidate if slot.is_staged() => {
+                slot.hold(started, took);
+                Began::Held
+            }
             Role::Candidate => Began::Serves(slot.candidate_healthy(started, took, now)),
             Role::Spare => {
                 slot.spare_ready(started, took);
                 Began::Spare
             }
-            Role::Current | Role::Retiring | Role::None => Began::Unwanted(started),
+            Role::Current | Role::Former | Role::Retiring | Role::None => Began::Unwanted(started),
         }
     }
 
@@ -148,7 +158,7 @@ impl Registry {
                 Verdict::Leave
             }
             Role::Spare => slot.spare_lost(fault, now),
-            Role::Current | Role::Retiring | Role::None => Verdict::Leave,
+            Role::Current | Role::Former | Role::Retiring | Role::None => Verdict::Leave,
         }
     }
 
@@ -168,7 +178,15 @@ impl Registry {
                 slot.retired(of, report, now.wall);
                 Verdict::Leave
             }
-            Role::Candidate | Role::None => Verdict::Leave,
+            Role::Former => {
+                slot.former_exited(report, now.wall);
+                Verdict::Leave
+            }
+            Role::Candidate => {
+                slot.held_exited(report.as_deref(), now.wall);
+                Verdict::Leave
+            }
+            Role::None => Verdict::Leave,
         }
     }
 
@@ -266,13 +284,12 @@ impl Registry {
         order: PluginOrder,
     ) -> Result<(usize, Ordered), ControlError> {
         let now = self.now();
-        let mut slots = self.slots.iter_mut().enumerate();
-        let (index, slot) = slots
-            .find(|(_, slot)| slot.settings.spec.id == *plugin)
-            .ok_or_else(|| ControlError::Unknown(plugin.clone()))?;
+        let unknown = || ControlError::Unknown(plugin.clone());
+        let index = self.index_of(plugin).filter(|index| self.listed.contains(index)).ok_or_else(unknown)?;
         if self.draining {
             return Err(ControlError::Draining);
         }
+        let slot = self.slots.get_mut(index).ok_or_else(unknown)?;
         Ok((index, slot.order(order, now)?))
     }
 
@@ -311,8 +328,13 @@ impl Registry {
     /// Every plugin in detail, as shown in that status.
     pub(super) fn details(&mut self, status: &Status) -> Details {
         let now = Instant::now();
-        let slots = self.slots.iter_mut().zip(&status.plugins);
-        Details(slots.map(|(slot, view)| slot.detail(view.clone(), now)).collect())
+        let mut details = Vec::with_capacity(self.listed.len());
+        for (index, view) in self.listed.iter().zip(&status.plugins) {
+            if let Some(slot) = self.slots.get_mut(*index) {
+                details.push(slot.detail(view.clone(), now));
+            }
+        }
+        Details(details)
     }
 
     /// The route table with its instances.
@@ -347,7 +369,7 @@ impl Registry {
             level: service.level,
             reason: service.reason,
             missing: service.missing.into_iter().map(told).collect(),
-            plugins: self.slots.iter().map(|slot| slot.view(self.served_by(slot))).collect(),
+            plugins: self.listed().map(|slot| slot.view(self.served_by(slot))).collect(),
             services: self.service_views(),
             durability: self.durability,
             starting,
@@ -413,7 +435,16 @@ impl Registry {
     }
 
     fn kind(&self, kind: PluginKind) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().filter(move |slot| slot.settings.spec.kind == kind)
+        self.listed().filter(move |slot| slot.settings.spec.kind == kind)
+    }
+
+    /// What is configured, in that order.
+    fn listed(&self) -> impl Iterator<Item = &Slot> {
+        self.listed.iter().filter_map(|index| self.slots.get(*index))
+    }
+
+    fn index_of(&self, plugin: &PluginId) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.settings.spec.id == *plugin)
     }
 
     /// The slot, if that generation is its current one: what comes of an earlier one is late.
@@ -453,6 +484,8 @@ pub(super) enum Began {
     Serves(Vec<Arc<Instance>>),
     /// It is there in case the other dies.
     Spare,
+    /// It waits for the rest of its change.
+    Held,
     /// Nothing: it came too late.
     Unwanted(Started),
 }

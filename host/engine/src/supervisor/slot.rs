@@ -3,7 +3,9 @@
 mod fitness;
 mod orders;
 mod record;
+mod rollback;
 mod shown;
+mod staged;
 mod understudy;
 
 use std::{
@@ -16,7 +18,7 @@ use agent_host_core::{
     lifecycle::{PluginEvent, PluginState, Transition},
     outcome::{Exit, ExitReport},
     ports::instance::{Fault, PluginSpec, Stage, Started},
-    restart::{RestartBudget, RestartDecision, RestartPolicy, start_again},
+    restart::{RestartBudget, RestartDecision, start_again},
 };
 use agent_host_telemetry::{
     happening::{
@@ -30,11 +32,13 @@ use tokio::{sync::mpsc, time::Instant};
 use self::{
     fitness::Fitness,
     record::Record,
+    rollback::Former,
+    staged::policy_of,
     understudy::{Candidate, Spare},
 };
 pub(super) use self::{orders::Ordered, understudy::Role};
 use super::Command;
-use crate::{random, routes::Instance, settings::PluginSettings};
+use crate::{random, routes::Instance, settings::PluginSettings, view::RolledBack};
 
 /// What follows a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub(super) enum Verdict {
         /// The generation that failed.
         generation: Generation,
     },
+    /// The generation that served before serves again.
+    RollBack,
     /// The next spare, after a pause.
     SpareAfter(Duration),
 }
@@ -76,6 +82,11 @@ pub(super) struct Slot {
     /// The digest of the last new file that it was started from by itself.
     tried: Option<String>,
     candidate: Option<Candidate>,
+    /// What served before, for as long as it may have to again.
+    former: Option<Former>,
+    /// What was asked for and taken back: not tried again until it is asked for by name, or is another.
+    rejected: Option<PluginSettings>,
+    rolled_back: Option<RolledBack>,
     spare: Spare,
     /// Replaced generations that finish their last calls, oldest first.
     retiring: Vec<Arc<Instance>>,
@@ -85,11 +96,7 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(settings: PluginSettings, supervisor: mpsc::Sender<Command>, now: SystemTime) -> Self {
-        let policy = RestartPolicy {
-            max: settings.restarts,
-            within: settings.restart_window,
-            ..RestartPolicy::default()
-        };
+        let policy = policy_of(&settings);
         let state = if settings.enabled { PluginState::Discovered } else { PluginState::Disabled };
         let states = PluginState::ALL.iter().map(|state| state.as_str());
         series::plugin_listed(settings.spec.id.as_str(), state.as_str(), states);
@@ -110,6 +117,9 @@ impl Slot {
             budget: RestartBudget::new(policy),
             tried: None,
             candidate: None,
+            former: None,
+            rejected: None,
+            rolled_back: None,
             spare: Spare::new(policy),
             retiring: Vec::new(),
             record: Record::default(),
@@ -135,7 +145,8 @@ impl Slot {
     /// The current generation, which was on its way, answered its probe.
     pub(super) fn healthy(&mut self, started: Started, took: Duration, now: SystemTime) {
         self.judged = true;
-        let instance = self.wrap(started, took);
+        let spec = Arc::clone(&self.settings.spec);
+        let instance = self.wrap(started, &spec, took);
         self.install(instance, now);
         // The runtime took it through the whole pipeline in one go.
         self.apply_all(&PIPELINE, None, now);
@@ -167,6 +178,9 @@ impl Slot {
         self.fault = Some(Fault::new(Stage::Running, code, format!("its process ended: {how}")));
         self.ended_unasked(self.generation, instance.as_deref(), report, now.wall);
         self.apply(PluginEvent::Exited, now.wall);
+        if self.former.is_some() {
+            return Verdict::RollBack;
+        }
         let verdict = self.fail(now);
         self.understudy_takes_over(verdict, now.wall)
     }
@@ -180,14 +194,15 @@ impl Slot {
     pub(super) fn drain(&mut self, now: SystemTime) -> Vec<Arc<Instance>> {
         self.apply(PluginEvent::DrainOrdered, now);
         self.retry = None;
+        let held = self.unstage();
         self.candidate = None;
         let spare = self.spare.dismiss();
-        self.instances().cloned().chain(spare).collect()
+        self.instances().cloned().chain(spare).chain(held).collect()
     }
 
     /// Every generation that may have calls.
     pub(super) fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
-        self.instance.iter().chain(&self.retiring)
+        self.instance.iter().chain(self.former()).chain(&self.retiring)
     }
 
     pub(super) fn id(&self) -> String {
@@ -199,10 +214,10 @@ impl Slot {
         self.issued
     }
 
-    fn wrap(&self, started: Started, took: Duration) -> Ready {
+    fn wrap(&self, started: Started, spec: &Arc<PluginSpec>, took: Duration) -> Ready {
         PluginHealthy {
             plugin: self.id(),
-            kind: self.settings.spec.kind.to_string(),
+            kind: spec.kind.to_string(),
             generation: started.handle.generation.0,
             version: started.handle.descriptor.version.clone(),
             digest: started.digest.clone(),
@@ -210,7 +225,7 @@ impl Slot {
             took_ms: took.as_millis(),
         }
         .emit();
-        let (spec, supervisor) = (Arc::clone(&self.settings.spec), self.supervisor.clone());
+        let (spec, supervisor) = (Arc::clone(spec), self.supervisor.clone());
         Ready {
             instance: Arc::new(Instance::new(started.handle, spec, supervisor)),
             digest: started.digest,

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    Event, Supervisor,
+    Event, Supervisor, change,
     registry::{Began, Spare},
     slot::Verdict,
 };
@@ -96,13 +96,11 @@ impl Supervisor {
         let handle = started.handle.clone();
         match self.registry.healthy(slot, generation, started, took) {
             Began::Serves(over) => {
-                // What it requires may have gone while it started.
-                self.registry.recheck_services(slot, now);
                 self.watch_exit(slot, generation, &handle);
-                self.schedule_probe(slot, generation);
+                self.serves(slot, generation);
                 self.retire(slot, over);
             }
-            Began::Spare => self.watch_exit(slot, generation, &handle),
+            Began::Spare | Began::Held => self.watch_exit(slot, generation, &handle),
             Began::Unwanted(started) => {
                 // Not wanted any more. A full channel ends with the handle all the same.
                 let _ = started.handle.commands.try_send(InstanceCommand::Stop { grace: Duration::ZERO });
@@ -114,6 +112,7 @@ impl Supervisor {
     pub(super) fn follow(&mut self, slot: usize, verdict: Verdict) {
         match verdict {
             Verdict::Leave => {}
+            Verdict::RollBack => self.roll_back(slot),
             Verdict::RestartAfter { pause, generation } => self.pending.push(
                 async move {
                     sleep(pause).await;
@@ -138,10 +137,7 @@ impl Supervisor {
             return;
         }
         let (wanted, dismissed) = self.registry.tend_spares();
-        for instance in dismissed {
-            let grace = instance.spec.timeouts.grace;
-            let _ = instance.handle.commands.try_send(InstanceCommand::Stop { grace });
-        }
+        dismissed.iter().for_each(change::stop);
         for Spare { slot, spec, generation } in wanted {
             self.launch(slot, spec, generation);
         }

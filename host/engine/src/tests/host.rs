@@ -40,6 +40,7 @@ use crate::{
 
 pub(super) fn plugin(id: &str) -> PluginSettings {
     PluginSettings {
+        rollback_window: Duration::ZERO,
         spec: Arc::new(PluginSpec {
             id: PluginId::new(id).unwrap(),
             kind: kind_of(id),

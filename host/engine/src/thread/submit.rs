@@ -65,7 +65,7 @@ impl Thread {
                 payload: payload.clone(),
                 time,
                 repeat_only: full.is_some(),
-                quota: self.shared.settings.quota,
+                quota: self.shared.settings().quota,
             })
             .await;
         if has_written(&begun) {
@@ -133,14 +133,14 @@ impl Thread {
             }
         }
         if self.permit.is_none() {
-            let most = self.shared.settings.runs_at_once;
+            let most = self.shared.settings().runs_at_once;
             let permit = self.shared.directory.admit(&self.key.scope, most);
             return permit.map(Some).ok_or_else(|| Problem::new(Code::LimitRuns).retry_after(log::RETRY));
         }
         if self.double_texting() == DoubleTexting::Reject {
             return Err(Problem::new(Code::RunBusy).retry_after(log::RETRY));
         }
-        if self.queue.len() >= self.shared.settings.queued_messages {
+        if self.queue.len() >= self.shared.settings().queued_messages {
             return Err(Problem::new(Code::RunBusy).retry_after(log::RETRY));
         }
         Ok(None)
@@ -149,8 +149,8 @@ impl Thread {
     /// What the plugin that answers now wants of a second message. Nobody answers: it waits for its turn.
     fn double_texting(&self) -> DoubleTexting {
         let responder = self.run.as_deref().and_then(crate::run::Run::responder);
-        let slots = &self.shared.settings.plugins;
-        let slot = responder.and_then(|plugin| slots.iter().find(|slot| slot.spec.id == *plugin));
+        let settings = self.shared.settings();
+        let slot = responder.and_then(|plugin| settings.plugins.iter().find(|slot| slot.spec.id == *plugin));
         slot.map_or(DoubleTexting::Enqueue, |slot| slot.double_texting)
     }
 

@@ -28,6 +28,10 @@ pub struct PluginDetail {
     pub spares: SparesView,
     /// The generation that a reload loads beside the serving one, or the last that could not take over.
     pub candidate: Option<CandidateView>,
+    /// The generation that served before, while it is kept to go back to.
+    pub former: Option<Generation>,
+    /// How the last generation that was taken back failed.
+    pub rolled_back: Option<RolledBack>,
     /// What lies at its path, where that is not what it runs from: the next reload would take it.
     pub changed_file: Option<ChangedFile>,
     /// Replaced generations that still finish calls.
@@ -36,6 +40,21 @@ pub struct PluginDetail {
     pub history: Vec<StateChange>,
     /// How the last generation that died did so.
     pub last_crash: Option<Crash>,
+}
+
+/// A generation that was taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolledBack {
+    /// When.
+    pub at: SystemTime,
+    /// Which it was.
+    pub from: Generation,
+    /// Which serves again.
+    pub to: Generation,
+    /// Why, in one stable word.
+    pub code: Code,
+    /// Why.
+    pub reason: String,
 }
 
 /// Where a plugin's breaker stands.

@@ -1,9 +1,12 @@
 //! Who asked, and the line that an order leaves in the log.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::SystemTime,
+};
 
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal, revocation::Revoked, sanitise};
-use agent_host_telemetry::happening::{OperatorOrdered, OrderRefused};
+use agent_host_telemetry::happening::{HostOrdered, OperatorOrdered, OrderRefused};
 use http::request::Parts;
 
 use super::operation::Operation;
@@ -14,16 +17,23 @@ use crate::{accept::Peer, problem::Problem};
 pub(crate) struct Operator {
     name: String,
     token: String,
+    /// When the token runs out.
+    expires_at: SystemTime,
 }
 
 impl From<&Principal> for Operator {
     fn from(principal: &Principal) -> Self {
         let token = principal.token_id.as_deref().unwrap_or(NOBODY);
-        Self { name: shown(&principal.scope.user), token: shown(token) }
+        Self { name: shown(&principal.scope.user), token: shown(token), expires_at: principal.expires_at }
     }
 }
 
 impl Operator {
+    /// Whether the token has run out.
+    pub(crate) fn is_expired(&self, now: SystemTime) -> bool {
+        now >= self.expires_at
+    }
+
     /// The name and the token's id, as they are shown.
     pub(crate) fn words(&self) -> (String, String) {
         (self.name.clone(), self.token.clone())
@@ -65,17 +75,40 @@ pub(crate) fn ordered(operator: &Operator, from: &str, operation: Operation, plu
     .emit();
 }
 
+/// Notes an order to the host itself that was carried out, or tried.
+pub(crate) fn host_ordered(
+    operator: &Operator,
+    from: &str,
+    operation: Operation,
+    about: &str,
+    outcome: &str,
+) {
+    if !is_kept() {
+        return;
+    }
+    HostOrdered {
+        operator: operator.name.clone(),
+        token: operator.token.clone(),
+        from: from.to_owned(),
+        order: operation.name(),
+        about: shown(about),
+        outcome: outcome.to_owned(),
+    }
+    .emit();
+}
+
 /// Notes one that was refused. What it was is told as far as the request says it.
 pub(crate) fn refused(operator: Option<&Operator>, parts: &Parts, problem: &Problem) {
     if !is_kept() {
         return;
     }
-    let found = Operation::of_path(parts.uri.path());
+    let found = Operation::meant(&parts.method, parts.uri.path());
     let order = match found {
-        Some((operation @ Operation::Order(_), _)) => operation.name().to_owned(),
-        Some(_) | None => shown(&format!("{} {}", parts.method, parts.uri.path())),
+        Some((operation, _)) => operation.name().to_owned(),
+        None => shown(&format!("{} {}", parts.method, parts.uri.path())),
     };
-    let plugin = found.and_then(|(_, plugin)| plugin).map(shown);
+    let of_plugin = Operation::of_path(parts.uri.path()).find(|(one, _)| one.path().starts_with(PLUGINS));
+    let plugin = of_plugin.and_then(|(_, plugin)| plugin).map(shown);
     OrderRefused {
         operator: operator.map_or_else(|| NOBODY.to_owned(), |operator| operator.name.clone()),
         token: operator.map_or_else(|| NOBODY.to_owned(), |operator| operator.token.clone()),
@@ -97,6 +130,9 @@ fn is_kept() -> bool {
 fn shown(text: &str) -> String {
     sanitise::line(text, 100)
 }
+
+/// Below it, `{id}` is a plugin's.
+const PLUGINS: &str = "/admin/v1/plugins/";
 
 /// In place of a name that is not known: a token that is no good tells nothing.
 const NOBODY: &str = "-";

@@ -14,23 +14,26 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
-use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use http::{HeaderValue, StatusCode, Uri, header, request::Parts};
+use tokio::{sync::Semaphore, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     audit::{self, Operator},
+    connections, events, log_level,
     names::Names,
     openapi,
     operation::{Operation, Scope, Unknown},
-    orders, pages, revocations,
+    orders, pages, revocations, rotation,
 };
 use crate::{
     auth::{AuthError, TokenSource, Verifier, permits},
     guesses::{Guesses, TooMany},
     host::Host,
+    open::OpenConnections,
     problem::Problem,
     revoked::RevokedTokens,
+    rotation::Rotation,
     settings::Settings,
 };
 
@@ -44,6 +47,12 @@ pub(crate) struct Admin<H> {
     pub(crate) tasks: TaskTracker,
     /// The users' tokens that are refused.
     pub(crate) revoked: Arc<RevokedTokens>,
+    pub(crate) open: Arc<OpenConnections>,
+    pub(crate) rotation: Arc<Rotation>,
+    /// Ends what would go on for ever.
+    pub(crate) stop: CancellationToken,
+    /// A place for each who watches what happens.
+    pub(crate) watchers: Arc<Semaphore>,
     verifier: Verifier,
     has_keys: bool,
     names: Names,
@@ -53,7 +62,8 @@ pub(crate) struct Admin<H> {
 /// A request that may be answered.
 struct Admitted<'a> {
     operation: Operation,
-    plugin: Option<&'a str>,
+    /// What its path names.
+    id: Option<&'a str>,
     operator: Option<Operator>,
 }
 
@@ -84,18 +94,18 @@ pub(crate) async fn answer<H: Host>(State(admin): State<Arc<Admin<H>>>, request:
 }
 
 async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> Result<Response, Refused> {
-    let Admitted { operation, plugin, operator } = admin.judge(parts)?;
-    let plugin = plugin.unwrap_or_default();
+    let Admitted { operation, id, operator } = admin.judge(parts)?;
+    let id = id.unwrap_or_default();
     let query = parts.uri.query();
     let answered = match (operation, &operator) {
         (Operation::Describe, _) => Ok(openapi::answer(&parts.headers)),
         (Operation::Status, _) => pages::status(admin, query),
         (Operation::ListPlugins, _) => pages::list(admin, query),
-        (Operation::ShowPlugin, _) => pages::show(admin, plugin, query),
+        (Operation::ShowPlugin, _) => pages::show(admin, id, query),
         (Operation::Order(order), Some(operator)) => {
             let from = audit::from(parts);
             match orders::check(parts, body).await {
-                Ok(()) => orders::carry_out(admin, order, plugin, operator.clone(), from).await,
+                Ok(()) => orders::carry_out(admin, order, id, operator.clone(), from).await,
                 Err(problem) => Err(problem),
             }
         }
@@ -103,10 +113,26 @@ async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> R
         (Operation::Revoke, Some(operator)) => {
             revocations::revoke(admin, parts, body, operator.clone(), audit::from(parts)).await
         }
-        // Every order takes a scope, and so an operator; if ever one does not, it is not carried out.
-        (Operation::Order(_) | Operation::Revoke, None) => {
-            Err(unauthorized(Code::AuthMissing, "an order takes a token"))
+        (Operation::LogLevel, _) => log_level::show(admin, query),
+        (Operation::SetLogLevel, Some(operator)) => log_level::set(admin, parts, body, operator).await,
+        (Operation::ListConnections, _) => connections::list(admin, parts),
+        (Operation::CloseConnection, Some(operator)) => {
+            connections::close(admin, parts, body, id, operator).await
         }
+        (Operation::Events, Some(operator)) => events::answer(admin, parts, operator),
+        (Operation::Drain, Some(operator)) => rotation::set(admin, parts, body, operator, true).await,
+        (Operation::Undrain, Some(operator)) => rotation::set(admin, parts, body, operator, false).await,
+        // Each of these takes a scope, and so an operator; if ever one does not, it is not carried out.
+        (
+            Operation::Order(_)
+            | Operation::Revoke
+            | Operation::SetLogLevel
+            | Operation::CloseConnection
+            | Operation::Events
+            | Operation::Drain
+            | Operation::Undrain,
+            None,
+        ) => Err(unauthorized(Code::AuthMissing, "this takes a token")),
     };
     answered.map_err(|problem| Refused { problem, operator })
 }
@@ -125,6 +151,10 @@ impl<H: Host> Admin<H> {
             since: clock.now(),
             tasks,
             revoked: Arc::default(),
+            open: Arc::default(),
+            rotation: Arc::default(),
+            stop: CancellationToken::new(),
+            watchers: Arc::new(Semaphore::new(events::WATCHERS)),
             verifier: verifier(settings, Arc::clone(&clock)),
             has_keys: !settings.admin.hs256_secrets.is_empty(),
             names: Names::new(listens_on, &settings.admin_hosts),
@@ -138,18 +168,28 @@ impl<H: Host> Admin<H> {
         Self { revoked, ..self }
     }
 
+    /// Which connections it shows, which rotation it decides, and what ends its streams.
+    pub(crate) fn beside(
+        self,
+        open: Arc<OpenConnections>,
+        rotation: Arc<Rotation>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { open, rotation, stop, ..self }
+    }
+
     /// In the order of cost, and so that a page that lured a browser learns nothing.
     fn judge<'a>(&self, parts: &'a Parts) -> Result<Admitted<'a>, Refused> {
         // For a broken twin: a host that answers whatever page asks, by whatever name.
         if failpoint!("gateway.admin_names") != Some(Action::Off) {
             self.names.check(&parts.uri, &parts.headers).map_err(misdirected)?;
         }
-        let (operation, plugin) = route(parts).map_err(|unknown| no_operation(&parts.uri, &unknown))?;
+        let (operation, id) = route(parts).map_err(|unknown| no_operation(&parts.uri, &unknown))?;
         let operator = match operation.scope() {
             Some(scope) => Some(self.operator(parts, scope)?),
             None => None,
         };
-        Ok(Admitted { operation, plugin, operator })
+        Ok(Admitted { operation, id, operator })
     }
 
     /// Whose token it is, if it permits that.
@@ -228,17 +268,17 @@ fn verifier(settings: &Settings, clock: Arc<dyn Clock>) -> Verifier {
 /// The operation of a request.
 fn route(parts: &Parts) -> Result<(Operation, Option<&str>), Unknown> {
     // For a broken twin: a host that changes things by GET.
-    let method = match failpoint!("gateway.admin_methods") {
-        Some(Action::Off) => &Method::POST,
-        _ => &parts.method,
-    };
-    Operation::find(method, parts.uri.path())
+    if failpoint!("gateway.admin_methods") == Some(Action::Off)
+        && let Some(found) = Operation::of_path(parts.uri.path()).find(|(one, _)| one.changes())
+    {
+        return Ok(found);
+    }
+    Operation::find(&parts.method, parts.uri.path())
 }
 
 /// Whether something was to be changed: by its path, or by a method that is for nothing else.
 fn is_order(parts: &Parts) -> bool {
-    let by_path = matches!(Operation::of_path(parts.uri.path()), Some((Operation::Order(_), _)));
-    by_path || !parts.method.is_safe()
+    Operation::meant(&parts.method, parts.uri.path()).is_some() || !parts.method.is_safe()
 }
 
 fn misdirected(code: Code) -> Problem {
@@ -268,7 +308,10 @@ fn no_operation(uri: &Uri, unknown: &Unknown) -> Problem {
             format!("{path} takes {allowed} only"),
             format!("use {allowed}"),
         )
-        .with_header(header::ALLOW, HeaderValue::from_static(allowed)),
+        .with_header(
+            header::ALLOW,
+            HeaderValue::try_from(allowed).unwrap_or(HeaderValue::from_static("GET")),
+        ),
     }
 }
 

@@ -8,8 +8,11 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
-    operation::{Operation, Scope},
-    view::{PluginList, PluginPage, RevocationList, RevocationOrder, RevocationPart, StatusPage},
+    operation::Operation,
+    view::{
+        ConnectionList, ConnectionPart, LogLevelOrder, LogLevelPage, PluginList, PluginPage, RevocationList,
+        RevocationOrder, RevocationPart, StatusPage,
+    },
 };
 use crate::{document::Page, problem::ProblemBody};
 
@@ -30,7 +33,7 @@ fn document() -> Value {
     });
     let mut schemas = settings.for_serialize().into_generator();
     let mut paths: Map<String, Value> = Map::new();
-    for operation in Operation::ALL {
+    for operation in Operation::ALL.iter().copied() {
         let method = operation.method().as_str().to_ascii_lowercase();
         let at = paths.entry(operation.path()).or_insert_with(|| json!({}));
         if let Some(at) = at.as_object_mut() {
@@ -79,8 +82,12 @@ fn describe(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         "security": scope.map(|scope| json!({ "operator": [scope.as_str()] })).into_iter().collect::<Vec<_>>(),
         "responses": responses,
     });
-    if let (Operation::Revoke, Some(described)) = (operation, described.as_object_mut()) {
-        let schema = reference::<RevocationOrder>(schemas);
+    let body = match operation {
+        Operation::Revoke => Some(reference::<RevocationOrder>(schemas)),
+        Operation::SetLogLevel => Some(reference::<LogLevelOrder>(schemas)),
+        _ => None,
+    };
+    if let (Some(schema), Some(described)) = (body, described.as_object_mut()) {
         let body = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
         described.insert("requestBody".to_owned(), body);
     }
@@ -104,18 +111,78 @@ fn summary(operation: Operation) -> &'static str {
         Operation::Order(PluginOrder::Reset) => {
             "Forgets quarantine, spent restarts and the breaker, and starts it if it does not run."
         }
+        Operation::Order(PluginOrder::Rollback) => {
+            "Goes back to the generation that served before, while it is kept."
+        }
         Operation::Order(PluginOrder::Probe) => "Asks it for a self-test now.",
         Operation::ListRevoked => "The users' tokens that are refused though they would be good.",
         Operation::Revoke => {
             "Refuses a token, or all that a user was given so far, from now on; closes their connections. It outlives \
                 the host."
         }
+        Operation::LogLevel => "Which lines the log has.",
+        Operation::SetLogLevel => {
+            "Changes which lines the log has: for a time, or until the host ends or `log.level` says otherwise."
+        }
+        Operation::ListConnections => "Who is connected, in the order in which they came.",
+        Operation::CloseConnection => {
+            "Closes a connection with 4406 (older wire: 1001). Its client may come back; runs go on."
+        }
+        Operation::Events => {
+            "What happens, as it happens: server-sent events, of every happening from INFO on. Ends with its token. Who \
+                reads too slowly gets `missed` with how many."
+        }
+        Operation::Drain => {
+            "Takes the host out of rotation: not ready, no new connections; what is open goes on. Until `undrain` or a \
+                restart."
+        }
+        Operation::Undrain => "Takes it back into rotation.",
     }
 }
 
 fn parameters(operation: Operation) -> Value {
     match operation {
-        Operation::Describe | Operation::Status | Operation::ListRevoked | Operation::Revoke => json!([]),
+        Operation::Describe
+        | Operation::Status
+        | Operation::ListRevoked
+        | Operation::Revoke
+        | Operation::LogLevel
+        | Operation::SetLogLevel
+        | Operation::Drain
+        | Operation::Undrain => json!([]),
+        Operation::ListConnections => json!([
+            {
+                "name": "after", "in": "query", "required": false, "schema": { "type": "integer", "minimum": 0 },
+                "description": "What the page before says as `next`.",
+            },
+            {
+                "name": "limit", "in": "query", "required": false,
+                "schema": { "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 },
+                "description": "How many at most.",
+            },
+            {
+                "name": "user", "in": "query", "required": false, "schema": { "type": "string" },
+                "description": "Only this user's.",
+            },
+            {
+                "name": "tenant", "in": "query", "required": false, "schema": { "type": "string" },
+                "description": "Only this tenant's.",
+            },
+        ]),
+        Operation::CloseConnection => json!([{
+            "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
+            "description": "The connection's name, as it is listed.",
+        }]),
+        Operation::Events => json!([
+            {
+                "name": "since", "in": "query", "required": false, "schema": { "type": "string" },
+                "description": "First what is kept after this event; 0: all that is kept. `Last-Event-ID` says the same.",
+            },
+            {
+                "name": "follow", "in": "query", "required": false, "schema": { "type": "boolean", "default": true },
+                "description": "Whether to go on after what is kept.",
+            },
+        ]),
         Operation::ListPlugins => json!([{
             "name": "state", "in": "query", "required": false, "schema": { "type": "string" },
             "description": "Only those with that verdict (healthy, failed, disabled) or in that state.",
@@ -135,6 +202,19 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         Operation::ShowPlugin => ("The plugin, as it is now.", reference::<PluginPage>(schemas)),
         Operation::ListRevoked => ("All that hold.", reference::<RevocationList>(schemas)),
         Operation::Revoke => ("It is so, and on disk.", reference::<RevocationPart>(schemas)),
+        Operation::LogLevel => ("What holds now.", reference::<LogLevelPage>(schemas)),
+        Operation::SetLogLevel => ("What holds from now on.", reference::<LogLevelPage>(schemas)),
+        Operation::ListConnections => ("A page of them.", reference::<ConnectionList>(schemas)),
+        Operation::CloseConnection => ("It is being closed.", reference::<ConnectionPart>(schemas)),
+        Operation::Drain | Operation::Undrain => {
+            ("The host, as it is now.", reference::<StatusPage>(schemas))
+        }
+        Operation::Events => {
+            return json!({
+                "description": "The stream. `data` is JSON: `id`, `at_ms`, `event`, `level`, `mark`, `message`, `fields`.",
+                "content": { "text/event-stream": { "schema": { "type": "string" } } },
+            });
+        }
         Operation::Order(_) => {
             ("It is so; or this is how far it came in 30 s.", reference::<PluginPage>(schemas))
         }
@@ -146,10 +226,8 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
 fn refusals(operation: Operation) -> &'static [&'static str] {
     match (operation.scope(), operation.method() == Method::GET) {
         (None, _) => &["403", "405", "429", "503"],
-        (Some(Scope::Read | Scope::Toggle), true) => &["400", "401", "403", "404", "405", "429", "503"],
-        (Some(Scope::Read | Scope::Toggle), false) => {
-            &["400", "401", "403", "404", "405", "408", "409", "413", "429", "503"]
-        }
+        (Some(_), true) => &["400", "401", "403", "404", "405", "429", "503"],
+        (Some(_), false) => &["400", "401", "403", "404", "405", "408", "409", "413", "429", "503"],
     }
 }
 
@@ -159,7 +237,7 @@ fn reference<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::operation::Scope, *};
 
     #[test]
     fn every_operation_is_described_and_every_reference_leads_somewhere() {
@@ -172,7 +250,7 @@ mod tests {
         }
         let whole = document();
         walk(&whole, &whole);
-        for operation in Operation::ALL {
+        for operation in Operation::ALL.iter().copied() {
             let method = operation.method().as_str().to_ascii_lowercase();
             let described = &whole["paths"][operation.path()][&method];
             assert_eq!(described["operationId"], operation.name());

@@ -15,6 +15,13 @@ pub(crate) enum Operation {
     Order(PluginOrder),
     ListRevoked,
     Revoke,
+    LogLevel,
+    SetLogLevel,
+    ListConnections,
+    CloseConnection,
+    Events,
+    Drain,
+    Undrain,
 }
 
 /// What an operator's token must permit.
@@ -24,6 +31,8 @@ pub(crate) enum Scope {
     Read,
     /// Switching plugins on and off, whatever else begins or ends one, and revoking tokens.
     Toggle,
+    /// Looking closer than a host is looked at every day.
+    Debug,
 }
 
 impl Scope {
@@ -32,6 +41,7 @@ impl Scope {
         match self {
             Self::Read => "admin:read",
             Self::Toggle => "admin:toggle",
+            Self::Debug => "admin:debug",
         }
     }
 }
@@ -44,13 +54,13 @@ pub(crate) enum Unknown {
     /// Something is, but not by that method.
     Method {
         /// By these, as in an `Allow` header.
-        allowed: &'static str,
+        allowed: String,
     },
 }
 
 impl Operation {
     /// Every operation, in the order of the description.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: &[Self] = &[
         Self::Describe,
         Self::Status,
         Self::ListPlugins,
@@ -60,11 +70,19 @@ impl Operation {
         Self::Order(PluginOrder::Reload),
         Self::Order(PluginOrder::Reset),
         Self::Order(PluginOrder::Probe),
+        Self::Order(PluginOrder::Rollback),
         Self::ListRevoked,
         Self::Revoke,
+        Self::LogLevel,
+        Self::SetLogLevel,
+        Self::ListConnections,
+        Self::CloseConnection,
+        Self::Events,
+        Self::Drain,
+        Self::Undrain,
     ];
 
-    /// Its path; `{id}` stands for a plugin's.
+    /// Its path; `{id}` stands for a plugin's or a connection's.
     pub(crate) const fn path(self) -> &'static str {
         match self {
             Self::Describe => "/admin/v1/openapi.json",
@@ -76,17 +94,31 @@ impl Operation {
             Self::Order(PluginOrder::Reload) => "/admin/v1/plugins/{id}/reload",
             Self::Order(PluginOrder::Reset) => "/admin/v1/plugins/{id}/reset",
             Self::Order(PluginOrder::Probe) => "/admin/v1/plugins/{id}/probe",
+            Self::Order(PluginOrder::Rollback) => "/admin/v1/plugins/{id}/rollback",
             Self::ListRevoked | Self::Revoke => "/admin/v1/revocations",
+            Self::LogLevel | Self::SetLogLevel => "/admin/v1/log-level",
+            Self::ListConnections => "/admin/v1/connections",
+            Self::CloseConnection => "/admin/v1/connections/{id}",
+            Self::Events => "/admin/v1/events",
+            Self::Drain => "/admin/v1/drain",
+            Self::Undrain => "/admin/v1/undrain",
         }
     }
 
     /// Its method. What changes anything is never a GET: links and pages make those.
     pub(crate) const fn method(self) -> &'static Method {
         match self {
-            Self::Describe | Self::Status | Self::ListPlugins | Self::ShowPlugin | Self::ListRevoked => {
-                &Method::GET
-            }
-            Self::Order(_) | Self::Revoke => &Method::POST,
+            Self::Describe
+            | Self::Status
+            | Self::ListPlugins
+            | Self::ShowPlugin
+            | Self::ListRevoked
+            | Self::LogLevel
+            | Self::ListConnections
+            | Self::Events => &Method::GET,
+            Self::Order(_) | Self::Revoke | Self::Drain | Self::Undrain => &Method::POST,
+            Self::CloseConnection => &Method::DELETE,
+            Self::SetLogLevel => &Method::PUT,
         }
     }
 
@@ -94,8 +126,15 @@ impl Operation {
     pub(crate) const fn scope(self) -> Option<Scope> {
         match self {
             Self::Describe => None,
-            Self::Status | Self::ListPlugins | Self::ShowPlugin => Some(Scope::Read),
-            Self::Order(_) | Self::ListRevoked | Self::Revoke => Some(Scope::Toggle),
+            Self::Status | Self::ListPlugins | Self::ShowPlugin | Self::LogLevel => Some(Scope::Read),
+            Self::Order(_)
+            | Self::ListRevoked
+            | Self::Revoke
+            | Self::CloseConnection
+            | Self::Drain
+            | Self::Undrain => Some(Scope::Toggle),
+            // Who talks from where, and who ordered what, is more than a dashboard needs.
+            Self::SetLogLevel | Self::ListConnections | Self::Events => Some(Scope::Debug),
         }
     }
 
@@ -109,32 +148,51 @@ impl Operation {
             Self::Order(order) => order.as_str(),
             Self::ListRevoked => "list_revoked",
             Self::Revoke => "revoke",
+            Self::LogLevel => "log_level",
+            Self::SetLogLevel => "set_log_level",
+            Self::ListConnections => "list_connections",
+            Self::CloseConnection => "close_connection",
+            Self::Events => "events",
+            Self::Drain => "drain",
+            Self::Undrain => "undrain",
         }
     }
 
-    /// The operation at a path, with the plugin that the path names.
-    pub(crate) fn of_path(path: &str) -> Option<(Self, Option<&str>)> {
-        Self::ALL.into_iter().find_map(|one| Some((one, matched(one.path(), path)?)))
+    /// Whether it changes anything.
+    pub(crate) fn changes(self) -> bool {
+        !self.method().is_safe()
     }
 
-    /// The operation of a request, with the plugin that its path names.
+    /// The operations at a path, with what its `{id}` is.
+    pub(crate) fn of_path(path: &str) -> impl Iterator<Item = (Self, Option<&str>)> {
+        Self::ALL.iter().filter_map(move |one| Some((*one, matched(one.path(), path)?)))
+    }
+
+    /// What a request means to change: by its path and method, or by a path at which there is nothing to see.
+    pub(crate) fn meant<'a>(method: &Method, path: &'a str) -> Option<(Self, Option<&'a str>)> {
+        let by_method = Self::of_path(path).find(|(one, _)| one.changes() && one.method() == method);
+        let only_orders = || Self::of_path(path).all(|(one, _)| one.changes());
+        by_method.or_else(|| Self::of_path(path).next().filter(|_| only_orders()))
+    }
+
+    /// The operation of a request, with what the `{id}` of its path is.
     pub(crate) fn find<'a>(method: &Method, path: &'a str) -> Result<(Self, Option<&'a str>), Unknown> {
-        let (mut gets, mut posts) = (false, false);
-        for operation in Self::ALL {
-            let Some(plugin) = matched(operation.path(), path) else { continue };
-            let allowed = operation.method();
+        let mut allowed = Vec::new();
+        for (operation, id) in Self::of_path(path) {
+            let takes = operation.method();
             // HTTP's own: whoever answers GET answers HEAD.
-            if method == allowed || (method == Method::HEAD && allowed == Method::GET) {
-                return Ok((operation, plugin));
+            if method == takes || (method == Method::HEAD && takes == Method::GET) {
+                return Ok((operation, id));
             }
-            gets |= allowed == Method::GET;
-            posts |= allowed == Method::POST;
+            allowed.push(takes.as_str());
+            if takes == Method::GET {
+                allowed.push("HEAD");
+            }
         }
-        match (gets, posts) {
-            (false, false) => Err(Unknown::Path),
-            (true, false) => Err(Unknown::Method { allowed: "GET, HEAD" }),
-            (false, true) => Err(Unknown::Method { allowed: "POST" }),
-            (true, true) => Err(Unknown::Method { allowed: "GET, HEAD, POST" }),
+        if allowed.is_empty() {
+            Err(Unknown::Path)
+        } else {
+            Err(Unknown::Method { allowed: allowed.join(", ") })
         }
     }
 }
@@ -165,7 +223,7 @@ mod tests {
 
     #[test]
     fn each_operation_is_found_by_its_path_and_method_only() {
-        for operation in Operation::ALL {
+        for operation in Operation::ALL.iter().copied() {
             let path = operation.path().replace("{id}", "echo");
             let plugin = operation.path().contains("{id}").then_some("echo");
             assert_eq!(Operation::find(operation.method(), &path), Ok((operation, plugin)));
@@ -184,10 +242,27 @@ mod tests {
 
     #[test]
     fn what_changes_anything_is_not_got_and_takes_more_than_reading() {
-        for operation in
-            Operation::ALL.into_iter().filter(|one| matches!(one, Operation::Order(_) | Operation::Revoke))
-        {
-            assert_eq!((operation.method(), operation.scope()), (&Method::POST, Some(Scope::Toggle)));
+        for operation in Operation::ALL.iter().copied() {
+            let takes_more = !matches!(operation.scope(), None | Some(Scope::Read));
+            assert!(!operation.changes() || takes_more, "{operation:?}");
+            assert!(operation.method() == Method::GET || operation.changes(), "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_meant_is_known_though_the_method_is_wrong() {
+        for (method, path, meant) in [
+            (
+                Method::GET,
+                "/admin/v1/plugins/echo/reset",
+                Some((Operation::Order(PluginOrder::Reset), Some("echo"))),
+            ),
+            (Method::PUT, "/admin/v1/log-level", Some((Operation::SetLogLevel, None))),
+            (Method::GET, "/admin/v1/log-level", None),
+            (Method::POST, "/admin/v1/status", None),
+            (Method::POST, "/admin/v1/nothing", None),
+        ] {
+            assert_eq!(Operation::meant(&method, path), meant, "{method} {path}");
         }
     }
 }

@@ -26,6 +26,7 @@ pub(crate) fn status<H: Host>(admin: &Admin<H>, query: Option<&str>) -> Result<R
     let (since, now) = (rfc3339(admin.since), rfc3339(admin.clock.now()));
     let mut page = StatusPage::new(&admin.host.status(), since, now);
     page.draining |= admin.host.is_draining();
+    page.out_of_rotation = admin.rotation.is_out();
     Ok(json(&page))
 }
 
@@ -68,9 +69,10 @@ pub(crate) fn not_done<H: Host>(host: &H, plugin: &str, error: &ControlError) ->
     let problem = |status| Problem::new(status, code, detail, hint);
     match error {
         ControlError::Unknown(_) => no_such_plugin(host, plugin),
-        ControlError::Disabled(_) | ControlError::NotRunning { .. } | ControlError::ReloadFailed { .. } => {
-            problem(StatusCode::CONFLICT)
-        }
+        ControlError::Disabled(_)
+        | ControlError::NothingBefore(_)
+        | ControlError::NotRunning { .. }
+        | ControlError::ReloadFailed { .. } => problem(StatusCode::CONFLICT),
         ControlError::Draining | ControlError::Unanswered => {
             problem(StatusCode::SERVICE_UNAVAILABLE).retry_after(SOON)
         }

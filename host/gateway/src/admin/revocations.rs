@@ -4,24 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use agent_host_telemetry::happening::TokensRevoked;
 use agent_plugin_protocol::Code;
-use axum::{
-    body::{Body, to_bytes},
-    response::Response,
-};
+use axum::{body::Body, response::Response};
 use http::{StatusCode, request::Parts};
-use tokio::time::timeout;
 
 use super::{
     audit::{self, Operator},
+    body,
     door::Admin,
     pages,
     view::{RevocationOrder, RevocationPart},
 };
 use crate::{problem::Problem, revoked::NotRevoked};
-
-/// Three names of 256 bytes, each byte escaped, and the rest.
-const BODY_BYTES: usize = 8 * 1024;
-const BODY_WITHIN: Duration = Duration::from_secs(5);
 
 /// `GET /admin/v1/revocations`
 pub(crate) fn list<H>(admin: &Admin<H>, query: Option<&str>) -> Result<Response, Problem> {
@@ -42,7 +35,10 @@ pub(crate) async fn revoke<H>(
 ) -> Result<Response, Problem> {
     pages::parameters(parts.uri.query(), &[])?;
     let now = admin.clock.now();
-    let revocation = read(body).await?.revocation(now).map_err(|why| pages::bad_request(why, NOTHING))?;
+    let revocation = body::read::<RevocationOrder>(body, "revocation", NOTHING)
+        .await?
+        .revocation(now)
+        .map_err(|why| pages::bad_request(why, NOTHING))?;
     let told = RevocationPart::from(&revocation);
     let revoked = Arc::clone(&admin.revoked);
     let task = move || {
@@ -62,30 +58,6 @@ pub(crate) async fn revoke<H>(
         Ok(Err(error)) => Err(not_done(&error)),
         Err(_) => Err(unavailable(Code::HostInternal, Code::HostInternal.meaning().to_owned())),
     }
-}
-
-async fn read(body: Body) -> Result<RevocationOrder, Problem> {
-    let bytes = match timeout(BODY_WITHIN, to_bytes(body, BODY_BYTES)).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) => {
-            return Err(Problem::of_http(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "http.too_large",
-                format!("the body is longer than {BODY_BYTES} bytes, or broke off"),
-                NOTHING.to_owned(),
-            ));
-        }
-        Err(_) => {
-            return Err(Problem::of_http(
-                StatusCode::REQUEST_TIMEOUT,
-                "http.timeout",
-                format!("the body did not come within {} s", BODY_WITHIN.as_secs()),
-                NOTHING.to_owned(),
-            ));
-        }
-    };
-    serde_json::from_slice(&bytes)
-        .map_err(|error| pages::bad_request(format!("the body is no revocation: {error}"), NOTHING))
 }
 
 fn not_done(error: &NotRevoked) -> Problem {

@@ -4,17 +4,23 @@
 //! What is not there is left out, and a reader takes what it does not know for not there: the two may be of different
 //! versions. Whatever a plugin said of itself is one safe line, bounded.
 
+mod connection;
 mod crash;
+mod log_level;
 mod plugin;
 mod revocation;
+mod rolled_back;
 mod status;
 
+pub use connection::{ConnectionList, ConnectionPart};
 pub use crash::{CrashPart, FramePart, OpenCallPart};
+pub use log_level::{LogLevelOrder, LogLevelPage};
 pub use plugin::{
     BreakerPart, BudgetPart, CandidatePart, ChangePart, ChangedFilePart, FaultPart, IsolationPart, LayerPart,
     PluginLine, PluginList, PluginPage, SparesPart,
 };
 pub use revocation::{RevocationList, RevocationOrder, RevocationPart};
+pub use rolled_back::RolledBackPart;
 pub use status::{Counts, MissingPart, ServiceLine, StatusPage};
 
 use std::time::{Duration, SystemTime};

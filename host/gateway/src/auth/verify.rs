@@ -128,10 +128,15 @@ impl Verifier {
         let head = check_form(token)?;
         let algorithm = head.algorithm().ok_or_else(|| self.wrong_algorithm())?;
         let (claims, key) = self.checked_claims(token, algorithm, head.kid.as_deref())?;
-        Ok(self.checked_principal(claims, key)?)
+        Ok(self.checked_principal(claims, algorithm, key)?)
     }
 
-    fn checked_principal(&self, claims: Claims, key: Option<KeyPrint>) -> Result<Principal, AuthError> {
+    fn checked_principal(
+        &self,
+        claims: Claims,
+        algorithm: Algorithm,
+        key: Option<KeyPrint>,
+    ) -> Result<Principal, AuthError> {
         let now = self.clock.now();
         let expires_at = numeric_date(claims.exp, "exp")?
             .ok_or_else(|| error(Code::AuthMalformed, "the token has no `exp`"))?;
@@ -150,6 +155,13 @@ impl Verifier {
             return Err(error(Code::AuthAudience, "the token's `aud` is missing or does not name this host"));
         }
         let principal = Principal { key, ..principal(claims, expires_at)? };
+        // Whoever has the host's own secret is trusted with its name as well; another issuer is not.
+        if principal.scope.is_self_check() && algorithm != Algorithm::HS256 {
+            return Err(error(
+                Code::AuthMalformed,
+                "the claim `tenant` is the name of the host's own checks",
+            ));
+        }
         self.check_revoked(&principal)?;
         Ok(principal)
     }

@@ -31,6 +31,8 @@ pub(crate) enum Close {
     Slow,
     /// Frames came much faster than allowed.
     Rate,
+    /// An operator closed it.
+    Dismissed,
 }
 
 impl Close {
@@ -45,7 +47,7 @@ impl Close {
     /// The older wire has no codes of its own. Its clients connect again on all but 1008.
     const fn older_code(self) -> u16 {
         match self {
-            Self::Restarting => 1001,
+            Self::Restarting | Self::Dismissed => 1001,
             Self::Expired | Self::Revoked | Self::KeyWithdrawn => 1008,
             Self::NoPong | Self::Slow | Self::Rate => 1011,
             Self::Protocol
@@ -70,6 +72,7 @@ impl Close {
             Self::NoPong => 4403,
             Self::Slow => 4404,
             Self::Rate => 4405,
+            Self::Dismissed => 4406,
         }
     }
 
@@ -89,6 +92,7 @@ impl Close {
             Self::NoPong => "no pong",
             Self::Slow => "slow consumer; resume from your last seq",
             Self::Rate => "limit.rate",
+            Self::Dismissed => "closed by an operator",
         }
     }
 }

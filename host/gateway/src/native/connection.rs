@@ -26,7 +26,7 @@ use super::{
     speech::Speech,
     task::Shared,
 };
-use crate::{host::Conversation, jitter, limits::TokenBucket, netra};
+use crate::{host::Conversation, jitter, limits::TokenBucket, netra, open::Card};
 
 /// One connection while it is open.
 pub(crate) struct Connection<'a, T, C> {
@@ -38,6 +38,7 @@ pub(crate) struct Connection<'a, T, C> {
     /// Of the token that was sent since, if one was: the connection stands on that.
     refreshed: Option<Arc<Principal>>,
     stop: &'a CancellationToken,
+    card: &'a Card,
     liveness: Liveness,
     expiry: Expiry,
     /// When the token is to be judged again.
@@ -71,6 +72,8 @@ enum Event {
     Told(Option<Outgoing>),
     TimerFired,
     Stopped,
+    /// An operator wants it closed.
+    Dismissed,
     /// Further tokens are revoked, or a key is withdrawn.
     Revoked,
 }
@@ -89,7 +92,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         speech: Speech,
         shared: &'a Shared,
         principal: &'a Principal,
-        stop: &'a CancellationToken,
+        (stop, card): (&'a CancellationToken, &'a Card),
     ) -> Self {
         let (timing, limits) = (&shared.settings.timing, &shared.settings.limits);
         let now = Instant::now();
@@ -105,6 +108,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             principal,
             refreshed: None,
             stop,
+            card,
             liveness: Liveness::new(now + jitter::within(&timing.ping), timing.pong),
             expiry: Expiry::new(principal.expires_at, timing.expiry_warning, shared.verifier.leeway()),
             judge_at: now,
@@ -150,14 +154,17 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             self.conversation.next().await;
         }
         self.flush().await?;
-        series::welcomed(accepted.elapsed());
+        if !self.principal.scope.is_self_check() {
+            series::welcomed(accepted.elapsed());
+        }
         let timer = sleep_until(Instant::now());
         // Kept over the turns: each wait that is made anew takes and gives back a place in the token's list.
         let stopped = self.stop.cancelled();
+        let dismissed = self.card.dismissed.notified();
         // Waited for first and looked at then: what is revoked in between is in one of the two.
         let revoked = self.shared.verifier.revoked().next().cancelled_owned();
         self.check_revoked()?;
-        tokio::pin!(timer, stopped, revoked);
+        tokio::pin!(timer, stopped, dismissed, revoked);
         loop {
             // A sign of life puts the next look off, a new token too.
             let wake = self.liveness.wake_at().min(self.judge_at);
@@ -170,6 +177,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                 told = self.conversation.next() => Event::Told(told),
                 () = &mut timer => Event::TimerFired,
                 () = &mut stopped => Event::Stopped,
+                () = &mut dismissed => Event::Dismissed,
                 () = &mut revoked => Event::Revoked,
             };
             match event {
@@ -185,6 +193,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                     self.say_goodbye();
                     return Err(Ending::ByHost(Close::Restarting));
                 }
+                Event::Dismissed => return Err(Ending::ByHost(Close::Dismissed)),
                 Event::Revoked => {
                     revoked.set(self.shared.verifier.revoked().next().cancelled_owned());
                     self.check_revoked()?;
@@ -197,16 +206,18 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         self.liveness.heard();
         match received {
             Ok(Inbound::Close(code)) => return Err(Ending::ByClient(code)),
-            Ok(Inbound::Binary) => return Err(Ending::ByHost(Close::NotText)),
-            Err(Broken::NotUtf8) => return Err(Ending::ByHost(Close::NotUtf8)),
-            Err(Broken::Protocol) => return Err(Ending::ByHost(Close::Protocol)),
-            Err(Broken::Gone) => return Err(Ending::Gone),
-            Err(Broken::TooLarge) => {
-                self.refuse(Code::FrameTooLarge, None, None);
-                self.flush().await?;
-                return Err(Ending::ByHost(Close::TooLarge));
+            Ok(Inbound::Binary(_)) => return Err(Ending::ByHost(Close::NotText)),
+            Err(broken) => {
+                if broken == Broken::TooLarge {
+                    self.refuse(Code::FrameTooLarge, None, None);
+                    self.flush().await?;
+                }
+                return Err(broken.close().map_or(Ending::Gone, Ending::ByHost));
             }
-            Ok(Inbound::Control) => self.count_frame()?,
+            Ok(Inbound::Control) => {
+                self.count_frame()?;
+                self.socket.answer().await.map_err(unwritten)?;
+            }
             Ok(Inbound::Text(text)) => {
                 self.count_frame()?;
                 self.act(&text).await;
@@ -308,7 +319,8 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                 (frames, again)
             }
         };
-        if let (Outgoing::Event(delivery), false) = (told, frames.is_empty()) {
+        let counted = !frames.is_empty() && !self.principal.scope.is_self_check();
+        if let (Outgoing::Event(delivery), true) = (told, counted) {
             let delivered = match self.speech {
                 Speech::Native | Speech::None => &self.shared.delivered,
                 Speech::Netra(_) => &self.shared.delivered_netra,
@@ -423,10 +435,14 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         }
         (self.urgent, self.held_until, self.out_bytes) = (false, None, 0);
         pace::wrote(Instant::now());
-        self.socket.send(&mut self.out).await.map_err(|unwritten| match unwritten {
-            Unwritten::Stuck => Ending::ByHost(Close::Slow),
-            Unwritten::Gone => Ending::Gone,
-        })
+        self.socket.send(&mut self.out).await.map_err(unwritten)
+    }
+}
+
+fn unwritten(why: Unwritten) -> Ending {
+    match why {
+        Unwritten::Stuck => Ending::ByHost(Close::Slow),
+        Unwritten::Gone => Ending::Gone,
     }
 }
 

@@ -4,7 +4,10 @@ use agent_host_engine::{Incoming, session::Message};
 use agent_plugin_protocol::{Code, Epoch, MessageId, PluginId, RunId, Seq, ThreadId};
 use schemars::JsonSchema;
 use secrecy::SecretString;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::{Map, Value, error::Category, value::RawValue};
 
 /// A frame of a client.
@@ -114,6 +117,11 @@ impl Body<'_> {
 
 /// Reads what is read of any frame.
 fn head(text: &str) -> Result<Head<'_>, FrameError> {
+    // Of an array, fields would be read by their place.
+    if !text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok() {
+        let message = "a frame is one JSON object with a `type`".to_owned();
+        return Err(FrameError { code: Code::FrameInvalid, message, id: None });
+    }
     serde_json::from_str(text).map_err(|e| match e.classify() {
         Category::Data => FrameError {
             code: Code::FrameInvalid,
@@ -265,5 +273,7 @@ pub(super) struct AuthRefresh {
     token: String,
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use agent_host_core::{failpoint, failpoint::Action};
 use futures_util::{SinkExt, StreamExt, stream::FusedStream};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -13,7 +14,7 @@ use tokio::{
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
-        Error, Message, Utf8Bytes,
+        Bytes, Error, Message, Utf8Bytes,
         error::ProtocolError,
         protocol::{CloseFrame, Role, WebSocketConfig},
     },
@@ -36,8 +37,11 @@ pub(crate) struct Socket<T> {
 pub(crate) enum Inbound {
     /// A text frame.
     Text(Utf8Bytes),
-    /// A binary frame, which this protocol has not.
-    Binary,
+    /// A binary message, which this protocol has not.
+    Binary(
+        #[cfg_attr(not(feature = "failpoints"), allow(dead_code, reason = "only the echo sends it back"))]
+        Bytes,
+    ),
     /// A native ping or pong: a sign of life. Pings are answered below.
     Control,
     /// The client closes, with this code. Its reply is queued: see [`Socket::finish`].
@@ -55,6 +59,18 @@ pub(crate) enum Broken {
     Protocol,
     /// The connection is gone.
     Gone,
+}
+
+impl Broken {
+    /// What its client is told. `None`: there is nobody left to be told.
+    pub(crate) const fn close(self) -> Option<Close> {
+        match self {
+            Self::TooLarge => Some(Close::TooLarge),
+            Self::NotUtf8 => Some(Close::NotUtf8),
+            Self::Protocol => Some(Close::Protocol),
+            Self::Gone => None,
+        }
+    }
 }
 
 /// Why a write did not happen.
@@ -84,11 +100,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
         close_within: Duration,
         surface: Surface,
     ) -> Self {
+        let limit = match failpoint!("gateway.socket.limit") {
+            Some(Action::Off) => None,
+            _ => Some(frame_bytes),
+        };
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)
-            .max_message_size(Some(frame_bytes))
-            .max_frame_size(Some(frame_bytes));
+            .accept_unmasked_frames(failpoint!("gateway.socket.mask") == Some(Action::Off))
+            .max_message_size(limit)
+            .max_frame_size(limit);
         let stream = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
         Self { stream, write_within, close_within, surface }
     }
@@ -97,7 +118,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
     pub(crate) async fn recv(&mut self) -> Result<Inbound, Broken> {
         match self.stream.next().await {
             Some(Ok(Message::Text(text))) => Ok(Inbound::Text(text)),
-            Some(Ok(Message::Binary(_))) => Ok(Inbound::Binary),
+            Some(Ok(Message::Binary(bytes))) => Ok(Inbound::Binary(bytes)),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(Inbound::Control),
             Some(Ok(Message::Close(frame))) => Ok(Inbound::Close(frame.map(|f| f.code.into()))),
             Some(Err(error)) => Err(broken(&error)),
@@ -119,6 +140,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
             Ok(Err(_)) => Err(Unwritten::Gone),
             Err(_) => Err(Unwritten::Stuck),
         }
+    }
+
+    /// Writes what is owed for a ping, before more is read: else the pongs of a client that pings and does not read
+    /// would pile up. Not cancel safe: half of it may be written.
+    pub(crate) async fn answer(&mut self) -> Result<(), Unwritten> {
+        if failpoint!("gateway.socket.answer") == Some(Action::Off) {
+            return Ok(());
+        }
+        self.send(&mut Vec::new()).await
     }
 
     /// Ends what the client closed: its reply is flushed before the stream goes, or it would see 1006.

@@ -23,7 +23,9 @@ use super::{
     socket::Socket,
     speech::Speech,
 };
-use crate::{auth::Verifier, host::Conversation, settings::Settings, upgrade::panic_message};
+use crate::{
+    auth::Verifier, host::Conversation, open::OpenPlace, settings::Settings, upgrade::panic_message,
+};
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -43,7 +45,8 @@ pub(crate) struct Upgraded<T, C> {
     pub(crate) stream: T,
     pub(crate) conversation: C,
     pub(crate) principal: Arc<Principal>,
-    pub(crate) connection: String,
+    /// Its place among those that are open.
+    pub(crate) place: OpenPlace,
     /// What it speaks, and what is to be said of it first.
     pub(crate) speech: Speech,
     /// The first frames.
@@ -58,14 +61,19 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
     C: Conversation,
 {
-    let Upgraded { stream, conversation, principal, connection, speech, welcome, accepted } = upgraded;
+    let Upgraded { stream, conversation, principal, place, speech, welcome, accepted } = upgraded;
+    let connection = place.card().id.clone();
     let surface = speech.surface();
     let timing = &shared.settings.timing;
     let mut socket =
         Socket::new(stream, shared.settings.limits.frame_bytes, timing.write, timing.close, surface).await;
-    ConnectionOpened { connection: connection.clone(), surface: surface.name() }.emit();
+    let counted = !principal.scope.is_self_check();
+    if counted {
+        ConnectionOpened { connection: connection.clone(), surface: surface.name() }.emit();
+    }
 
-    let mut open = Connection::new(&mut socket, conversation, speech, &shared, &principal, &stop);
+    let mut open =
+        Connection::new(&mut socket, conversation, speech, &shared, &principal, (&stop, place.card()));
     let run = open.run(welcome, accepted);
     let ending = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| {
         PanicCaught { place: "connection", message: panic_message(panic.as_ref()) }.emit();
@@ -73,6 +81,7 @@ where
     });
     // With it the conversation ends: nothing more is told.
     drop(open);
+    drop(place);
 
     let (code, reason) = match ending {
         Ending::ByClient(code) => (code.map_or(NO_STATUS, known), "closed by the client"),
@@ -84,7 +93,9 @@ where
     }
     // Boxed: an open connection does not keep the room for its end.
     Box::pin(end(socket, ending, &shared)).await;
-    ConnectionClosed { connection, code, reason: reason.to_owned() }.emit();
+    if counted {
+        ConnectionClosed { connection, code, reason: reason.to_owned() }.emit();
+    }
 }
 
 async fn end<T: AsyncRead + AsyncWrite + Unpin>(socket: Socket<T>, ending: Ending, shared: &Shared) {

@@ -132,6 +132,10 @@ impl History for Script {
         Ok(false)
     }
 
+    async fn delete_user(&self, _: &Scope) -> Result<usize, session::Problem> {
+        Ok(0)
+    }
+
     async fn cancel(&self, _: &Scope, _: &RunId) -> Option<ThreadId> {
         None
     }
@@ -152,6 +156,10 @@ impl Host for Script {
 
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
+    }
+
+    fn runs_of(&self, _: &Scope) -> u32 {
+        0
     }
 
     fn plugins(&self) -> Vec<PluginDetail> {
@@ -191,6 +199,10 @@ pub(crate) struct Scripted {
 impl Conversation for Scripted {
     fn status(&self) -> Arc<Status> {
         self.script.status()
+    }
+
+    fn load(&self) -> session::Load {
+        session::Load::default()
     }
 
     fn refresh(&mut self, principal: Arc<Principal>) {
@@ -295,6 +307,8 @@ pub(crate) fn detail(view: PluginView) -> PluginDetail {
         breaker: BreakerView { state: "closed", since: now, retry_at: None, failures: 1, calls: 4 },
         in_flight: 2,
         restarts: BudgetView { used: 1, max: 5, within: Duration::from_secs(60) },
+        former: None,
+        rolled_back: None,
         spares: SparesView { wanted: 0, ready: 0, fault: None },
         candidate: None,
         changed_file: Some(ChangedFile {

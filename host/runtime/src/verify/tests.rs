@@ -30,21 +30,25 @@ fn spec() -> PluginSpec {
     }
 }
 
+/// The section of a plugin in C.
+pub(super) fn descriptor_section() -> [u8; section::SECTION_BYTES] {
+    section::encode(section::Identity {
+        id: "c-plugin",
+        kind: PluginKind::Agent,
+        version: "1.0.0",
+        description: "",
+        sdk_version: "0.1.0",
+        rustc_version: "none",
+        panic: PanicStrategy::Unwind,
+        requires: "",
+    })
+}
+
 /// A small real library with a descriptor and a need of glibc, made by the C compiler.
-fn library() -> &'static [u8] {
+pub(super) fn library() -> &'static [u8] {
     static LIBRARY: OnceLock<Vec<u8>> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        let section = section::encode(section::Identity {
-            id: "c-plugin",
-            kind: PluginKind::Agent,
-            version: "1.0.0",
-            description: "",
-            sdk_version: "0.1.0",
-            rustc_version: "none",
-            panic: PanicStrategy::Unwind,
-            requires: "",
-        });
-        let bytes = section.map(|b| b.to_string()).join(",");
+        let bytes = descriptor_section().map(|b| b.to_string()).join(",");
         let source = format!(
             "#include <stdlib.h>\n__attribute__((section(\".agent_plugin\"), used)) const unsigned char d[] = {{{bytes}}};\n\
              char *home(void) {{ return getenv(\"HOME\"); }}"
@@ -58,7 +62,7 @@ fn library() -> &'static [u8] {
     })
 }
 
-fn judged(bytes: &[u8]) -> Result<VerifiedArtifact, Refusal> {
+pub(super) fn judged(bytes: &[u8]) -> Result<VerifiedArtifact, Refusal> {
     judge(&spec(), bytes.to_vec(), Ok(None), &Platform::current())
 }
 

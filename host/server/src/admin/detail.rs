@@ -115,6 +115,20 @@ fn replacement(out: &mut String, page: &PluginPage, now: OffsetDateTime) -> fmt:
         };
         row(out, "reload", &shown(&text))?;
     }
+    if let Some(former) = page.former {
+        row(out, "kept", &format!("generation {former}, to go back to"))?;
+    }
+    if let Some(back) = &page.rolled_back {
+        let text = format!(
+            "generation {} gave way to {} at {}: {}: {}",
+            back.from,
+            back.to,
+            clock(&back.at, now),
+            back.code,
+            back.reason
+        );
+        row(out, "taken back", &shown(&text))?;
+    }
     if let Some(file) = &page.changed_file {
         let digest = file.digest.as_deref().unwrap_or("not to be read");
         let would = match &file.fault {

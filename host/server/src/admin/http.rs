@@ -1,7 +1,8 @@
-//! One HTTP/1.1 exchange over a connection of its own, bounded in size and time.
+//! One HTTP/1.1 exchange over a connection of its own, bounded in size and time; or a stream of lines, bounded in
+//! silence.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{TcpStream, ToSocketAddrs as _},
     time::{Duration, Instant},
 };
@@ -39,14 +40,7 @@ pub(crate) fn exchange(
     body: &str,
 ) -> io::Result<Response> {
     let deadline = Instant::now() + WITHIN;
-    let mut stream = connect(to)?;
-    stream.set_write_timeout(Some(CONNECT_WITHIN))?;
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {to}\r\nAuthorization: Bearer {token}\r\nAccept: application/json\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes())?;
+    let mut stream = sent(to, method, path, token, body)?;
     let mut bytes = Vec::new();
     let mut chunk = [0; 16 * 1024];
     loop {
@@ -70,6 +64,88 @@ pub(crate) fn exchange(
         }
     }
     parse(&bytes).ok_or_else(|| io::Error::other("the answer is no HTTP, or broke off"))
+}
+
+/// Asks for a stream, and hands each of its lines to `each` until that answers `false` or the stream ends. What is no
+/// stream is answered as by [`exchange`].
+pub(crate) fn lines(
+    to: &Authority,
+    path: &str,
+    token: &str,
+    mut each: impl FnMut(&str) -> bool,
+) -> io::Result<Option<Response>> {
+    let stream = sent(to, "GET", path, token, "")?;
+    // A host says something every 15 s.
+    stream.set_read_timeout(Some(WITHIN))?;
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if head.len() > MOST_LINE || line(&mut reader, &mut head)? == 0 {
+            return Err(io::Error::other("the answer is no HTTP, or broke off"));
+        }
+    }
+    let lower = head.to_ascii_lowercase();
+    if !lower.starts_with("http/1.1 200") || !lower.contains("\r\ncontent-type: text/event-stream") {
+        let mut bytes = head.into_bytes();
+        reader.take(MOST as u64).read_to_end(&mut bytes)?;
+        return parse(&bytes)
+            .map(Some)
+            .ok_or_else(|| io::Error::other("the answer is no HTTP, or broke off"));
+    }
+    if !lower.contains("\r\ntransfer-encoding: chunked") {
+        return each_line(reader, each).map(|()| None);
+    }
+    let mut text = Vec::new();
+    loop {
+        let mut size = String::new();
+        line(&mut reader, &mut size)?;
+        let digits = size.split(';').next().unwrap_or_default().trim();
+        let size = usize::from_str_radix(digits, 16).map_err(|_| io::Error::other("the stream broke off"))?;
+        if size > MOST_LINE {
+            return Err(io::Error::other("a piece of the stream is longer than any of an agent-host"));
+        }
+        let begin = text.len();
+        text.resize(begin + size + 2, 0);
+        reader.read_exact(text.get_mut(begin..).unwrap_or_default())?;
+        text.truncate(begin + size);
+        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            let one: Vec<u8> = text.drain(..=end).collect();
+            if !each(String::from_utf8_lossy(&one).trim_end()) {
+                return Ok(None);
+            }
+        }
+        if size == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// The lines of a stream that goes on to the end of its connection.
+fn each_line(mut reader: impl BufRead, mut each: impl FnMut(&str) -> bool) -> io::Result<()> {
+    loop {
+        let mut one = String::new();
+        if line(&mut reader, &mut one)? == 0 || !each(one.trim_end()) {
+            return Ok(());
+        }
+    }
+}
+
+/// One more line, of a bounded length.
+fn line(reader: &mut impl BufRead, text: &mut String) -> io::Result<usize> {
+    reader.take(MOST_LINE as u64).read_line(text)
+}
+
+/// A connection on which that was asked.
+fn sent(to: &Authority, method: &str, path: &str, token: &str, body: &str) -> io::Result<TcpStream> {
+    let mut stream = connect(to)?;
+    stream.set_write_timeout(Some(CONNECT_WITHIN))?;
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {to}\r\nAuthorization: Bearer {token}\r\nAccept: */*\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes())?;
+    Ok(stream)
 }
 
 fn connect(to: &Authority) -> io::Result<TcpStream> {
@@ -129,6 +205,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const WITHIN: Duration = Duration::from_secs(40);
 /// 100 plugins with all of their history are less than 1 MiB.
 const MOST: usize = 16 * 1024 * 1024;
+/// A happening has a few short fields, and a crash's frames.
+const MOST_LINE: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -13,8 +13,11 @@ use crate::exit::{Exit, Failure};
 pub(super) enum Method {
     Get,
     Post,
+    Delete,
     /// With this JSON.
     Send(String),
+    /// In place of what was there, this JSON.
+    Put(String),
 }
 
 /// What a host answered with 200.
@@ -49,13 +52,28 @@ pub(super) fn ask(target: &Target, method: Method, path: &str) -> Result<Answer,
     let (verb, body) = match &method {
         Method::Get => ("GET", ""),
         Method::Post => ("POST", ""),
+        Method::Delete => ("DELETE", ""),
         Method::Send(body) => ("POST", body.as_str()),
+        Method::Put(body) => ("PUT", body.as_str()),
     };
-    let response = http::exchange(&target.authority, verb, path, &target.token, body).map_err(|error| {
-        let what = format!("no host answers at http://{}: {error}", target.authority);
-        Failure::new(Exit::Unreachable, format!("{what}; is it running, and is that its admin listener?"))
-    })?;
+    let response = http::exchange(&target.authority, verb, path, &target.token, body)
+        .map_err(|error| unreachable(target, &error))?;
     judge(target, &response)
+}
+
+/// Asks for a stream, and hands each of its lines to `each` until that answers `false` or the stream ends.
+pub(super) fn watch(target: &Target, path: &str, each: impl FnMut(&str) -> bool) -> Result<(), Failure> {
+    let refused = http::lines(&target.authority, path, &target.token, each)
+        .map_err(|error| unreachable(target, &error))?;
+    match refused {
+        None => Ok(()),
+        Some(response) => judge(target, &response).map(|_| ()),
+    }
+}
+
+fn unreachable(target: &Target, error: &std::io::Error) -> Failure {
+    let what = format!("no host answers at http://{}: {error}", target.authority);
+    Failure::new(Exit::Unreachable, format!("{what}; is it running, and is that its admin listener?"))
 }
 
 fn judge(target: &Target, response: &http::Response) -> Result<Answer, Failure> {

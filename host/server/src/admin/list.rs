@@ -77,10 +77,11 @@ fn write_line(out: &mut String, verdict: String, row: &Row, widths: &[usize]) ->
 
 fn write_status(out: &mut String, page: &StatusPage, style: Style) -> fmt::Result {
     let now = OffsetDateTime::now_utc();
-    let going = match (page.draining, page.starting) {
-        (true, _) => ", draining",
-        (false, true) => ", starting",
-        (false, false) => "",
+    let going = match (page.draining, page.out_of_rotation, page.starting) {
+        (true, _, _) => ", draining",
+        (false, true, _) => ", out of rotation",
+        (false, false, true) => ", starting",
+        (false, false, false) => "",
     };
     let reason = if page.reason.is_empty() { String::new() } else { format!(": {}", shown(&page.reason)) };
     writeln!(out, "level {}{going}{reason}", shown(&page.level))?;

@@ -17,6 +17,13 @@ pub(super) struct Watched {
 
 pub(super) const WATCHED: &[Watched] = &[
     Watched {
+        then: "health checks are green while every connection fails",
+        mark: Mark::Critical,
+        events: &["SelfCheckFailed", "SelfCheckRecovered"],
+        metrics: &["agent_host_self_check_failures", "agent_host_self_checks_total"],
+        now: "the host connects to itself as a client does, and has a message answered; more than one failure in a row is an alert",
+    },
+    Watched {
         then: "connections succeed after a valid token",
         mark: Mark::Success,
         events: &["UpgradeAnswered", "ConnectionOpened"],

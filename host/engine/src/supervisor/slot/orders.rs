@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use agent_host_core::lifecycle::{PluginEvent, PluginState};
+use agent_host_core::{
+    lifecycle::{PluginEvent, PluginState},
+    ports::instance::PluginSpec,
+};
 use agent_host_telemetry::happening::PluginOrdered;
 
 use super::{super::Goal, Slot, Times};
@@ -20,7 +23,7 @@ pub(in super::super) struct Ordered {
     /// The current generation is to be started.
     pub(in super::super) start: bool,
     /// A candidate is to be started.
-    pub(in super::super) candidate: bool,
+    pub(in super::super) candidate: Option<Arc<PluginSpec>>,
     /// A self-test is to be made.
     pub(in super::super) probe: bool,
     /// To finish their calls and end.
@@ -43,6 +46,7 @@ impl Slot {
             PluginOrder::Reload => self.reload(now)?,
             PluginOrder::Reset => self.reset(now)?,
             PluginOrder::Probe => self.probe_now()?,
+            PluginOrder::Rollback => self.roll_back_now(now)?,
         };
         PluginOrdered { plugin: self.id(), order: order.as_str(), state: self.state.to_string() }.emit();
         Ok(ordered)
@@ -65,17 +69,20 @@ impl Slot {
         ordered
     }
 
-    fn disable(&mut self, now: Times) -> Ordered {
+    pub(super) fn disable(&mut self, now: Times) -> Ordered {
         if !self.settings.enabled {
             return Ordered { goal: Goal::Off, ..Ordered::default() };
         }
         self.settings.enabled = false;
         self.judged = true;
         self.retry = None;
+        let held = self.unstage();
         self.candidate = None;
         self.fault = None;
         self.apply(PluginEvent::Disabled, now.wall);
-        let retire = self.spare.dismiss().into_iter().chain(self.instance.clone()).collect();
+        let former = self.let_former_go();
+        let retire = self.spare.dismiss().into_iter().chain(held).chain(former).chain(self.instance.clone());
+        let retire = retire.collect();
         Ordered { goal: Goal::Off, retire, ..Ordered::default() }
     }
 
@@ -84,8 +91,9 @@ impl Slot {
         self.budget.reset();
         match self.state {
             PluginState::Healthy | PluginState::Degraded => {
-                let generation = self.begin_candidate(now.wall);
-                Ok(Ordered { goal: Goal::Replaced(generation), candidate: true, ..Ordered::default() })
+                let (spec, generation) = self.begin_candidate(now.wall);
+                let candidate = Some(spec);
+                Ok(Ordered { goal: Goal::Replaced(generation), candidate, ..Ordered::default() })
             }
             // The start that goes on is of the file as it was: another takes its place.
             PluginState::Discovered

@@ -112,6 +112,8 @@ impl Slot {
                 since: candidate.since,
                 fault: candidate.fault.clone(),
             }),
+            rolled_back: self.rolled_back.clone(),
+            former: self.former().map(|former| former.handle.generation),
             // Known to the files task only.
             changed_file: None,
             retiring: generations(&self.retiring),

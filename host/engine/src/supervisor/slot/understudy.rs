@@ -18,14 +18,19 @@ use agent_host_telemetry::{
 use agent_plugin_protocol::{Code, Generation};
 
 use super::{PIPELINE, Ready, Slot, Times, Verdict, describe};
-use crate::{random, routes::Instance};
+use crate::{random, routes::Instance, settings::PluginSettings};
 
-/// The generation of a reload.
+/// The generation of a reload, or of a new configuration.
 pub(super) struct Candidate {
     pub(super) generation: Generation,
     pub(super) since: SystemTime,
-    /// Why it did not take over; `None`: it is being loaded.
+    /// Why it did not take over; `None`: it is being loaded, or waits.
     pub(super) fault: Option<Fault>,
+    pub(super) spec: Arc<PluginSpec>,
+    /// Whether it serves only with the rest of a change.
+    pub(super) staged: bool,
+    /// It answered its probe, and waits for that.
+    pub(super) held: Option<Ready>,
 }
 
 /// A second worker of the same library, loaded, probed and idle.
@@ -88,6 +93,8 @@ pub(in super::super) enum Role {
     Candidate,
     /// The spare.
     Spare,
+    /// It served before, and may have to again.
+    Former,
     /// It finishes its last calls.
     Retiring,
     /// Nobody's: it came too late.
@@ -105,6 +112,8 @@ impl Slot {
             Role::Candidate
         } else if spare {
             Role::Spare
+        } else if self.is_former(generation) {
+            Role::Former
         } else if self.retiring.iter().any(|old| old.handle.generation == generation) {
             Role::Retiring
         } else {
@@ -112,11 +121,20 @@ impl Slot {
         }
     }
 
-    /// Begins to load the file anew, beside what serves.
-    pub(super) fn begin_candidate(&mut self, now: SystemTime) -> Generation {
+    /// Begins to load the file anew, beside what serves. What was rolled back gets another chance.
+    pub(super) fn begin_candidate(&mut self, now: SystemTime) -> (Arc<PluginSpec>, Generation) {
         let generation = self.issue();
-        self.candidate = Some(Candidate { generation, since: now, fault: None });
-        generation
+        let spec = self.rejected.as_ref().map_or(&self.settings.spec, |rejected| &rejected.spec);
+        let spec = Arc::clone(spec);
+        self.candidate = Some(Candidate {
+            generation,
+            since: now,
+            fault: None,
+            spec: Arc::clone(&spec),
+            staged: false,
+            held: None,
+        });
+        (spec, generation)
     }
 
     /// The candidate answered its probe: it serves from now on. Answers what has to end.
@@ -126,20 +144,37 @@ impl Slot {
         took: Duration,
         now: SystemTime,
     ) -> Vec<Arc<Instance>> {
+        let Some(spec) = self.candidate.as_ref().map(|candidate| Arc::clone(&candidate.spec)) else {
+            return Vec::new();
+        };
+        let ready = self.wrap(started, &spec, took);
+        let wanted = self.rejected.take().filter(|rejected| rejected.spec == spec);
+        let former = match wanted {
+            Some(wanted) => std::mem::replace(&mut self.settings, wanted),
+            None => self.settings.clone(),
+        };
+        self.take_over(ready, former, now)
+    }
+
+    /// Another generation serves from now on; the settings are its own already, `former` those of before. Answers what
+    /// has to end.
+    pub(super) fn take_over(
+        &mut self,
+        ready: Ready,
+        former: PluginSettings,
+        now: SystemTime,
+    ) -> Vec<Arc<Instance>> {
         self.candidate = None;
+        self.rejected = None;
         self.judged = true;
         self.retry = None;
         self.budget.reset();
         let (from, before) = (self.generation, self.state);
-        let ready = self.wrap(started, took);
         let generation = ready.instance.handle.generation;
         // The spare is of the old file.
         let mut over: Vec<_> = self.spare.dismiss().into_iter().collect();
         self.spare.reset();
-        if let Some(old) = self.instance.take() {
-            self.retiring.push(old.clone());
-            over.push(old);
-        }
+        over.extend(self.keep_former(former));
         PluginReplaced {
             plugin: self.id(),
             from: from.0,
@@ -148,6 +183,13 @@ impl Slot {
             digest: ready.digest.clone(),
         }
         .emit();
+        self.serve_from_now(ready, before, now);
+        over
+    }
+
+    /// That generation serves, whatever served before.
+    pub(super) fn serve_from_now(&mut self, ready: Ready, before: PluginState, now: SystemTime) {
+        let generation = ready.instance.handle.generation;
         self.install(ready, now);
         // Another generation, through its own pipeline; the old one ends as what retires.
         self.state = PluginState::Discovered;
@@ -158,7 +200,6 @@ impl Slot {
         }
         self.generation = generation;
         self.entered(before, now);
-        over
     }
 
     /// The candidate did not get healthy: what serves goes on.
@@ -166,6 +207,7 @@ impl Slot {
         let Some(candidate) = &mut self.candidate else { return };
         let generation = candidate.generation;
         candidate.since = now;
+        candidate.held = None;
         candidate.fault = Some(fault.clone());
         ReloadFailed {
             plugin: self.id(),
@@ -204,7 +246,8 @@ impl Slot {
     }
 
     pub(in super::super) fn spare_ready(&mut self, started: Started, took: Duration) {
-        let ready = self.wrap(started, took);
+        let spec = Arc::clone(&self.settings.spec);
+        let ready = self.wrap(started, &spec, took);
         self.spare.place = Place::Ready(ready);
         self.spare.fault = None;
         self.tell_spares();

@@ -13,7 +13,7 @@ use agent_host_engine::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CrashPart, line, millis, states, time, verdicts};
+use super::{CrashPart, RolledBackPart, line, millis, states, time, verdicts};
 
 /// Every configured plugin, in the operator's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -97,6 +97,12 @@ pub struct PluginPage {
     /// The generation that a reload loads, or the last that could not take over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidate: Option<CandidatePart>,
+    /// The generation that served before, while it is kept to go back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub former: Option<u32>,
+    /// How the last generation that was taken back failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<RolledBackPart>,
     /// What lies at its path, where that is not what it runs from: the next reload would take it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed_file: Option<ChangedFilePart>,
@@ -262,6 +268,8 @@ impl From<&PluginDetail> for PluginPage {
             },
             spares: SparesPart::from(&detail.spares),
             candidate: detail.candidate.as_ref().map(CandidatePart::from),
+            former: detail.former.map(|generation| generation.0),
+            rolled_back: detail.rolled_back.as_ref().map(RolledBackPart::from),
             changed_file: detail.changed_file.as_ref().map(ChangedFilePart::from),
             retiring: detail.retiring.iter().map(|generation| generation.0).collect(),
             history: detail.history.iter().map(ChangePart::from).collect(),

@@ -27,6 +27,8 @@ pub struct StatusPage {
     pub starting: bool,
     /// Whether it is going away.
     pub draining: bool,
+    /// Whether an operator took it out of rotation: not ready, no new connections; what is open goes on.
+    pub out_of_rotation: bool,
     /// The configured plugins by verdict.
     pub plugins: Counts,
     /// What the host itself offers.
@@ -94,6 +96,7 @@ impl StatusPage {
             time,
             starting: status.starting,
             draining: status.draining,
+            out_of_rotation: false,
             plugins: Counts {
                 healthy: count("healthy"),
                 failed: count("failed"),

@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use agent_host_engine::session::Load;
 use agent_plugin_protocol::EventKind;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
@@ -20,6 +21,7 @@ use crate::{
     auth::Verifier,
     host::Host,
     native::{Shared, Speech, Upgraded, pace, serve},
+    open::{Card, OpenConnections},
     tests::support::{Script, Shifted, event, settings, token},
 };
 
@@ -46,11 +48,20 @@ async fn wire(buffer: usize, change: impl FnOnce(&mut Settings)) -> Wire {
     let (near, far) = duplex(buffer);
     let (script, stop) = (Script::new(), CancellationToken::new());
     let principal = Arc::new(shared.verifier.verify(&token()).unwrap());
+    let card = Card {
+        id: "c1".to_owned(),
+        scope: principal.scope.clone(),
+        surface: crate::surface::Surface::Native,
+        since: std::time::SystemTime::UNIX_EPOCH,
+        address: None,
+        load: Load::default(),
+        dismissed: tokio::sync::Notify::new(),
+    };
     let upgraded = Upgraded {
         stream: near,
         conversation: script.open(Arc::clone(&principal)),
         principal,
-        connection: "c1".to_owned(),
+        place: Arc::new(OpenConnections::default()).enter(card),
         speech: Speech::Native,
         welcome: vec!["{\"type\":\"welcome\"}".into()],
         accepted: Instant::now(),
