@@ -72,6 +72,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("rusqlite", &["agent-host-store"]),
     ("toml", &["agent-host-config"]),
     ("clap", &["agent-host"]),
+    ("clap_mangen", &["agent-host"]),
     ("sd-notify", &["agent-host"]),
     ("metrics", &["agent-host-telemetry"]),
     ("metrics-exporter-prometheus", &["agent-host-telemetry"]),

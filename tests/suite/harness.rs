@@ -1,6 +1,7 @@
 //! What a scenario stands on: the built artifacts, a configuration folder, a running host, tokens, raw HTTP.
 
 pub(crate) mod artifacts;
+pub(crate) mod crowd;
 pub(crate) mod dice;
 pub(crate) mod disk;
 pub(crate) mod elf;

@@ -7,6 +7,7 @@
 
 mod audit;
 mod body;
+mod bundle;
 mod connections;
 mod door;
 mod events;

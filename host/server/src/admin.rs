@@ -7,7 +7,9 @@ mod host;
 pub(crate) mod http;
 mod link;
 mod list;
+mod screen;
 mod target;
+mod top;
 mod why;
 mod words;
 
@@ -20,7 +22,8 @@ use serde_json::Value;
 pub(crate) use self::{
     connections::connections,
     events::events,
-    host::{log_level, rotation},
+    host::{log_level, rotation, support_bundle},
+    top::top,
 };
 use self::{
     link::{Method, ask},
@@ -28,16 +31,32 @@ use self::{
     words::Style,
 };
 use crate::{
-    cli::{AdminArgs, Output, PluginArgs, PluginsCommand, RevokeArgs, StatusArgs},
+    cli::{AdminArgs, Output, PluginArgs, PluginsCommand, RevokeArgs, WatchArgs},
     exit::{Failure, say},
     safe,
 };
 
 /// `status`
-pub(crate) fn status(args: &StatusArgs) -> Result<(), Failure> {
+pub(crate) fn status(args: &WatchArgs) -> Result<(), Failure> {
     let target = Target::new(&args.admin, READ)?;
-    let answer = ask(&target, Method::Get, "/admin/v1/status")?;
-    show(&args.admin, &answer.json, || Ok(list::status(&answer.read::<StatusPage>()?, Style::of_stdout())))
+    let once = |target: &Target| {
+        let answer = ask(target, Method::Get, "/admin/v1/status")?;
+        let text =
+            |answer: &link::Answer| Ok(list::status(&answer.read::<StatusPage>()?, Style::of_stdout()));
+        match args.admin.output {
+            Output::Json => Ok(safe::json(&answer.json.to_string())),
+            Output::Table => text(&answer),
+        }
+    };
+    match args.watch {
+        true => screen::repeat(&args.admin, READ, screen::EVERY, None, once),
+        false => {
+            let answer = ask(&target, Method::Get, "/admin/v1/status")?;
+            show(&args.admin, &answer.json, || {
+                Ok(list::status(&answer.read::<StatusPage>()?, Style::of_stdout()))
+            })
+        }
+    }
 }
 
 /// `plugins …`

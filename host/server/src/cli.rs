@@ -27,7 +27,9 @@ pub(crate) enum Command {
     /// Talks to a host from the terminal: lines in, events out; connects again by itself
     Chat(ChatArgs),
     /// Says how a running host fares: its level, what is missing, its plugins by verdict
-    Status(StatusArgs),
+    Status(WatchArgs),
+    /// Shows a running host as it goes: plugins, runs, latency, the fallback's share
+    Top(TopArgs),
     /// Shows the plugins of a running host, and gives them an operator's orders
     #[command(subcommand)]
     Plugins(PluginsCommand),
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     Drain(StatusArgs),
     /// Takes a running host back into rotation
     Undrain(StatusArgs),
+    /// Writes how a running host fares and is set up into a file for whoever helps: no secrets, no people
+    SupportBundle(SupportArgs),
     /// Shows which lines the log of a running host has, or changes it
     LogLevel(LogLevelArgs),
     /// Makes tokens
@@ -62,6 +66,8 @@ pub(crate) enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+    /// Prints the manual page, for `man -l -`
+    Man,
     /// Runs one plugin for a host: started by the host, never by hand
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -209,6 +215,36 @@ pub(crate) enum ConnectionsCommand {
         #[command(flatten)]
         admin: AdminArgs,
     },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WatchArgs {
+    /// Shows it again every two seconds, until it is interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TopArgs {
+    /// Between two looks
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = lifetime)]
+    pub(crate) every: Duration,
+    /// Ends after so many looks; left out, it goes on until it is interrupted
+    #[arg(long, value_name = "N")]
+    pub(crate) looks: Option<u32>,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SupportArgs {
+    /// The file, which must not exist yet; only you may read it
+    #[arg(long = "to", value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -583,6 +619,8 @@ mod tests {
             "agent-host plugins list --state a&b",
             "agent-host status --output yaml",
             "agent-host connections",
+            "agent-host support-bundle",
+            "agent-host top --every 0s",
             "agent-host connections close ../x",
             "agent-host log-level loud",
             "agent-host log-level --for 10m",

@@ -83,9 +83,12 @@ impl Host {
 
     /// Drains: runs first, then sockets.
     pub(crate) async fn drain(&self) {
-        // The engine itself keeps 2 s of the grace for what is left; the close handshakes get what it did not use.
+        // The engine itself keeps 2 s of its time for what is left; the close handshakes get what it did not use, and more
+        // where there are thousands.
         let end = Instant::now() + self.grace;
-        self.engine.drain(self.grace).await;
+        let sockets = u32::try_from(self.gateway.connections()).unwrap_or(u32::MAX);
+        let closing = CLOSING_EACH.saturating_mul(sockets).min(self.grace / 2);
+        self.engine.drain(self.grace - closing).await;
         self.gateway.shutdown(end.saturating_duration_since(Instant::now()).max(CLOSING)).await;
         // What is in the log is safe without it; with it the next start need not look for what was cut off.
         let _ = tokio::time::timeout(CLOSING_LOG, self.store.close()).await;
@@ -94,6 +97,9 @@ impl Host {
 
 /// The least that the close handshakes get.
 const CLOSING: Duration = Duration::from_millis(500);
+
+/// What a socket's close takes of a slow core, about, beside all the others.
+const CLOSING_EACH: Duration = Duration::from_micros(200);
 
 /// How long the log may take to close.
 const CLOSING_LOG: Duration = Duration::from_secs(1);

@@ -12,6 +12,7 @@ mod dev;
 mod exit;
 mod explain;
 mod log;
+mod man;
 mod notify;
 mod revocations;
 mod safe;
@@ -53,6 +54,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Events(args) => admin::events(&args)?,
         Command::Drain(args) => admin::rotation(&args, true)?,
         Command::Undrain(args) => admin::rotation(&args, false)?,
+        Command::Top(args) => admin::top(&args)?,
+        Command::SupportBundle(args) => admin::support_bundle(&args)?,
+        Command::Man => man::run()?,
         Command::LogLevel(args) => admin::log_level(&args)?,
         Command::Chat(args) => return chat::chat(&args),
         Command::Check(args) => return check::run(&args),

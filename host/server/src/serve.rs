@@ -21,6 +21,7 @@ use tokio::{
 
 use crate::{
     compose::Host,
+    configuration,
     exit::Failure,
     notify::Manager,
     steps::{self, Step, StepFailed},
@@ -81,6 +82,7 @@ async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Failure> 
     let _file_limit = file_limit.map_err(StepFailed::done_without);
     let host = Host::start(&loaded.config, metrics).await?;
     let (address, admin) = (host.gateway.public_addr(), host.gateway.admin_addr());
+    host.gateway.show_configuration(configuration::print::for_support(loaded));
     announce(format!("agent-host listening on http://{address} (admin http://{admin})"));
     HostListening { address: address.to_string(), admin: admin.to_string() }.emit();
     // Ends with the runtime.

@@ -57,3 +57,24 @@ fn no_input_is_longer_than_the_longest() {
     };
     assert_eq!(target.tries(100_000, judge).0, None);
 }
+
+/// The doors again, and nobody says that one was passed: only the edges tell.
+#[cfg(fuzz_coverage)]
+#[allow(clippy::collapsible_if, reason = "an edge for each door")]
+#[test]
+fn fuzz_is_led_by_edges_that_are_new() {
+    let judge = |input: &[u8]| {
+        if input.first() == Some(&b'k') {
+            if input.get(1) == Some(&b'e') {
+                if input.get(2) == Some(&b'y') {
+                    if input.get(3) == Some(&b'!') {
+                        return Err("inside".to_owned());
+                    }
+                }
+            }
+        }
+        Ok(Trace::default())
+    };
+    let (found, report) = NONE.tries(2_000_000, judge);
+    assert!(found.is_some(), "{report}");
+}

@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -15,12 +15,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, Uri, header, request::Parts};
+use serde_json::Value;
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     audit::{self, Operator},
-    connections, events, log_level,
+    bundle, connections, events, log_level,
     names::Names,
     openapi,
     operation::{Operation, Scope, Unknown},
@@ -34,6 +35,7 @@ use crate::{
     problem::Problem,
     revoked::RevokedTokens,
     rotation::Rotation,
+    server::MetricsPage,
     settings::Settings,
 };
 
@@ -51,6 +53,9 @@ pub(crate) struct Admin<H> {
     pub(crate) rotation: Arc<Rotation>,
     /// Ends what would go on for ever.
     pub(crate) stop: CancellationToken,
+    /// What the host is set up with, as it may be shown, once it is told.
+    pub(crate) shown_configuration: Arc<OnceLock<Value>>,
+    pub(crate) metrics: MetricsPage,
     /// A place for each who watches what happens.
     pub(crate) watchers: Arc<Semaphore>,
     verifier: Verifier,
@@ -120,6 +125,7 @@ async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> R
             connections::close(admin, parts, body, id, operator).await
         }
         (Operation::Events, Some(operator)) => events::answer(admin, parts, operator),
+        (Operation::SupportBundle, _) => bundle::answer(admin, query),
         (Operation::Drain, Some(operator)) => rotation::set(admin, parts, body, operator, true).await,
         (Operation::Undrain, Some(operator)) => rotation::set(admin, parts, body, operator, false).await,
         // Each of these takes a scope, and so an operator; if ever one does not, it is not carried out.
@@ -154,6 +160,8 @@ impl<H: Host> Admin<H> {
             open: Arc::default(),
             rotation: Arc::default(),
             stop: CancellationToken::new(),
+            shown_configuration: Arc::default(),
+            metrics: None,
             watchers: Arc::new(Semaphore::new(events::WATCHERS)),
             verifier: verifier(settings, Arc::clone(&clock)),
             has_keys: !settings.admin.hs256_secrets.is_empty(),
@@ -176,6 +184,11 @@ impl<H: Host> Admin<H> {
         stop: CancellationToken,
     ) -> Self {
         Self { open, rotation, stop, ..self }
+    }
+
+    /// What goes into a support bundle.
+    pub(crate) fn bundling(self, shown_configuration: Arc<OnceLock<Value>>, metrics: MetricsPage) -> Self {
+        Self { shown_configuration, metrics, ..self }
     }
 
     /// In the order of cost, and so that a page that lured a browser learns nothing.

@@ -137,6 +137,10 @@ fn summary(operation: Operation) -> &'static str {
                 restart."
         }
         Operation::Undrain => "Takes it back into rotation.",
+        Operation::SupportBundle => {
+            "How the host fares and is set up, in one document for whoever helps: without secrets, people's names and \
+                addresses, plugins' own configuration and what they printed."
+        }
     }
 }
 
@@ -149,7 +153,8 @@ fn parameters(operation: Operation) -> Value {
         | Operation::LogLevel
         | Operation::SetLogLevel
         | Operation::Drain
-        | Operation::Undrain => json!([]),
+        | Operation::Undrain
+        | Operation::SupportBundle => json!([]),
         Operation::ListConnections => json!([
             {
                 "name": "after", "in": "query", "required": false, "schema": { "type": "integer", "minimum": 0 },
@@ -209,6 +214,7 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         Operation::Drain | Operation::Undrain => {
             ("The host, as it is now.", reference::<StatusPage>(schemas))
         }
+        Operation::SupportBundle => ("The document.", json!({ "type": "object" })),
         Operation::Events => {
             return json!({
                 "description": "The stream. `data` is JSON: `id`, `at_ms`, `event`, `level`, `mark`, `message`, `fields`.",

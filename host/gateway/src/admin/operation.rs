@@ -22,6 +22,7 @@ pub(crate) enum Operation {
     Events,
     Drain,
     Undrain,
+    SupportBundle,
 }
 
 /// What an operator's token must permit.
@@ -80,6 +81,7 @@ impl Operation {
         Self::Events,
         Self::Drain,
         Self::Undrain,
+        Self::SupportBundle,
     ];
 
     /// Its path; `{id}` stands for a plugin's or a connection's.
@@ -102,6 +104,7 @@ impl Operation {
             Self::Events => "/admin/v1/events",
             Self::Drain => "/admin/v1/drain",
             Self::Undrain => "/admin/v1/undrain",
+            Self::SupportBundle => "/admin/v1/support-bundle",
         }
     }
 
@@ -115,7 +118,8 @@ impl Operation {
             | Self::ListRevoked
             | Self::LogLevel
             | Self::ListConnections
-            | Self::Events => &Method::GET,
+            | Self::Events
+            | Self::SupportBundle => &Method::GET,
             Self::Order(_) | Self::Revoke | Self::Drain | Self::Undrain => &Method::POST,
             Self::CloseConnection => &Method::DELETE,
             Self::SetLogLevel => &Method::PUT,
@@ -134,7 +138,9 @@ impl Operation {
             | Self::Drain
             | Self::Undrain => Some(Scope::Toggle),
             // Who talks from where, and who ordered what, is more than a dashboard needs.
-            Self::SetLogLevel | Self::ListConnections | Self::Events => Some(Scope::Debug),
+            Self::SetLogLevel | Self::ListConnections | Self::Events | Self::SupportBundle => {
+                Some(Scope::Debug)
+            }
         }
     }
 
@@ -155,6 +161,7 @@ impl Operation {
             Self::Events => "events",
             Self::Drain => "drain",
             Self::Undrain => "undrain",
+            Self::SupportBundle => "support_bundle",
         }
     }
 

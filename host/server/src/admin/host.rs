@@ -1,4 +1,6 @@
-//! Commands about the host itself: `log-level`, `drain` and `undrain`.
+//! Commands about the host itself: `log-level`, `drain` and `undrain`, `support-bundle`.
+
+use std::{fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _};
 
 use agent_host_gateway::admin::view::{LogLevelOrder, LogLevelPage, StatusPage};
 use time::OffsetDateTime;
@@ -11,8 +13,8 @@ use super::{
     words::{clock, shown},
 };
 use crate::{
-    cli::{LogLevelArgs, StatusArgs},
-    exit::Failure,
+    cli::{LogLevelArgs, StatusArgs, SupportArgs},
+    exit::{Exit, Failure, say},
 };
 
 /// `log-level`
@@ -42,6 +44,22 @@ pub(crate) fn rotation(args: &StatusArgs, out: bool) -> Result<(), Failure> {
             "in rotation".to_owned()
         })
     })
+}
+
+/// `support-bundle`
+pub(crate) fn support_bundle(args: &SupportArgs) -> Result<(), Failure> {
+    let target = Target::new(&args.admin, DEBUG)?;
+    let answer = ask(&target, Method::Get, "/admin/v1/support-bundle")?;
+    let file = args.file.display();
+    let written =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&args.file).and_then(|mut out| {
+            writeln!(out, "{:#}", answer.json)?;
+            out.sync_all()
+        });
+    written.map_err(|error| Failure::new(Exit::Failed, format!("cannot write {file}: {error}")))?;
+    say(&format!(
+        "{file}: how the host fares and is set up, without secrets and people; look at it before you send it"
+    ))
 }
 
 fn level_in_words(page: &LogLevelPage, now: OffsetDateTime) -> String {

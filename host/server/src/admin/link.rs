@@ -61,6 +61,16 @@ pub(super) fn ask(target: &Target, method: Method, path: &str) -> Result<Answer,
     judge(target, &response)
 }
 
+/// Asks for a page that is no JSON.
+pub(super) fn text(target: &Target, path: &str) -> Result<String, Failure> {
+    let response = http::exchange(&target.authority, "GET", path, &target.token, "")
+        .map_err(|error| unreachable(target, &error))?;
+    match response.status {
+        200 => Ok(String::from_utf8_lossy(&response.body).into_owned()),
+        _ => judge(target, &response).map(|_| String::new()),
+    }
+}
+
 /// Asks for a stream, and hands each of its lines to `each` until that answers `false` or the stream ends.
 pub(super) fn watch(target: &Target, path: &str, each: impl FnMut(&str) -> bool) -> Result<(), Failure> {
     let refused = http::lines(&target.authority, path, &target.token, each)
