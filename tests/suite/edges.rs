@@ -71,6 +71,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("rustc-demangle", &["agent-host-runtime"]),
     ("rusqlite", &["agent-host-store"]),
     ("toml", &["agent-host-config"]),
+    ("toml_edit", &["agent-host-config"]),
     ("clap", &["agent-host"]),
     ("clap_mangen", &["agent-host"]),
     ("sd-notify", &["agent-host"]),

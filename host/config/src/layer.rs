@@ -1,6 +1,7 @@
 //! Reads the files of a configuration folder, in their order.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -25,12 +26,19 @@ pub(crate) struct Files {
     pub(crate) read: Vec<PathBuf>,
     /// Whether a file could not be read whole, so that its keys are not known.
     pub(crate) incomplete: bool,
+    replaced: BTreeMap<PathBuf, String>,
 }
 
 impl Files {
     /// Reads `host.toml`, `plugins.d/*.toml` and the profile's file of a folder.
-    pub(crate) fn read(dir: &Path, profile: Option<(&str, Origin)>) -> Self {
-        let mut files = Self::default();
+    ///
+    /// `replaced`: texts that stand for files.
+    pub(crate) fn read(
+        dir: &Path,
+        profile: Option<(&str, Origin)>,
+        replaced: &BTreeMap<PathBuf, String>,
+    ) -> Self {
+        let mut files = Self { replaced: replaced.clone(), ..Self::default() };
         files.add_main(dir);
         files.add_plugins(dir);
         if let Some((name, origin)) = profile {
@@ -106,7 +114,8 @@ impl Files {
 
     /// The file's tree, or `None` if it cannot be trusted to say what was meant.
     fn parse(&mut self, path: PathBuf) -> Option<Table> {
-        let bytes = match read(&path) {
+        let replaced = self.replaced.get(&path).map(|text| text.clone().into_bytes());
+        let bytes = match replaced.map_or_else(|| read(&path), Ok) {
             Ok(bytes) => bytes,
             Err(error) => {
                 let reason = format!("{} cannot be read: {error}", path.display());

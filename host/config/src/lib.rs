@@ -9,6 +9,7 @@
 //! over nothing, the list of [`known_keys`], of which the JSON [`schema`] is made.
 #![forbid(unsafe_code)]
 
+mod edit;
 mod error;
 mod layer;
 mod load;
@@ -23,6 +24,7 @@ mod section;
 mod value;
 mod variable;
 
+pub use edit::{EditError, edited};
 pub use error::{ConfigError, ConfigErrors};
 pub use load::{Loaded, PROFILE_VARIABLE, Sources, load};
 pub use origin::{Origin, Origins};

@@ -1,6 +1,6 @@
 //! Loads a configuration: reads the layers, lays them over each other, checks the result as a whole.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use agent_plugin_protocol::Code;
 
@@ -32,6 +32,8 @@ pub struct Sources {
     pub overrides: Vec<(String, String)>,
     /// The folder of the host's binary, where libraries are looked for last.
     pub beside: Option<PathBuf>,
+    /// Texts to be read in place of files that are there: what they would be after an edit.
+    pub replaced: BTreeMap<PathBuf, String>,
 }
 
 /// A configuration that holds, and where it came from.
@@ -56,10 +58,13 @@ pub struct Loaded {
 pub fn load(sources: Sources) -> Result<Loaded, ConfigErrors> {
     let profile = chosen_profile(&sources);
     let files = match &sources.dir {
-        Some(dir) => Files::read(dir, profile.as_ref().map(|(name, origin)| (name.as_str(), origin.clone()))),
+        Some(dir) => {
+            let profile = profile.as_ref().map(|(name, origin)| (name.as_str(), origin.clone()));
+            Files::read(dir, profile, &sources.replaced)
+        }
         None => Files::default(),
     };
-    let Files { mut merged, mut errors, read, incomplete } = files;
+    let Files { mut merged, mut errors, read, incomplete, .. } = files;
 
     // A variable of a plugin whose file cannot be read would be called unknown.
     if !incomplete {

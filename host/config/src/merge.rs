@@ -19,6 +19,16 @@ pub(crate) fn merge(base: &mut Table, layer: Table) {
 
 /// Both spellings of the signing keys in one layer: which one signs would be a guess.
 pub(crate) fn check_layer(layer: &Table, errors: &mut Vec<ConfigError>) {
+    // A later layer would be laid over it, and nobody would see it.
+    if let Some(entry) = layer.get("plugins").filter(|entry| !matches!(entry.node.kind, Kind::Table(_))) {
+        errors.push(ConfigError {
+            code: Code::ConfigType,
+            key: "plugins".to_owned(),
+            origin: entry.node.origin.clone(),
+            reason: format!("`plugins` should be a table, not {}", entry.node.found()),
+            hint: Some("write [plugins.NAME] for each".to_owned()),
+        });
+    }
     for section in SIGNING_SECTIONS {
         let [one, many] = SIGNING_KEYS.map(|key| layer.table(section).and_then(|keys| keys.get(key)));
         if let (Some(one), Some(many)) = (one, many) {

@@ -8,6 +8,7 @@
 mod audit;
 mod body;
 mod bundle;
+pub mod configuration;
 mod connections;
 mod door;
 mod events;

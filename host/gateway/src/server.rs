@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     accept::Listener,
-    admin::Admin,
+    admin::{Admin, configuration::Configuration},
     auth::{KeySet, Verifier},
     guesses::Guesses,
     health::Health,
@@ -60,6 +60,7 @@ impl Gateway {
         metrics: MetricsPage,
         revoked: Arc<RevokedTokens>,
         keys: Option<Arc<KeySet>>,
+        configuration: Option<Arc<dyn Configuration>>,
     ) -> io::Result<Self> {
         let public = listen(settings.listen)?;
         let admin = listen(settings.admin_listen)?;
@@ -97,6 +98,7 @@ impl Gateway {
         let api =
             Admin::new(&settings, Arc::clone(&host), Arc::clone(&clock), tasks.clone(), gateway.admin.ip())
                 .revoking(Arc::clone(&revoked))
+                .configuring(configuration)
                 .beside(Arc::clone(&open), Arc::clone(&rotation), stop.clone())
                 .bundling(Arc::clone(&gateway.shown_configuration), metrics.clone());
         let verifier = Verifier::new(&settings.auth, Arc::clone(&clock))

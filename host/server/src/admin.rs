@@ -1,5 +1,6 @@
 //! `status`, `plugins …`, `connections …`, `events`, `drain`, `log-level` and `token revoke`: asks a running host over its admin API, and gives it an operator's orders.
 
+pub(crate) mod config;
 mod connections;
 mod detail;
 mod events;
@@ -15,6 +16,7 @@ mod words;
 
 use std::process::ExitCode;
 
+use agent_host_core::duration;
 use agent_host_gateway::admin::view::{PluginList, PluginPage, RevocationOrder, StatusPage};
 use agent_plugin_protocol::PluginId;
 use serde_json::Value;
@@ -31,8 +33,8 @@ use self::{
     words::Style,
 };
 use crate::{
-    cli::{AdminArgs, Output, PluginArgs, PluginsCommand, RevokeArgs, WatchArgs},
-    exit::{Failure, say},
+    cli::{AdminArgs, Output, PluginArgs, PluginsCommand, RevokeArgs, ToggleArgs, WatchArgs},
+    exit::{Exit, Failure, say},
     safe,
 };
 
@@ -65,8 +67,8 @@ pub(crate) fn plugins(command: &PluginsCommand) -> Result<ExitCode, Failure> {
         PluginsCommand::List { state, admin } => list_plugins(admin, state.as_deref())?,
         PluginsCommand::Show(args) => show_plugin(args, |page| detail::text(page, Style::of_stdout()))?,
         PluginsCommand::Why(args) => show_plugin(args, why::sentence)?,
-        PluginsCommand::Enable(args) => return order(args, "enable", "healthy"),
-        PluginsCommand::Disable(args) => return order(args, "disable", "disabled"),
+        PluginsCommand::Enable(args) => return toggle(args, "enable", "healthy"),
+        PluginsCommand::Disable(args) => return toggle(args, "disable", "disabled"),
         PluginsCommand::Reload(args) => return order(args, "reload", "healthy"),
         PluginsCommand::Reset(args) => return order(args, "reset", "healthy"),
         PluginsCommand::Probe(args) => return order(args, "probe", "healthy"),
@@ -113,6 +115,32 @@ fn order(args: &PluginArgs, order: &str, aim: &str) -> Result<ExitCode, Failure>
     let page: PluginPage = answer.read()?;
     show(&args.admin, &answer.json, || Ok(why::sentence(&page)))?;
     Ok(if page.line.verdict == aim { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Switches a plugin, and says where that is kept.
+fn toggle(args: &ToggleArgs, order: &str, aim: &str) -> Result<ExitCode, Failure> {
+    let target = Target::new(&args.plugin.admin, TOGGLE)?;
+    let lasting = args.lasting.as_ref();
+    if lasting.is_some_and(|text| duration::parse(text).is_none()) {
+        return Err(Failure::new(Exit::Failed, "--for takes a time such as 10m"));
+    }
+    let query = lasting.map(|text| format!("?for={text}")).unwrap_or_default();
+    let answer = ask(&target, Method::Post, &path(&args.plugin.plugin, &format!("/{order}{query}")))?;
+    let page: PluginPage = answer.read()?;
+    show(&args.plugin.admin, &answer.json, || Ok(format!("{}{}", why::sentence(&page), kept(&page))))?;
+    Ok(if page.line.verdict == aim { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn kept(page: &PluginPage) -> String {
+    let Some(kept) = &page.kept else { return String::new() };
+    match (&kept.file, &kept.until) {
+        (Some(file), _) => format!("\nkept in {}", words::shown(file)),
+        (None, Some(until)) => format!("\nuntil {}", words::shown(until)),
+        (None, None) => format!(
+            "\nin memory only, until the host ends: {}",
+            words::shown(kept.reason.as_deref().unwrap_or("no file keeps it"))
+        ),
+    }
 }
 
 /// An id has no character that means anything in a path.

@@ -105,8 +105,14 @@ pub(crate) enum ConfigCommand {
     Print(PrintArgs),
     /// Prints the JSON schema of a configuration file, for editors and other tools
     Schema,
-    /// Shows the keys in which two profiles differ
+    /// Shows what the files would change in a running host; or, with --profile twice, where two profiles differ
     Diff(DiffArgs),
+    /// Shows what a running host has in force, what waits for a restart, and why an edit is not in force
+    Show(AdminArgs),
+    /// Has a running host take up its files now; it does so by itself when one changes
+    Reload(AdminArgs),
+    /// Sets keys in a running host and in its files: limits, routing, a plugin's switch, limits and own configuration
+    Set(SetArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -126,15 +132,20 @@ pub(crate) struct PrintArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DiffArgs {
-    /// The folder that holds host.toml
-    #[arg(long, value_name = "DIR", default_value = "config")]
-    pub(crate) config: PathBuf,
-    /// Twice: the profiles to compare
-    #[arg(long = "profile", value_name = "NAME", required = true)]
+    /// Twice: the profiles to compare, in the folder of --config, else in `config`
+    #[arg(long = "profile", value_name = "NAME")]
     pub(crate) profiles: Vec<String>,
-    /// For people or for programs
-    #[arg(long, value_enum, value_name = "FORM", default_value = "table")]
-    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SetArgs {
+    /// As in limits.runs_at_once=8; `null` takes a key out
+    #[arg(value_name = "KEY=VALUE", required = true, value_parser = key_and_value)]
+    pub(crate) keys: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -268,7 +279,7 @@ pub(crate) struct LogLevelArgs {
     pub(crate) admin: AdminArgs,
 }
 
-/// Orders end with 0 only if the plugin then has the verdict that the order is for. They hold until the host ends.
+/// Orders end with 0 only if the plugin then has the verdict that the order is for.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginsCommand {
     /// Lists all, the verdict first
@@ -284,9 +295,9 @@ pub(crate) enum PluginsCommand {
     /// Says in one sentence how it is, why, who has its traffic, and what to do
     Why(PluginArgs),
     /// Switches it on and starts it
-    Enable(PluginArgs),
+    Enable(ToggleArgs),
     /// Switches it off: its runs finish, new ones go elsewhere, connections stay
-    Disable(PluginArgs),
+    Disable(ToggleArgs),
     /// Reads its file again: the new generation takes over once it is healthy; one that fails leaves the old
     Reload(PluginArgs),
     /// Ends a quarantine: forgets crashes and the breaker, and starts it if it does not run
@@ -295,6 +306,15 @@ pub(crate) enum PluginsCommand {
     Probe(PluginArgs),
     /// Goes back to the generation that served before, while it is kept
     Rollback(PluginArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ToggleArgs {
+    /// For how long, as in 10m; left out, from now on: the file that says otherwise is changed
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) lasting: Option<String>,
+    #[command(flatten)]
+    pub(crate) plugin: PluginArgs,
 }
 
 #[derive(Debug, Clone, Args)]

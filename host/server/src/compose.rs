@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use agent_host_config::{Config, Durability, StoreConfig};
+use agent_host_config::{Config, Durability, Loaded, Sources, StoreConfig};
 use agent_host_core::{
     ports::{
         clock::{Clock, SystemClock},
@@ -26,6 +26,7 @@ use agent_plugin_protocol::Code;
 use futures_util::FutureExt as _;
 
 use crate::{
+    live::Live,
     revocations, settings, specs,
     steps::{self, Step, StepFailed},
     withheld::Withheld,
@@ -47,7 +48,12 @@ impl Host {
     /// # Errors
     /// If there is no engine or an address cannot be bound. A plugin that cannot be loaded is none: it is a fault in the
     /// registry. Neither is a store or a service that is not there: it is asked for again.
-    pub(crate) async fn start(config: &Config, metrics: MetricsPage) -> Result<Self, StepFailed> {
+    pub(crate) async fn start(
+        loaded: &Loaded,
+        sources: Sources,
+        metrics: MetricsPage,
+    ) -> Result<Self, StepFailed> {
+        let config = &loaded.config;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let revoked = steps::take(Step::Revocations, || revocations::load(&config.store.path, clock.now()))?;
         let process = ProcessRuntime::new(WorkerCommand::this_program("worker"), Tuning::default())
@@ -69,6 +75,8 @@ impl Host {
         let engine =
             steps::take(Step::Engine, || Ok::<_, String>(Engine::start(settings::engine(config), parts)))?;
         let keys = settings::key_set(config).map(Arc::new);
+        let (live, owner) = Live::new(loaded, sources, Arc::clone(&clock));
+        tokio::spawn(owner.run(engine.clone()));
         let gateway = Gateway::start(
             settings::gateway(config),
             engine.clone(),
@@ -76,6 +84,7 @@ impl Host {
             metrics,
             Arc::new(revoked),
             keys,
+            Some(Arc::new(live)),
         );
         let gateway = listening(config, gateway).await?;
         Ok(Self { engine, gateway, store, grace: config.drain.grace, _services: board })

@@ -5,9 +5,9 @@ pub(crate) mod print;
 use std::path::{Path, PathBuf};
 
 use agent_host_config::{Config, Loaded, PluginConfig, PluginIsolation, Sources};
-use agent_host_gateway::auth::PublicKey;
+use agent_host_gateway::{admin::configuration::NotChanged, auth::PublicKey};
 use agent_host_services::Authorities;
-use agent_plugin_protocol::PluginId;
+use agent_plugin_protocol::{Code, PluginId};
 
 use crate::{
     cli::ConfigArgs,
@@ -16,31 +16,51 @@ use crate::{
 
 /// Loads the configuration: the one place that reads the environment for it.
 pub(crate) fn load(args: &ConfigArgs) -> Result<Loaded, Failure> {
-    let sources = Sources {
+    let loaded = agent_host_config::load(sources(args)).map_err(Failure::from)?;
+    let wrong = |reason| {
+        Failure::new(Exit::Config, format!("the configuration is wrong\n\n{reason}\n\nnothing was changed"))
+    };
+    keys_are_keys(&loaded).map_err(wrong)?;
+    Ok(loaded)
+}
+
+/// What only those who use a file can tell of it: a public key that is one, an authority's certificate.
+fn keys_are_keys(loaded: &Loaded) -> Result<(), String> {
+    let auth = &loaded.config.auth;
+    let named =
+        |key: &str, path: &Path, reason: String| format!("`{key}` names {}: {reason}", path.display());
+    for key in &auth.public_keys {
+        PublicKey::from_pem(&key.pem).map_err(|reason| named("auth.public_keys", &key.path, reason))?;
+    }
+    if let Some(file) = auth.jwks.as_ref().and_then(|jwks| jwks.authorities.as_ref()) {
+        Authorities::from_pem(&file.pem).map_err(|reason| named("auth.jwks_ca_file", &file.path, reason))?;
+    }
+    Ok(())
+}
+
+/// What the command line names.
+pub(crate) fn sources(args: &ConfigArgs) -> Sources {
+    Sources {
         dir: Some(args.config.clone()),
         profile: args.profile.clone(),
         env: environment(),
         overrides: args.overrides.clone(),
         beside: beside(),
-    };
-    let loaded = agent_host_config::load(sources).map_err(Failure::from)?;
-    let auth = &loaded.config.auth;
-    for key in &auth.public_keys {
-        PublicKey::from_pem(&key.pem).map_err(|reason| wrong("auth.public_keys", &key.path, &reason))?;
+        ..Sources::default()
     }
-    if let Some(file) = auth.jwks.as_ref().and_then(|jwks| jwks.authorities.as_ref()) {
-        Authorities::from_pem(&file.pem).map_err(|reason| wrong("auth.jwks_ca_file", &file.path, &reason))?;
-    }
-    Ok(loaded)
 }
 
-/// A file that is not what its key is for: whoever uses it finds that out.
-fn wrong(key: &str, path: &Path, reason: &str) -> Failure {
-    let path = path.display();
-    Failure::new(
-        Exit::Config,
-        format!("the configuration is wrong\n\n`{key}` names {path}: {reason}\n\nnothing was changed"),
-    )
+/// Loads and checks a configuration as a whole: the same for a host that begins and for one that serves.
+///
+/// # Errors
+/// Everything that is wrong, as one text; the code is the first one's.
+pub(crate) fn load_from(sources: Sources) -> Result<Loaded, NotChanged> {
+    let loaded = agent_host_config::load(sources).map_err(|errors| NotChanged {
+        code: errors.iter().next().map_or(Code::ConfigSyntax, |first| first.code),
+        reason: errors.to_string(),
+    })?;
+    keys_are_keys(&loaded).map_err(|reason| NotChanged { code: Code::ConfigReference, reason })?;
+    Ok(loaded)
 }
 
 /// The environment. What is not UTF-8 is kept with marks in its place, so that it is judged and not lost.
@@ -66,7 +86,7 @@ pub(crate) fn validate(args: &ConfigArgs) -> Result<(), Failure> {
 }
 
 /// What of an enabled plugin will fail, as far as the configuration shows.
-fn warnings(config: &Config) -> Vec<String> {
+pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let enabled = config.plugins.iter().filter(|(_, plugin)| plugin.enabled);
     enabled.flat_map(|(id, plugin)| plugin_warnings(id, plugin, config)).collect()
 }

@@ -26,9 +26,9 @@ pub(crate) fn dev(args: &DevArgs) -> Result<(), Failure> {
     }
     let dir = args.config.clone().or_else(|| workspace.as_ref().map(|root| root.join("config")));
     let state = state_of(workspace.as_deref());
-    let loaded = load(args, dir, &state)?;
+    let (loaded, sources) = load(args, dir, &state)?;
     let token = dev_token(&loaded)?;
-    serve::serve(&loaded, |host| {
+    serve::serve(&loaded, sources, |host| {
         let (address, admin) = (host.gateway.public_addr(), host.gateway.admin_addr());
         // Only so that `chat` and `plugins` find a port that was chosen; without it, they try the usual one.
         let _ = fs::write(state.join(ADDRESS), address.to_string());
@@ -60,6 +60,7 @@ pub(crate) fn existing() -> Result<Option<Dev>, Failure> {
         env: configuration::environment(),
         overrides: keys(secret, admin_secret),
         beside: configuration::beside(),
+        ..Sources::default()
     })?;
     let address = |name: &str| read(name).ok().and_then(|text| text.trim().parse().ok());
     Ok(Some(Dev { address: address(ADDRESS), admin: address(ADMIN_ADDRESS), loaded }))
@@ -110,7 +111,7 @@ fn build_plugins(root: &Path) -> Result<(), Failure> {
     }
 }
 
-fn load(args: &DevArgs, dir: Option<PathBuf>, state: &Path) -> Result<Loaded, Failure> {
+fn load(args: &DevArgs, dir: Option<PathBuf>, state: &Path) -> Result<(Loaded, Sources), Failure> {
     let secret = |name: &str| {
         dev_secret(state, name).map_err(|error| {
             Failure::new(Exit::Failed, format!("the development key in {}: {error}", state.display()))
@@ -126,6 +127,7 @@ fn load(args: &DevArgs, dir: Option<PathBuf>, state: &Path) -> Result<Loaded, Fa
         env: configuration::environment(),
         overrides,
         beside: configuration::beside(),
+        ..Sources::default()
     };
     let loaded = agent_host_config::load(sources(overrides.clone()))?;
     // A second `dev`, or anything else on the usual ports, is no reason to fail here.
@@ -139,7 +141,8 @@ fn load(args: &DevArgs, dir: Option<PathBuf>, state: &Path) -> Result<Loaded, Fa
             overrides.push((key.to_owned(), SocketAddr::new(address.ip(), 0).to_string()));
         }
     }
-    Ok(agent_host_config::load(sources(overrides))?)
+    let sources = sources(overrides);
+    Ok((agent_host_config::load(sources.clone())?, sources))
 }
 
 /// A key of this workspace's `dev`, made once, so that a token survives a restart.

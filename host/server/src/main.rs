@@ -11,6 +11,7 @@ mod configuration;
 mod dev;
 mod exit;
 mod explain;
+mod live;
 mod log;
 mod man;
 mod notify;
@@ -47,7 +48,13 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Config(ConfigCommand::Validate(args)) => configuration::validate(&args)?,
         Command::Config(ConfigCommand::Print(args)) => configuration::print::print(&args)?,
         Command::Config(ConfigCommand::Schema) => configuration::print::schema()?,
+        Command::Config(ConfigCommand::Diff(args)) if args.profiles.is_empty() => {
+            admin::config::diff(&args.admin)?
+        }
         Command::Config(ConfigCommand::Diff(args)) => configuration::print::diff(&args)?,
+        Command::Config(ConfigCommand::Show(args)) => admin::config::show_running(&args)?,
+        Command::Config(ConfigCommand::Reload(args)) => admin::config::reload(&args)?,
+        Command::Config(ConfigCommand::Set(args)) => admin::config::set(&args)?,
         Command::Status(args) => admin::status(&args)?,
         Command::Plugins(command) => return admin::plugins(&command),
         Command::Connections(command) => admin::connections(&command)?,
@@ -67,7 +74,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Completions { shell } => completions::run(shell)?,
         Command::Serve(args) => {
             let loaded = steps::take(Step::Config, || Ok::<_, String>(configuration::load(&args)))??;
-            serve::serve(&loaded, |_| ())?;
+            serve::serve(&loaded, configuration::sources(&args), |_| ())?;
         }
         Command::Dev(args) => dev::dev(&args)?,
         Command::Token(TokenCommand::Mint(args)) => {

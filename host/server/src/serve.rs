@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use agent_host_config::{Loaded, LogFormat};
+use agent_host_config::{Loaded, LogFormat, Sources};
 use agent_host_gateway::MetricsPage;
 use agent_host_telemetry::{
     happening::HostListening,
@@ -31,7 +31,7 @@ use crate::{
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
 ///
 /// `ready` is called once with the host, when its doors are open: `dev` prints its token there.
-pub(crate) fn serve(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Failure> {
+pub(crate) fn serve(loaded: &Loaded, sources: Sources, ready: impl FnOnce(&Host)) -> Result<(), Failure> {
     begin_log(loaded);
     let tidied = steps::take(Step::Memory, || {
         hide_memory();
@@ -43,7 +43,8 @@ pub(crate) fn serve(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Fa
     let runtime = steps::take(Step::Runtime, || {
         Builder::new_multi_thread().enable_all().global_queue_interval(1).build()
     });
-    let outcome = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run(loaded, ready)));
+    let outcome =
+        runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run(loaded, sources, ready)));
     log::flush();
     outcome
 }
@@ -73,14 +74,14 @@ fn hide_memory() {
     }
 }
 
-async fn run(loaded: &Loaded, ready: impl FnOnce(&Host)) -> Result<(), Failure> {
+async fn run(loaded: &Loaded, sources: Sources, ready: impl FnOnce(&Host)) -> Result<(), Failure> {
     let metrics = metrics();
     let mut stop = steps::take(Step::Signals, Stop::new)?;
     // A file that reaches its limit (RLIMIT_FSIZE) is then an error of the write, and not the end of the host. A handler
     // and not `SIG_IGN`: a worker is to begin without it.
     let file_limit = steps::take(Step::FileLimit, || signal(SignalKind::from_raw(SIGXFSZ)));
     let _file_limit = file_limit.map_err(StepFailed::done_without);
-    let host = Host::start(&loaded.config, metrics).await?;
+    let host = Host::start(loaded, sources, metrics).await?;
     let (address, admin) = (host.gateway.public_addr(), host.gateway.admin_addr());
     host.gateway.show_configuration(configuration::print::for_support(loaded));
     announce(format!("agent-host listening on http://{address} (admin http://{admin})"));

@@ -407,6 +407,12 @@ codes! {
     ConfigNotLive "config.not_live" fatal:
         "the change needs a restart",
         "restart the host to apply it";
+    ConfigFilesOnly "config.files_only" fatal:
+        "this key is set in files only: whoever may set it decides what runs, and as whom",
+        "edit the file; it is taken up by itself";
+    ConfigUnwritable "config.unwritable" fatal:
+        "the file that holds the key cannot be written, or something stronger than a file sets it",
+        "edit it where it is kept, or give the host a folder that it may write to";
     ConfigBusy "config.busy" retry:
         "another change of the configuration is going on",
         "try again in a moment";

@@ -39,7 +39,7 @@ pub(crate) async fn close<H: Host>(
     id: &str,
     operator: &Operator,
 ) -> Result<Response, Problem> {
-    orders::check(parts, body).await?;
+    orders::check(parts, body, &[]).await?;
     let found = admin.open.find(id);
     let outcome = if found.is_some() { "closing" } else { "not found" };
     audit::host_ordered(operator, &audit::from(parts), Operation::CloseConnection, id, outcome);

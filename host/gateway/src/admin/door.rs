@@ -21,7 +21,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     audit::{self, Operator},
-    bundle, connections, events, log_level,
+    bundle,
+    configuration::{self, Configuration},
+    connections, events, log_level,
     names::Names,
     openapi,
     operation::{Operation, Scope, Unknown},
@@ -49,6 +51,8 @@ pub(crate) struct Admin<H> {
     pub(crate) tasks: TaskTracker,
     /// The users' tokens that are refused.
     pub(crate) revoked: Arc<RevokedTokens>,
+    /// Who owns the configuration, where this host has one.
+    pub(crate) configuration: Option<Arc<dyn Configuration>>,
     pub(crate) open: Arc<OpenConnections>,
     pub(crate) rotation: Arc<Rotation>,
     /// Ends what would go on for ever.
@@ -108,16 +112,20 @@ async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> R
         (Operation::ListPlugins, _) => pages::list(admin, query),
         (Operation::ShowPlugin, _) => pages::show(admin, id, query),
         (Operation::Order(order), Some(operator)) => {
-            let from = audit::from(parts);
-            match orders::check(parts, body).await {
-                Ok(()) => orders::carry_out(admin, order, id, operator.clone(), from).await,
-                Err(problem) => Err(problem),
-            }
+            orders::answer(admin, order, id, parts, body, operator.clone()).await
         }
         (Operation::ListRevoked, _) => revocations::list(admin, query),
         (Operation::Revoke, Some(operator)) => {
             revocations::revoke(admin, parts, body, operator.clone(), audit::from(parts)).await
         }
+        (Operation::ShowConfig, _) => configuration::show(admin, query),
+        (Operation::ConfigSchema, _) => configuration::schema(admin, query),
+        (Operation::DiffConfig, _) => configuration::diff(admin, query).await,
+        (Operation::ValidateConfig, _) => configuration::validate(admin, parts, body).await,
+        (Operation::ReloadConfig, Some(operator)) => {
+            configuration::reload(admin, parts, body, operator).await
+        }
+        (Operation::SetConfig, Some(operator)) => configuration::set(admin, parts, body, operator).await,
         (Operation::LogLevel, _) => log_level::show(admin, query),
         (Operation::SetLogLevel, Some(operator)) => log_level::set(admin, parts, body, operator).await,
         (Operation::ListConnections, _) => connections::list(admin, parts),
@@ -132,6 +140,8 @@ async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> R
         (
             Operation::Order(_)
             | Operation::Revoke
+            | Operation::ReloadConfig
+            | Operation::SetConfig
             | Operation::SetLogLevel
             | Operation::CloseConnection
             | Operation::Events
@@ -157,6 +167,7 @@ impl<H: Host> Admin<H> {
             since: clock.now(),
             tasks,
             revoked: Arc::default(),
+            configuration: None,
             open: Arc::default(),
             rotation: Arc::default(),
             stop: CancellationToken::new(),
@@ -174,6 +185,11 @@ impl<H: Host> Admin<H> {
     /// Which tokens it revokes.
     pub(crate) fn revoking(self, revoked: Arc<RevokedTokens>) -> Self {
         Self { revoked, ..self }
+    }
+
+    /// Whose configuration it shows and changes.
+    pub(crate) fn configuring(self, configuration: Option<Arc<dyn Configuration>>) -> Self {
+        Self { configuration, ..self }
     }
 
     /// Which connections it shows, which rotation it decides, and what ends its streams.

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use super::{
     operation::Operation,
     view::{
-        ConnectionList, ConnectionPart, LogLevelOrder, LogLevelPage, PluginList, PluginPage, RevocationList,
-        RevocationOrder, RevocationPart, StatusPage,
+        ChangePage, ConfigOrder, ConfigPage, ConnectionList, ConnectionPart, LogLevelOrder, LogLevelPage,
+        PluginList, PluginPage, RevocationList, RevocationOrder, RevocationPart, StatusPage,
     },
 };
 use crate::{document::Page, problem::ProblemBody};
@@ -84,6 +84,7 @@ fn describe(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
     });
     let body = match operation {
         Operation::Revoke => Some(reference::<RevocationOrder>(schemas)),
+        Operation::SetConfig => Some(reference::<ConfigOrder>(schemas)),
         Operation::SetLogLevel => Some(reference::<LogLevelOrder>(schemas)),
         _ => None,
     };
@@ -101,9 +102,11 @@ fn summary(operation: Operation) -> &'static str {
         Operation::Status => "The service level, what is missing, and the plugins by verdict.",
         Operation::ListPlugins => "Every configured plugin, its verdict first.",
         Operation::ShowPlugin => "All there is to know of one plugin.",
-        Operation::Order(PluginOrder::Enable) => "Switches it on and starts it, until the host ends.",
+        Operation::Order(PluginOrder::Enable) => {
+            "Switches it on and starts it, and says so in the file that said otherwise."
+        }
         Operation::Order(PluginOrder::Disable) => {
-            "Switches it off until the host ends: its runs finish, new ones go elsewhere, connections stay."
+            "Switches it off, in the file that said otherwise too: its runs finish, new ones go elsewhere, connections stay."
         }
         Operation::Order(PluginOrder::Reload) => {
             "Reads its file again: the new generation takes over once it is healthy; one that fails leaves the old."
@@ -115,6 +118,19 @@ fn summary(operation: Operation) -> &'static str {
             "Goes back to the generation that served before, while it is kept."
         }
         Operation::Order(PluginOrder::Probe) => "Asks it for a self-test now.",
+        Operation::ShowConfig => {
+            "The configuration in force: each key with its value and where that came from."
+        }
+        Operation::ConfigSchema => "The JSON schema of a configuration file.",
+        Operation::DiffConfig => "What the files, as they are now, would change. Nothing is loaded.",
+        Operation::ValidateConfig => "The same: 200 if they hold, 422 with places and remedies if not.",
+        Operation::ReloadConfig => {
+            "Puts the files, as they are now, in force: all of it, or nothing. It happens by itself when a file changes."
+        }
+        Operation::SetConfig => {
+            "Sets keys (limits, routing, a plugin's switch, limits and own configuration), and writes them into the files that \
+                said otherwise, comments kept. All of it, or nothing. `If-Match` with an older ETag is refused with 412."
+        }
         Operation::ListRevoked => "The users' tokens that are refused though they would be good.",
         Operation::Revoke => {
             "Refuses a token, or all that a user was given so far, from now on; closes their connections. It outlives \
@@ -145,10 +161,17 @@ fn summary(operation: Operation) -> &'static str {
 }
 
 fn parameters(operation: Operation) -> Value {
+    use agent_host_engine::PluginOrder;
     match operation {
         Operation::Describe
         | Operation::Status
         | Operation::ListRevoked
+        | Operation::ShowConfig
+        | Operation::ConfigSchema
+        | Operation::DiffConfig
+        | Operation::ValidateConfig
+        | Operation::ReloadConfig
+        | Operation::SetConfig
         | Operation::Revoke
         | Operation::LogLevel
         | Operation::SetLogLevel
@@ -192,6 +215,13 @@ fn parameters(operation: Operation) -> Value {
             "name": "state", "in": "query", "required": false, "schema": { "type": "string" },
             "description": "Only those with that verdict (healthy, failed, disabled) or in that state.",
         }]),
+        Operation::Order(PluginOrder::Enable | PluginOrder::Disable) => json!([{
+            "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
+            "description": "The plugin's name in the configuration.",
+        }, {
+            "name": "for", "in": "query", "required": false, "schema": { "type": "string", "examples": ["10m"] },
+            "description": "How long it holds; left out: from now on, and the file that said otherwise says so.",
+        }]),
         Operation::ShowPlugin | Operation::Order(_) => json!([{
             "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
             "description": "The plugin's name in the configuration.",
@@ -205,6 +235,14 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         Operation::Status => ("The host, as it is now.", reference::<StatusPage>(schemas)),
         Operation::ListPlugins => ("The plugins, as they are now.", reference::<PluginList>(schemas)),
         Operation::ShowPlugin => ("The plugin, as it is now.", reference::<PluginPage>(schemas)),
+        Operation::ShowConfig => ("What is in force.", reference::<ConfigPage>(schemas)),
+        Operation::ConfigSchema => ("The schema.", json!({ "type": "object" })),
+        Operation::DiffConfig | Operation::ValidateConfig => {
+            ("What would be changed.", reference::<ChangePage>(schemas))
+        }
+        Operation::ReloadConfig | Operation::SetConfig => {
+            ("It is in force; this was changed.", reference::<ChangePage>(schemas))
+        }
         Operation::ListRevoked => ("All that hold.", reference::<RevocationList>(schemas)),
         Operation::Revoke => ("It is so, and on disk.", reference::<RevocationPart>(schemas)),
         Operation::LogLevel => ("What holds now.", reference::<LogLevelPage>(schemas)),
@@ -233,7 +271,9 @@ fn refusals(operation: Operation) -> &'static [&'static str] {
     match (operation.scope(), operation.method() == Method::GET) {
         (None, _) => &["403", "405", "429", "503"],
         (Some(_), true) => &["400", "401", "403", "404", "405", "429", "503"],
-        (Some(_), false) => &["400", "401", "403", "404", "405", "408", "409", "413", "429", "503"],
+        (Some(_), false) => {
+            &["400", "401", "403", "404", "405", "408", "409", "412", "413", "422", "429", "503"]
+        }
     }
 }
 

@@ -15,6 +15,12 @@ pub(crate) enum Operation {
     Order(PluginOrder),
     ListRevoked,
     Revoke,
+    ShowConfig,
+    ConfigSchema,
+    DiffConfig,
+    ValidateConfig,
+    ReloadConfig,
+    SetConfig,
     LogLevel,
     SetLogLevel,
     ListConnections,
@@ -32,6 +38,8 @@ pub(crate) enum Scope {
     Read,
     /// Switching plugins on and off, whatever else begins or ends one, and revoking tokens.
     Toggle,
+    /// Setting keys of the configuration, and having it read again.
+    Config,
     /// Looking closer than a host is looked at every day.
     Debug,
 }
@@ -42,6 +50,7 @@ impl Scope {
         match self {
             Self::Read => "admin:read",
             Self::Toggle => "admin:toggle",
+            Self::Config => "admin:config",
             Self::Debug => "admin:debug",
         }
     }
@@ -74,6 +83,12 @@ impl Operation {
         Self::Order(PluginOrder::Rollback),
         Self::ListRevoked,
         Self::Revoke,
+        Self::ShowConfig,
+        Self::ConfigSchema,
+        Self::DiffConfig,
+        Self::ValidateConfig,
+        Self::ReloadConfig,
+        Self::SetConfig,
         Self::LogLevel,
         Self::SetLogLevel,
         Self::ListConnections,
@@ -98,6 +113,11 @@ impl Operation {
             Self::Order(PluginOrder::Probe) => "/admin/v1/plugins/{id}/probe",
             Self::Order(PluginOrder::Rollback) => "/admin/v1/plugins/{id}/rollback",
             Self::ListRevoked | Self::Revoke => "/admin/v1/revocations",
+            Self::ShowConfig | Self::SetConfig => "/admin/v1/config",
+            Self::ConfigSchema => "/admin/v1/config/schema",
+            Self::DiffConfig => "/admin/v1/config/diff",
+            Self::ValidateConfig => "/admin/v1/config/validate",
+            Self::ReloadConfig => "/admin/v1/config/reload",
             Self::LogLevel | Self::SetLogLevel => "/admin/v1/log-level",
             Self::ListConnections => "/admin/v1/connections",
             Self::CloseConnection => "/admin/v1/connections/{id}",
@@ -116,11 +136,20 @@ impl Operation {
             | Self::ListPlugins
             | Self::ShowPlugin
             | Self::ListRevoked
+            | Self::ShowConfig
+            | Self::ConfigSchema
+            | Self::DiffConfig
             | Self::LogLevel
             | Self::ListConnections
             | Self::Events
             | Self::SupportBundle => &Method::GET,
-            Self::Order(_) | Self::Revoke | Self::Drain | Self::Undrain => &Method::POST,
+            Self::Order(_)
+            | Self::Revoke
+            | Self::ValidateConfig
+            | Self::ReloadConfig
+            | Self::Drain
+            | Self::Undrain => &Method::POST,
+            Self::SetConfig => &Method::PATCH,
             Self::CloseConnection => &Method::DELETE,
             Self::SetLogLevel => &Method::PUT,
         }
@@ -130,7 +159,15 @@ impl Operation {
     pub(crate) const fn scope(self) -> Option<Scope> {
         match self {
             Self::Describe => None,
-            Self::Status | Self::ListPlugins | Self::ShowPlugin | Self::LogLevel => Some(Scope::Read),
+            Self::Status
+            | Self::ListPlugins
+            | Self::ShowPlugin
+            | Self::ShowConfig
+            | Self::ConfigSchema
+            | Self::DiffConfig
+            | Self::ValidateConfig
+            | Self::LogLevel => Some(Scope::Read),
+            Self::ReloadConfig | Self::SetConfig => Some(Scope::Config),
             Self::Order(_)
             | Self::ListRevoked
             | Self::Revoke
@@ -154,6 +191,12 @@ impl Operation {
             Self::Order(order) => order.as_str(),
             Self::ListRevoked => "list_revoked",
             Self::Revoke => "revoke",
+            Self::ShowConfig => "show_config",
+            Self::ConfigSchema => "config_schema",
+            Self::DiffConfig => "diff_config",
+            Self::ValidateConfig => "validate_config",
+            Self::ReloadConfig => "reload_config",
+            Self::SetConfig => "set_config",
             Self::LogLevel => "log_level",
             Self::SetLogLevel => "set_log_level",
             Self::ListConnections => "list_connections",
@@ -167,7 +210,8 @@ impl Operation {
 
     /// Whether it changes anything.
     pub(crate) fn changes(self) -> bool {
-        !self.method().is_safe()
+        // That one is a POST, as it has the host read files.
+        !self.method().is_safe() && self != Self::ValidateConfig
     }
 
     /// The operations at a path, with what its `{id}` is.
@@ -252,7 +296,8 @@ mod tests {
         for operation in Operation::ALL.iter().copied() {
             let takes_more = !matches!(operation.scope(), None | Some(Scope::Read));
             assert!(!operation.changes() || takes_more, "{operation:?}");
-            assert!(operation.method() == Method::GET || operation.changes(), "{operation:?}");
+            let sees = operation.method() == Method::GET || operation == Operation::ValidateConfig;
+            assert_eq!(sees, !operation.changes(), "{operation:?}");
         }
     }
 

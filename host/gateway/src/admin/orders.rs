@@ -2,9 +2,9 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use agent_host_engine::PluginOrder;
+use agent_host_engine::{ControlError, PluginOrder, view::PluginDetail};
 use agent_host_telemetry::{happening::PanicCaught, series};
-use agent_plugin_protocol::Code;
+use agent_plugin_protocol::{Code, PluginId};
 use axum::{
     body::{Body, to_bytes},
     response::{IntoResponse as _, Response},
@@ -15,10 +15,11 @@ use tokio::time::timeout;
 
 use super::{
     audit::{self, Operator},
+    configuration,
     door::Admin,
     operation::{Operation, plugin_id},
     pages,
-    view::PluginPage,
+    view::{KeptPart, PluginPage},
 };
 use crate::{host::Host, problem::Problem, upgrade::panic_message};
 
@@ -27,16 +28,51 @@ const BODY_BYTES: usize = 1024;
 /// For what is said beside it.
 const BODY_WITHIN: Duration = Duration::from_secs(5);
 
+/// Answers an order.
+///
+/// # Errors
+/// If it says what no order says, or names what no plugin can be called: nothing was tried then.
+pub(crate) async fn answer<H: Host>(
+    admin: &Arc<Admin<H>>,
+    order: PluginOrder,
+    plugin: &str,
+    parts: &Parts,
+    body: Body,
+    operator: Operator,
+) -> Result<Response, Problem> {
+    let switches = matches!(order, PluginOrder::Enable | PluginOrder::Disable);
+    let lasting = if switches && admin.configuration.is_some() {
+        check(parts, body, &["for"]).await?;
+        configuration::lasting(parts.uri.query())?
+    } else {
+        check(parts, body, &[]).await?;
+        None
+    };
+    carry_out(admin, Told { order, lasting }, plugin, operator, audit::from(parts)).await
+}
+
+/// An order, and how long it holds.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    order: PluginOrder,
+    lasting: Option<Duration>,
+}
+
 /// Refuses what an order does not have: who writes it means something by it, which would not be done.
 ///
 /// Cancel safe.
-pub(crate) async fn check(parts: &Parts, body: Body) -> Result<(), Problem> {
-    if let Some(query) = parts.uri.query().filter(|query| !query.is_empty()) {
-        let name: String = query.split(['=', '&']).next().unwrap_or_default().chars().take(40).collect();
-        return Err(pages::bad_request(
-            format!("an order has no parameters, but this has {name:?}"),
-            "say it by the path alone; nothing was done",
-        ));
+pub(crate) async fn check(parts: &Parts, body: Body, known: &[&str]) -> Result<(), Problem> {
+    let mut names = parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let unknown = names.find_map(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        (!known.contains(&name)).then(|| name.chars().take(40).collect::<String>())
+    });
+    if let Some(name) = unknown {
+        let hint = match known {
+            [] => "say it by the path alone; nothing was done".to_owned(),
+            known => format!("there is {}; nothing was done", known.join(", ")),
+        };
+        return Err(pages::bad_request(format!("this order has no parameter {name:?}"), &hint));
     }
     let length =
         parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -63,9 +99,9 @@ pub(crate) async fn check(parts: &Parts, body: Body) -> Result<(), Problem> {
 ///
 /// # Errors
 /// Only for a name that no plugin can have: nothing was tried then.
-pub(crate) async fn carry_out<H: Host>(
+async fn carry_out<H: Host>(
     admin: &Arc<Admin<H>>,
-    order: PluginOrder,
+    Told { order, lasting }: Told,
     plugin: &str,
     operator: Operator,
     from: String,
@@ -74,9 +110,9 @@ pub(crate) async fn carry_out<H: Host>(
     let task = {
         let admin = Arc::clone(admin);
         async move {
-            let ordered = AssertUnwindSafe(admin.host.control(&id, order)).catch_unwind().await;
+            let ordered = AssertUnwindSafe(order_of(&admin, &id, order, lasting)).catch_unwind().await;
             let told = match ordered {
-                Ok(Ok(detail)) => Ok(PluginPage::from(&detail)),
+                Ok(Ok((detail, kept))) => Ok(PluginPage { kept, ..PluginPage::from(&detail) }),
                 Ok(Err(error)) => Err(pages::not_done(admin.host.as_ref(), id.as_str(), &error)),
                 Err(panic) => {
                     PanicCaught { place: "admin", message: panic_message(panic.as_ref()) }.emit();
@@ -100,6 +136,27 @@ pub(crate) async fn carry_out<H: Host>(
     // Counted as refused, and not noted as such: the line says how the order ended.
     series::admin_refused(problem.status().as_u16());
     Ok(problem.into_response())
+}
+
+/// A switch is kept, where somebody keeps the configuration.
+async fn order_of<H: Host>(
+    admin: &Admin<H>,
+    id: &PluginId,
+    order: PluginOrder,
+    lasting: Option<Duration>,
+) -> Result<(PluginDetail, Option<KeptPart>), ControlError> {
+    let enabled = match order {
+        PluginOrder::Enable => Some(true),
+        PluginOrder::Disable => Some(false),
+        PluginOrder::Reload | PluginOrder::Reset | PluginOrder::Probe | PluginOrder::Rollback => None,
+    };
+    match (enabled, &admin.configuration) {
+        (Some(enabled), Some(configuration)) => {
+            let (detail, kept) = configuration.toggle(id.clone(), enabled, lasting).await?;
+            Ok((detail, Some(kept)))
+        }
+        (_, _) => Ok((admin.host.control(id, order).await?, None)),
+    }
 }
 
 fn too_large() -> Problem {

@@ -29,7 +29,7 @@ pub(crate) async fn set<H: Host>(
     operator: &Operator,
     out: bool,
 ) -> Result<Response, Problem> {
-    orders::check(parts, body).await?;
+    orders::check(parts, body, &[]).await?;
     let operation = if out { Operation::Drain } else { Operation::Undrain };
     let note = |outcome| audit::host_ordered(operator, &audit::from(parts), operation, "host", outcome);
     if !out && admin.host.is_draining() {

@@ -4,6 +4,7 @@
 //! What is not there is left out, and a reader takes what it does not know for not there: the two may be of different
 //! versions. Whatever a plugin said of itself is one safe line, bounded.
 
+mod configuration;
 mod connection;
 mod crash;
 mod log_level;
@@ -12,6 +13,10 @@ mod revocation;
 mod rolled_back;
 mod status;
 
+pub use configuration::{
+    ChangePage, ConfigFailurePart, ConfigOrder, ConfigPage, KeptPart, KeyChangePart, OverridePart,
+    SettingPart,
+};
 pub use connection::{ConnectionList, ConnectionPart};
 pub use crash::{CrashPart, FramePart, OpenCallPart};
 pub use log_level::{LogLevelOrder, LogLevelPage};

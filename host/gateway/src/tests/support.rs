@@ -392,7 +392,7 @@ pub(crate) async fn open(change: impl FnOnce(&mut Settings)) -> Doors {
     let (script, clock) = (Script::new(), Shifted::default());
     let page: MetricsPage = Some(Arc::new(|| "agent_host_upgrades_total 1\n".to_owned()));
     let gateway =
-        Gateway::start(settings, script.clone(), Arc::new(clock.clone()), page, Arc::default(), None)
+        Gateway::start(settings, script.clone(), Arc::new(clock.clone()), page, Arc::default(), None, None)
             .await
             .unwrap();
     Doors { gateway, script, clock }
@@ -433,7 +433,8 @@ pub(crate) async fn exchange(to: SocketAddr, request: &str) -> (u16, String) {
             let length = head.lines().find_map(|l| {
                 l.to_ascii_lowercase().strip_prefix("content-length: ").map(|n| n.parse::<usize>().unwrap())
             });
-            if body.len() >= length.unwrap_or(0) {
+            // The answer to HEAD tells the length of a body that does not come.
+            if body.len() >= length.unwrap_or(0) || request.starts_with("HEAD ") {
                 break text;
             }
         }

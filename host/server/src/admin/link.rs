@@ -18,6 +18,8 @@ pub(super) enum Method {
     Send(String),
     /// In place of what was there, this JSON.
     Put(String),
+    /// Into what is there, this JSON.
+    Patch(String),
 }
 
 /// What a host answered with 200.
@@ -55,6 +57,7 @@ pub(super) fn ask(target: &Target, method: Method, path: &str) -> Result<Answer,
         Method::Delete => ("DELETE", ""),
         Method::Send(body) => ("POST", body.as_str()),
         Method::Put(body) => ("PUT", body.as_str()),
+        Method::Patch(body) => ("PATCH", body.as_str()),
     };
     let response = http::exchange(&target.authority, verb, path, &target.token, body)
         .map_err(|error| unreachable(target, &error))?;

@@ -51,10 +51,11 @@ pub(crate) fn diff(args: &DiffArgs) -> Result<(), Failure> {
     };
     let load = |profile: &String| {
         let profile = Some(profile.clone());
-        configuration::load(&ConfigArgs { config: args.config.clone(), profile, overrides: Vec::new() })
+        let config = args.admin.config.clone().unwrap_or_else(|| "config".into());
+        configuration::load(&ConfigArgs { config, profile, overrides: Vec::new() })
     };
     let differences = differences(&load(first)?, &load(second)?);
-    match args.output {
+    match args.admin.output {
         Output::Json => println!("{:#}", json!(differences)),
         Output::Table if differences.is_empty() => println!("{first} and {second} are the same"),
         Output::Table => {

@@ -20,7 +20,8 @@ impl Slot {
     pub(in super::super) fn needs_generation(&self, settings: &PluginSettings) -> bool {
         // What was taken back is not tried again for an edit that has nothing to do with it.
         let rejected = self.rejected.as_ref().is_some_and(|rejected| rejected.spec == settings.spec);
-        settings.enabled && (!self.settings.enabled || (self.settings.spec != settings.spec && !rejected))
+        settings.enabled
+            && (!self.settings.enabled || (differ(&self.settings.spec, &settings.spec) && !rejected))
     }
 
     /// Begins to load a generation of that spec, which serves when the change is put in force.
@@ -106,6 +107,11 @@ impl Slot {
         let over = held.map(|ready| self.take_over(ready, former, now.wall)).unwrap_or_default();
         over.into_iter().chain(idle).collect()
     }
+}
+
+/// Whether one of the two cannot stand for the other. What a plugin logs is decided when it starts, and no reason for one.
+fn differ(one: &PluginSpec, other: &PluginSpec) -> bool {
+    *one != PluginSpec { log_level: one.log_level.clone(), ..other.clone() }
 }
 
 /// How often it may be restarted.

@@ -13,7 +13,7 @@ use agent_host_engine::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CrashPart, RolledBackPart, line, millis, states, time, verdicts};
+use super::{CrashPart, KeptPart, RolledBackPart, line, millis, states, time, verdicts};
 
 /// Every configured plugin, in the operator's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -109,6 +109,9 @@ pub struct PluginPage {
     /// Replaced generations that still finish calls.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub retiring: Vec<u32>,
+    /// Answer to an order that switches it: where that is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptPart>,
     /// Its last changes of state, newest last.
     pub history: Vec<ChangePart>,
     /// How the last generation that died did so.
@@ -272,6 +275,7 @@ impl From<&PluginDetail> for PluginPage {
             rolled_back: detail.rolled_back.as_ref().map(RolledBackPart::from),
             changed_file: detail.changed_file.as_ref().map(ChangedFilePart::from),
             retiring: detail.retiring.iter().map(|generation| generation.0).collect(),
+            kept: None,
             history: detail.history.iter().map(ChangePart::from).collect(),
             last_crash: detail.last_crash.as_ref().map(CrashPart::from),
         }

@@ -1,0 +1,366 @@
+//! The task that owns the configuration: one thing after another, whoever asks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use agent_host_config::{Loaded, Origin, Sources, edited};
+use agent_host_core::timestamp::rfc3339;
+use agent_host_engine::{ChangeError, ControlError, Engine, PluginOrder, view::PluginDetail};
+use agent_host_gateway::admin::{
+    configuration::NotChanged,
+    view::{ChangePage, ConfigFailurePart, KeptPart},
+};
+use agent_host_telemetry::happening::{ConfigApplied, ConfigRefused};
+use agent_plugin_protocol::{Code, PluginId};
+use serde_json::Value;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use super::{Ask, InForce, Override, Owner, etag_of, files::Ready, plan, watch};
+use crate::{configuration, settings};
+
+/// The owner at work.
+pub(super) struct Task {
+    own: Owner,
+    engine: Engine,
+    watch: watch::Watch,
+}
+
+/// Texts that files are to have.
+type Texts = BTreeMap<PathBuf, String>;
+
+impl Task {
+    pub(super) fn new(own: Owner, engine: Engine) -> Self {
+        let watch = own.sources.dir.as_deref().map(watch::Watch::of).unwrap_or_default();
+        Self { own, engine, watch }
+    }
+
+    /// Serves until the host ends.
+    pub(super) async fn run(mut self) {
+        // Without the signal there are still the files and the API.
+        let mut hangup = signal(SignalKind::hangup()).ok();
+        let mut often = interval(watch::EVERY);
+        often.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let over = self.in_force().overrides.values().filter_map(|one| one.until).map(|(at, _)| at).min();
+            tokio::select! {
+                ask = self.own.orders.recv() => match ask {
+                    Some(ask) => self.answer(ask).await,
+                    None => return,
+                },
+                () = hung_up(&mut hangup) => drop(self.reload().await),
+                _ = often.tick(), if self.own.sources.dir.is_some() => self.look().await,
+                () = async { sleep_until(over.unwrap_or_else(Instant::now)).await }, if over.is_some() => {
+                    self.end_overrides().await;
+                }
+            }
+        }
+    }
+
+    async fn answer(&mut self, ask: Ask) {
+        // Whoever asked may be gone; what was ordered is done.
+        match ask {
+            Ask::Compare(answer) => drop(answer.send(self.compare().await)),
+            Ask::Reload(answer) => drop(answer.send(self.reload().await)),
+            Ask::Set { if_match, set, answer } => drop(answer.send(self.set(if_match, set).await)),
+            Ask::Toggle { plugin, enabled, lasting, answer } => {
+                drop(answer.send(self.toggle(&plugin, enabled, lasting).await));
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        let Some(dir) = self.own.sources.dir.clone() else { return };
+        let mut watch = std::mem::take(&mut self.watch);
+        let looked = tokio::task::spawn_blocking(move || (watch.look(&dir), watch)).await;
+        // It does not panic; if it ever does, the watch begins anew.
+        let Ok((changed, watch)) = looked else { return };
+        self.watch = watch;
+        if changed {
+            drop(self.reload().await);
+        }
+    }
+
+    /// What the files would change.
+    async fn compare(&self) -> Result<ChangePage, NotChanged> {
+        let now = self.in_force();
+        let loaded = self.load(Texts::new(), &now.overrides).await?;
+        let warnings = configuration::warnings(&loaded.config);
+        let changes = plan::changes(&now.loaded.values, &loaded.values);
+        Ok(ChangePage { etag: now.etag.clone(), changes, warnings })
+    }
+
+    /// Puts the files in force, as they are now.
+    async fn reload(&mut self) -> Result<ChangePage, NotChanged> {
+        let overrides = self.still_meant().await;
+        let outcome = match self.load(Texts::new(), &overrides).await {
+            Ok(loaded) => self.apply(loaded, overrides).await,
+            Err(wrong) => Err(wrong),
+        };
+        if let Err(wrong) = &outcome {
+            self.failed(wrong);
+        }
+        outcome
+    }
+
+    /// Sets keys, in force and in their files.
+    async fn set(
+        &mut self,
+        if_match: Option<String>,
+        set: BTreeMap<String, Value>,
+    ) -> Result<ChangePage, NotChanged> {
+        let now = self.in_force();
+        if if_match.is_some_and(|etag| etag != now.etag) {
+            let reason =
+                format!("the configuration in force is {}, not the one that was looked at", now.etag);
+            return Err(NotChanged { code: Code::ConfigStaleEtag, reason });
+        }
+        if let Some(key) = set.keys().find(|key| !plan::may_be_set(key)) {
+            let reason = format!("`{key}` cannot be set through the API");
+            return Err(NotChanged { code: Code::ConfigFilesOnly, reason });
+        }
+        let texts = self.texts_with(&now.loaded, &set)?;
+        let loaded = self.load(texts.clone(), &now.overrides).await?;
+        let ready = write_beside(texts).await?;
+        let page = self.apply(loaded, now.overrides.clone()).await?;
+        self.put(ready).await?;
+        Ok(page)
+    }
+
+    /// Switches a plugin, and keeps that.
+    async fn toggle(
+        &mut self,
+        plugin: &PluginId,
+        enabled: bool,
+        lasting: Option<Duration>,
+    ) -> Result<(PluginDetail, KeptPart), ControlError> {
+        let order = if enabled { PluginOrder::Enable } else { PluginOrder::Disable };
+        let detail = self.engine.control(plugin, order).await?;
+        let kept = match lasting {
+            Some(lasting) => self.keep_in_memory(plugin, enabled, Some(lasting), "it was ordered for a time"),
+            None => match self.keep_in_file(plugin, enabled).await {
+                Ok(file) => KeptPart { file: Some(file), ..KeptPart::default() },
+                Err(reason) => self.keep_in_memory(plugin, enabled, None, &reason),
+            },
+        };
+        Ok((detail, kept))
+    }
+
+    /// The file that says so from now on; an error: why none does.
+    async fn keep_in_file(&mut self, plugin: &PluginId, enabled: bool) -> Result<String, String> {
+        let now = self.in_force();
+        let key = format!("plugins.{plugin}.enabled");
+        let set = BTreeMap::from([(key, Value::from(enabled))]);
+        let reason = |wrong: NotChanged| wrong.reason;
+        let texts = self.texts_with(&now.loaded, &set).map_err(reason)?;
+        let file = texts.keys().next().map(|file| file.display().to_string()).unwrap_or_default();
+        let mut overrides = now.overrides.clone();
+        overrides.remove(plugin);
+        let loaded = self.load(texts.clone(), &overrides).await.map_err(reason)?;
+        let others = plan::changes(&now.loaded.values, &loaded.values);
+        if others.iter().any(|change| !change.key.starts_with(&format!("plugins.{plugin}."))) {
+            return Err("the files hold another edit that is not in force".to_owned());
+        }
+        let ready = write_beside(texts).await.map_err(reason)?;
+        self.put(ready).await.map_err(reason)?;
+        self.tell(loaded, overrides);
+        Ok(file)
+    }
+
+    fn keep_in_memory(
+        &mut self,
+        plugin: &PluginId,
+        enabled: bool,
+        lasting: Option<Duration>,
+        reason: &str,
+    ) -> KeptPart {
+        let now = self.in_force();
+        let mut overrides = now.overrides.clone();
+        let said = || now.loaded.config.plugins.get(plugin).is_none_or(|plugin| plugin.enabled);
+        let instead_of = overrides.get(plugin).map_or_else(said, |one| one.instead_of);
+        let until = lasting.map(|lasting| (Instant::now() + lasting, self.own.clock.now() + lasting));
+        let one = Override { enabled, instead_of, until, reason: reason.to_owned() };
+        overrides.insert(plugin.clone(), one);
+        self.tell(now.loaded.clone(), overrides);
+        KeptPart { file: None, until: until.map(|(_, at)| rfc3339(at)), reason: Some(reason.to_owned()) }
+    }
+
+    /// Switches that were ordered for a time which is over.
+    async fn end_overrides(&mut self) {
+        let now = self.in_force();
+        let over = |one: &Override| one.until.is_some_and(|(at, _)| at <= Instant::now());
+        let mut overrides = now.overrides.clone();
+        overrides.retain(|_, one| !over(one));
+        for (plugin, one) in now.overrides.iter().filter(|(_, one)| over(one)) {
+            let order = if one.instead_of { PluginOrder::Enable } else { PluginOrder::Disable };
+            if let Err(error) = self.engine.control(plugin, order).await {
+                tracing::warn!(%plugin, %error, "a switch that was ordered for a time could not be taken back");
+            }
+        }
+        self.tell(now.loaded.clone(), overrides);
+    }
+
+    /// The switches that hold against the files as they are now: of a plugin of which they say something new, none does.
+    async fn still_meant(&self) -> BTreeMap<PluginId, Override> {
+        let mut overrides = self.in_force().overrides.clone();
+        if let Ok(plain) = self.load(Texts::new(), &BTreeMap::new()).await {
+            overrides.retain(|id, one| {
+                plain.config.plugins.get(id).is_some_and(|plugin| plugin.enabled == one.instead_of)
+            });
+        }
+        overrides
+    }
+
+    /// Loads and checks a configuration as a whole. `overrides` are laid over it, where their plugins are in it.
+    async fn load(
+        &self,
+        replaced: Texts,
+        overrides: &BTreeMap<PluginId, Override>,
+    ) -> Result<Loaded, NotChanged> {
+        let sources = Sources { replaced, ..self.own.sources.clone() };
+        let overrides: Vec<(PluginId, bool)> =
+            overrides.iter().map(|(plugin, one)| (plugin.clone(), one.enabled)).collect();
+        let work = move || {
+            let mut loaded = configuration::load_from(sources)?;
+            for (plugin, enabled) in overrides {
+                if let Some(one) = loaded.config.plugins.get_mut(&plugin) {
+                    one.enabled = enabled;
+                }
+            }
+            Ok(loaded)
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(super::gone()))
+    }
+
+    /// Puts a configuration that holds in force: all of it, or nothing.
+    async fn apply(
+        &mut self,
+        loaded: Loaded,
+        overrides: BTreeMap<PluginId, Override>,
+    ) -> Result<ChangePage, NotChanged> {
+        let now = self.in_force();
+        let changes = plan::changes(&now.loaded.values, &loaded.values);
+        self.engine.configure(settings::engine(&loaded.config)).await.map_err(refused)?;
+        if let Err(error) = agent_host_telemetry::log::set_level(loaded.config.log.level.as_str()) {
+            tracing::warn!(%error, "the level of the log was not changed");
+        }
+        let pending = plan::pending(&self.own.started, &loaded.values);
+        if !changes.is_empty() {
+            let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+            ConfigApplied { changed: bounded(&keys), not_live: bounded(&pending) }.emit();
+        }
+        let etag = self.tell(loaded, overrides);
+        Ok(ChangePage { etag, changes, warnings: Vec::new() })
+    }
+
+    /// What is in force from now on.
+    fn tell(&mut self, loaded: Loaded, overrides: BTreeMap<PluginId, Override>) -> String {
+        let etag = etag_of(&loaded, &overrides);
+        let pending = plan::pending(&self.own.started, &loaded.values);
+        let since = self.own.clock.now();
+        let in_force = InForce { loaded, etag: etag.clone(), since, pending, overrides, failure: None };
+        self.own.told.send_replace(Arc::new(in_force));
+        etag
+    }
+
+    fn failed(&mut self, wrong: &NotChanged) {
+        let (code, reason) = (wrong.code.to_string(), wrong.reason.clone());
+        ConfigRefused { code: code.clone(), reason: reason.clone() }.emit();
+        let at = rfc3339(self.own.clock.now());
+        let mut in_force = InForce::clone(&self.in_force());
+        in_force.failure = Some(ConfigFailurePart { at, code, reason });
+        self.own.told.send_replace(Arc::new(in_force));
+    }
+
+    fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.own.told.borrow())
+    }
+
+    /// The files' texts with those keys set: each in the file that sets it, else where its plugin is, else in the main one.
+    fn texts_with(&self, loaded: &Loaded, set: &BTreeMap<String, Value>) -> Result<Texts, NotChanged> {
+        let unwritable = |reason: String| NotChanged { code: Code::ConfigUnwritable, reason };
+        let mut texts = Texts::new();
+        for (key, value) in set {
+            let file = self.file_of(loaded, key).map_err(unwritable)?;
+            let text = match texts.get(&file) {
+                Some(text) => text.clone(),
+                None => std::fs::read_to_string(&file)
+                    .map_err(|error| unwritable(format!("{} cannot be read: {error}", file.display())))?,
+            };
+            let new = edited(&text, key, value)
+                .map_err(|error| unwritable(format!("`{key}` in {}: {error}", file.display())))?;
+            texts.insert(file, new);
+        }
+        Ok(texts)
+    }
+
+    fn file_of(&self, loaded: &Loaded, key: &str) -> Result<PathBuf, String> {
+        let file = |key: &str| match loaded.origins.get(key) {
+            Some(Origin::File(place)) => Some(place.path().to_owned()),
+            Some(Origin::Default | Origin::Path(_) | Origin::Variable(_) | Origin::CommandLine(_)) | None => {
+                None
+            }
+        };
+        if let Some(stronger @ (Origin::Variable(_) | Origin::CommandLine(_))) = loaded.origins.get(key) {
+            return Err(format!("`{key}` is set by {stronger}, which is stronger than any file"));
+        }
+        let of_plugin = || {
+            let id = key.strip_prefix("plugins.")?.split('.').next()?;
+            file(&format!("plugins.{id}.path"))
+        };
+        let main = || self.own.sources.dir.as_ref().map(|dir| dir.join("host.toml"));
+        let found = file(key).or_else(of_plugin).or_else(main);
+        found.ok_or_else(|| "this host was started without a configuration folder".to_owned())
+    }
+
+    async fn put(&mut self, ready: Vec<Ready>) -> Result<(), NotChanged> {
+        let unwritable = |reason: String| NotChanged { code: Code::ConfigUnwritable, reason };
+        let put = move || ready.into_iter().try_for_each(Ready::put);
+        let put = tokio::task::spawn_blocking(put).await.map_err(|_| super::gone())?;
+        if let Some(dir) = &self.own.sources.dir {
+            self.watch.known(dir);
+        }
+        put.map_err(|error| unwritable(format!("the file cannot be replaced: {error}")))
+    }
+}
+
+async fn write_beside(texts: Texts) -> Result<Vec<Ready>, NotChanged> {
+    let write = move || {
+        texts
+            .iter()
+            .map(|(file, text)| {
+                Ready::write(file, text).map_err(|error| NotChanged {
+                    code: Code::ConfigUnwritable,
+                    reason: format!("{} cannot be written: {error}", file.display()),
+                })
+            })
+            .collect()
+    };
+    tokio::task::spawn_blocking(write).await.unwrap_or_else(|_| Err(super::gone()))
+}
+
+async fn hung_up(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn refused(error: ChangeError) -> NotChanged {
+    NotChanged { code: error.code(), reason: error.to_string() }
+}
+
+/// A list for one line.
+fn bounded<T: AsRef<str>>(keys: &[T]) -> String {
+    let most = keys.iter().take(20).map(T::as_ref).collect::<BTreeSet<_>>();
+    let more = if keys.len() > 20 { ", …" } else { "" };
+    format!("{}{more}", most.into_iter().collect::<Vec<_>>().join(", "))
+}

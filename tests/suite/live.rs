@@ -1,0 +1,429 @@
+//! Edit a line and it is so: the configuration of a host that serves, by file, signal and API.
+
+use std::{path::PathBuf, time::Duration};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::{
+    admin::{order, page},
+    client::Client,
+    harness::{
+        Host, PATIENCE, Plugin, Setup, artifacts, eventually,
+        host::plain_cli,
+        http::{self, Answer},
+        metrics::Metrics,
+        tokens::operator,
+    },
+    live_swaps::write_version,
+    scenario::ready,
+};
+
+const ALL: &[&str] = &["admin:read", "admin:toggle", "admin:config"];
+
+/// Asks the admin API, with a body if there is one.
+pub(crate) async fn call(
+    host: &Host,
+    method: &str,
+    path: &str,
+    more: &[(&str, &str)],
+    body: &str,
+) -> Result<Answer, String> {
+    let more: String = more.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n{more}Content-Length: {}\r\n\r\n{body}",
+        host.admin,
+        operator(ALL),
+        body.len()
+    );
+    http::send(host.admin, request.as_bytes(), PATIENCE * 2).await
+}
+
+/// The configuration in force.
+pub(crate) async fn config(host: &Host) -> Result<Value, String> {
+    let answer = call(host, "GET", "/admin/v1/config", &[], "").await?;
+    if answer.status == 200 { answer.json() } else { Err(format!("{answer:?}")) }
+}
+
+/// The file of the first plugin of a setup.
+pub(crate) fn first_file(host: &Host) -> PathBuf {
+    let mut files: Vec<_> = std::fs::read_dir(host.dir().join("plugins.d"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    files.sort();
+    files[0].clone()
+}
+
+/// Edits a file as a person does.
+pub(crate) fn edit(file: &std::path::Path, from: &str, to: &str) {
+    let text = std::fs::read_to_string(file).unwrap();
+    assert!(text.contains(from), "{from:?} is not in {text}");
+    std::fs::write(file, text.replace(from, to)).unwrap();
+}
+
+/// Waits until a key has that value.
+pub(crate) async fn holds(host: &Host, key: &str, value: &Value) -> Result<(), String> {
+    eventually(key, async || {
+        let page = config(host).await?;
+        match &page["settings"][key]["value"] {
+            found if found == value => Ok(()),
+            found => Err(format!("{found}, not {value}; {}", page["failure"])),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_edited_line_is_so_and_no_socket_notices() {
+    let host = Setup::echo().operated().start();
+    ready(&host).await.unwrap();
+    let mut client = Client::connect(&host, "alice").await.unwrap();
+    client.run("before").await.unwrap().answered_by("echo").unwrap();
+    let file = first_file(&host);
+    edit(&file, "enabled = true", "enabled = false # for now");
+    holds(&host, "plugins.echo.enabled", &json!(false)).await.unwrap();
+    client.run("meanwhile").await.unwrap().answered_by_fallback("meanwhile").unwrap();
+    edit(&file, "enabled = false", "enabled = true");
+    holds(&host, "plugins.echo.enabled", &json!(true)).await.unwrap();
+    client.run("after").await.unwrap().answered_by("echo").unwrap();
+}
+
+#[tokio::test]
+async fn a_plugin_comes_with_its_file_and_goes_with_it() {
+    let host = Setup::echo().operated().start();
+    ready(&host).await.unwrap();
+    let mut client = Client::connect(&host, "alice").await.unwrap();
+    let path = toml::Value::from(artifacts::echo().to_str().unwrap());
+    let file = host.dir().join("plugins.d/late.toml");
+    // As an editor saves: beside it, then in its place.
+    let beside = host.dir().join("plugins.d/.late.toml.swp");
+    std::fs::write(&beside, format!("[plugins.late]\npath = {path}\n")).unwrap();
+    std::fs::rename(&beside, &file).unwrap();
+    eventually("it is healthy", async || page(&host, "late").await).await.unwrap();
+    client.run_with("hi", json!({ "agent": "late" })).await.unwrap().answered_by("late").unwrap();
+    std::fs::remove_file(&file).unwrap();
+    eventually("it is unknown", async || match page(&host, "late").await {
+        Err(said) if said.contains("plugin.unknown") => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await
+    .unwrap();
+    client.run("hi again").await.unwrap().answered_by("echo").unwrap();
+}
+
+/// A ConfigMap is a link to a folder that is exchanged.
+#[tokio::test]
+async fn a_mounted_folder_that_is_exchanged_is_noticed() {
+    let host = Setup::echo().operated().start();
+    ready(&host).await.unwrap();
+    let (dir, main) = (host.dir(), host.dir().join("host.toml"));
+    let text = std::fs::read_to_string(&main).unwrap();
+    for (version, wait) in [("..one", "1s"), ("..two", "3s")] {
+        std::fs::create_dir(dir.join(version)).unwrap();
+        let text = format!("routing.wait = \"{wait}\"\n{text}");
+        std::fs::write(dir.join(version).join("host.toml"), text).unwrap();
+    }
+    let point = |to: &str| {
+        std::os::unix::fs::symlink(to, dir.join("..next")).unwrap();
+        std::fs::rename(dir.join("..next"), dir.join("..data")).unwrap();
+    };
+    point("..one");
+    std::os::unix::fs::symlink("..data/host.toml", dir.join(".link")).unwrap();
+    std::fs::rename(dir.join(".link"), &main).unwrap();
+    holds(&host, "routing.wait", &json!("1s")).await.unwrap();
+    point("..two");
+    holds(&host, "routing.wait", &json!("3s")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_signal_has_the_files_read_again_and_does_not_end_the_host() {
+    let mut host = Setup::echo().operated().start();
+    ready(&host).await.unwrap();
+    // Nothing changed: it is read all the same, and nothing is begun anew.
+    host.signal(Signal::HUP);
+    edit(&host.dir().join("host.toml"), "version = 1", "version = 1\nrouting.wait = \"4s\"");
+    host.signal(Signal::HUP);
+    holds(&host, "routing.wait", &json!("4s")).await.unwrap();
+    assert_eq!(page(&host, "echo").await.unwrap()["generation"], 1);
+    assert!(host.is_running());
+}
+
+#[tokio::test]
+async fn what_waits_for_a_restart_is_named() {
+    let host = Setup::echo().operated().start();
+    ready(&host).await.unwrap();
+    edit(
+        &host.dir().join("host.toml"),
+        "drain.grace = \"4s\"",
+        "drain.grace = \"5s\"\nrouting.wait = \"9s\"",
+    );
+    let diff = call(&host, "GET", "/admin/v1/config/diff", &[], "").await.unwrap().json().unwrap();
+    let told: Vec<_> = diff["changes"].as_array().unwrap().iter().map(|c| (&c["key"], &c["live"])).collect();
+    let ahead = told == [(&json!("drain.grace"), &json!(false)), (&json!("routing.wait"), &json!(true))];
+    // The watch may have been quicker.
+    assert!(ahead || told.is_empty(), "{diff}");
+    holds(&host, "routing.wait", &json!("9s")).await.unwrap();
+    assert_eq!(config(&host).await.unwrap()["pending_restart"], json!(["drain.grace"]));
+}
+
+/// A hundred texts in a second, wrong ones among them: the last one holds.
+#[tokio::test]
+async fn a_storm_of_edits_ends_at_its_last() {
+    let host = Setup::echo().operated().start();
+    ready(&host).await.unwrap();
+    let main = host.dir().join("host.toml");
+    let text = std::fs::read_to_string(&main).unwrap();
+    let mut client = Client::connect(&host, "alice").await.unwrap();
+    for n in 0..300_u32 {
+        let line = match n % 3 {
+            0 => "routing.wait = ".to_owned(),
+            1 => format!("routing.wait = \"{n}ms\"\n"),
+            _ => "no_such_key = 1\n".to_owned(),
+        };
+        std::fs::write(&main, format!("{line}{text}")).unwrap();
+        if n % 50 == 0 {
+            client.run("in the storm").await.unwrap().answered_by("echo").unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    std::fs::write(&main, format!("routing.wait = \"7s\"\n{text}")).unwrap();
+    holds(&host, "routing.wait", &json!("7s")).await.unwrap();
+    assert_eq!(config(&host).await.unwrap()["failure"], Value::Null);
+    client.run("after it").await.unwrap().answered_by("echo").unwrap();
+    assert_eq!(page(&host, "echo").await.unwrap()["generation"], 1, "nothing was begun anew");
+}
+
+/// What the API switches stands in the file, with everything else that is in it, and outlives the host.
+#[tokio::test]
+async fn an_order_is_written_into_the_file_that_said_otherwise() {
+    let setup = Setup::echo().operated();
+    let host = setup.start();
+    ready(&host).await.unwrap();
+    let file = first_file(&host);
+    edit(&file, "enabled = true", "# ours\nenabled = true   # said Ann");
+    let text = std::fs::read_to_string(&file).unwrap();
+    eventually("the edit was seen", async || {
+        let origin = config(&host).await?["settings"]["plugins.echo.enabled"]["origin"].to_string();
+        if origin.contains(":4:") { Ok(()) } else { Err(origin) }
+    })
+    .await
+    .unwrap();
+    let off = order(&host, "echo", "disable").await.unwrap();
+    assert_eq!(off["kept"]["file"], json!(file.display().to_string()), "{off}");
+    let now = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(now, text.replace("enabled = true ", "enabled = false "));
+    assert_eq!(config(&host).await.unwrap()["settings"]["plugins.echo.enabled"]["value"], false);
+    let on = order(&host, "echo", "enable").await.unwrap();
+    assert_eq!((&on["verdict"], &on["generation"]), (&json!("healthy"), &json!(2)), "{on}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+}
+
+#[tokio::test]
+async fn an_order_that_no_file_can_keep_holds_in_memory_and_says_so() {
+    let host = Setup::echo().operated().env("AGENT_HOST__PLUGINS__ECHO__ENABLED", "true").start();
+    ready(&host).await.unwrap();
+    let off = order(&host, "echo", "disable").await.unwrap();
+    assert_eq!(off["verdict"], "disabled");
+    let reason = off["kept"]["reason"].as_str().unwrap();
+    assert!(reason.contains("AGENT_HOST__PLUGINS__ECHO__ENABLED"), "{off}");
+    // An edit that has nothing to do with it does not switch it on again.
+    edit(&host.dir().join("host.toml"), "version = 1", "version = 1\nrouting.wait = \"4s\"");
+    holds(&host, "routing.wait", &json!("4s")).await.unwrap();
+    assert_eq!(page(&host, "echo").await.unwrap()["verdict"], "disabled");
+    let shown = config(&host).await.unwrap();
+    assert_eq!(shown["in_memory"][0]["key"], "plugins.echo.enabled", "{shown}");
+}
+
+#[tokio::test]
+async fn an_order_for_a_time_takes_itself_back() {
+    let host = Setup::echo().operated().start();
+    ready(&host).await.unwrap();
+    let answer = call(&host, "POST", "/admin/v1/plugins/echo/disable?for=1s", &[], "").await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.json().unwrap()["kept"]["until"].is_string(), "{answer:?}");
+    assert!(std::fs::read_to_string(first_file(&host)).unwrap().contains("enabled = true"));
+    eventually("it is back", async || match page(&host, "echo").await? {
+        page if page["verdict"] == "healthy" => Ok(()),
+        page => Err(page.to_string()),
+    })
+    .await
+    .unwrap();
+    for wrong in ["for=soon", "for=0s", "for=1y", "until=1s", "for=1s&for=2s"] {
+        let path = format!("/admin/v1/plugins/echo/disable?{wrong}");
+        let answer = call(&host, "POST", &path, &[], "").await.unwrap();
+        assert_eq!(answer.status, 400, "{wrong}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn keys_are_set_through_the_api_as_one_and_only_those_that_may_be() {
+    let host = Setup::echo().operated().start();
+    ready(&host).await.unwrap();
+    let set = |body: Value| body.to_string();
+    let etag = format!("\"{}\"", config(&host).await.unwrap()["etag"].as_str().unwrap());
+    let body = set(json!({ "set": { "plugins.echo.limits.concurrent_runs": 5, "routing.wait": "3s" } }));
+    let path = "/admin/v1/config";
+    let answer = call(&host, "PATCH", path, &[("If-Match", &etag)], &body).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let shown = config(&host).await.unwrap();
+    assert_eq!(shown["settings"]["plugins.echo.limits.concurrent_runs"]["value"], 5);
+    assert!(std::fs::read_to_string(first_file(&host)).unwrap().contains("concurrent_runs = 5"));
+    assert!(std::fs::read_to_string(host.dir().join("host.toml")).unwrap().contains("wait = \"3s\""));
+    // Who looked at another one is told.
+    let stale = call(&host, "PATCH", path, &[("If-Match", &etag)], &body).await.unwrap();
+    assert_eq!((stale.status, stale.code()), (412, Ok("config.stale_etag".to_owned())), "{stale:?}");
+    let before = config(&host).await.unwrap()["settings"].clone();
+    for (key, value, status, code) in [
+        ("plugins.echo.path", json!("/tmp/evil.so"), 403, "config.files_only"),
+        ("plugins.echo.isolation", json!("in-process"), 403, "config.files_only"),
+        ("auth.hs256_secret", json!("x".repeat(40)), 403, "config.files_only"),
+        ("admin.listen", json!("0.0.0.0:1"), 403, "config.files_only"),
+        ("trust.require_pin", json!(false), 403, "config.files_only"),
+        ("plugins.echo.limits.concurrent_runs", json!("many"), 422, "config.type"),
+        ("plugins.echo.limits.concurrent_runs", json!(0), 422, "config.range"),
+        ("plugins.echo.limits.concurent_runs", json!(5), 422, "config.unknown_key"),
+        ("plugins.nobody.enabled", json!(true), 422, "config.missing"),
+    ] {
+        // With a good one beside it, which must not come to be either.
+        let body = set(json!({ "set": { key: value, "service.settle": "9s" } }));
+        let answer = call(&host, "PATCH", path, &[], &body).await.unwrap();
+        assert_eq!((answer.status, answer.code()), (status, Ok(code.to_owned())), "{key}: {answer:?}");
+    }
+    assert_eq!(config(&host).await.unwrap()["settings"], before);
+    let reader = operator(&["admin:read", "admin:toggle"]);
+    let request = format!(
+        "PATCH {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {reader}\r\nContent-Length: {}\r\n\r\n{body}",
+        host.admin,
+        body.len()
+    );
+    let answer = http::send(host.admin, request.as_bytes(), PATIENCE).await.unwrap();
+    assert_eq!((answer.status, answer.code()), (403, Ok("permission.denied".to_owned())));
+}
+
+fn two() -> Setup {
+    Setup::echo().plugin(Plugin::misbehaving("wild")).operated()
+}
+
+/// A version that does not come up is not taken, nor is anything else of that edit; API, log and metric say why.
+async fn a_bad_version_never_serves(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    let mut client = Client::connect(host, "alice").await?;
+    let file = host.dir().join("plugins.d/01-wild.toml");
+    let good = std::fs::read_to_string(&file).map_err(|e| e.to_string())?;
+    std::fs::write(&file, format!("{good}create = \"error\"\n")).map_err(|e| e.to_string())?;
+    eventually("the edit is refused", async || match config(host).await?["failure"]["code"].as_str() {
+        Some("plugin.init_error") => Ok(()),
+        other => Err(format!("failure is {other:?}")),
+    })
+    .await?;
+    let page = page(host, "wild").await?;
+    if page["verdict"] != "healthy" || page["generation"] != 1 {
+        return Err(format!("the bad version serves: {page}"));
+    }
+    let words = "create was told to fail";
+    let told = config(host).await?["failure"]["reason"].to_string();
+    let counted = Metrics::of(host).await?.sum("agent_host_config_reload_failures_total");
+    if !told.contains(words) || !host.said().contains(words) || counted < 1.0 {
+        return Err(format!("it is not said why: {told}, {counted} counted"));
+    }
+    client.run_with("hi", json!({ "agent": "wild" })).await?.answered_by("wild")?;
+    std::fs::write(&file, good).map_err(|e| e.to_string())?;
+    eventually("the failure is over", async || match &config(host).await?["failure"] {
+        Value::Null => Ok(()),
+        failure => Err(failure.to_string()),
+    })
+    .await
+}
+
+twin! {
+    bad_versions_are_refused(a_bad_version_never_serves) on two();
+    faults ""; broken by "engine.change.refuses=off", says "failure is None"
+}
+
+/// A version that passes its probe and crashes on people is taken back.
+async fn a_version_that_fails_later_gives_way(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    let mut client = Client::connect(host, "alice").await?;
+    let file = host.dir().join("plugins.d/01-wild.toml");
+    write_version(&file, 1)?;
+    eventually("the new one serves", async || match page(host, "wild").await? {
+        page if page["generation"] == 2 && page["former"] == 1 => Ok(()),
+        page => Err(page.to_string()),
+    })
+    .await?;
+    client.run_with("!segv", json!({ "agent": "wild" })).await?;
+    eventually("the one before serves again", async || match page(host, "wild").await? {
+        // The run is tried again on the one before, which dies of it too: the next is of that one's kind.
+        page if page["rolled_back"]["to"] == 1 && page["verdict"] == "healthy" => Ok(()),
+        page => Err(format!("not taken back: generation {} is {}", page["generation"], page["state"])),
+    })
+    .await?;
+    let page = page(host, "wild").await?;
+    let reason = page["rolled_back"]["reason"].as_str().unwrap_or_default().to_owned();
+    let counted = Metrics::of(host).await?.sum("agent_host_plugin_rollbacks_total{plugin=\"wild\"");
+    let shown = host.operate(&["plugins", "show", "wild"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    if reason.is_empty() || !host.said().contains(&reason) || !shown.contains(&reason) || counted < 1.0 {
+        return Err(format!("it is not said why: {page}\n{shown}"));
+    }
+    client.run_with("hi", json!({ "agent": "wild" })).await?.answered_by("wild")
+}
+
+twin! {
+    versions_that_fail_later_give_way(a_version_that_fails_later_gives_way) on two();
+    faults ""; broken by "engine.rollback=off", says "not taken back"
+}
+
+/// The same from the command line, as an operator types it.
+#[tokio::test]
+async fn the_command_line_shows_sets_compares_and_switches() {
+    let host = Setup::echo().operated().start();
+    ready(&host).await.unwrap();
+    let typed = |arguments: &[&str]| {
+        let output = host.operate(arguments);
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let (status, said) =
+        typed(&["config", "set", "routing.wait=3s", "plugins.echo.limits.concurrent_runs=5"]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("routing.wait\n  \"2s\" -> \"3s\""), "{said}");
+    let (_, said) = typed(&["config", "show"]);
+    assert!(
+        said.contains("plugins.echo.limits.concurrent_runs = 5") && said.contains("echo.toml:"),
+        "{said}"
+    );
+    let (status, said) = typed(&["config", "diff"]);
+    assert_eq!((status, said.trim()), (Some(0), "the files say what is in force"));
+    let (status, said) = typed(&["config", "set", "plugins.echo.path=/tmp/x.so"]);
+    assert_eq!(status, Some(1));
+    assert!(said.contains("config.files_only") && said.contains("what to do"), "{said}");
+    let (status, said) = typed(&["plugins", "disable", "echo", "--for", "10m"]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("until "), "{said}");
+    let (status, said) = typed(&["plugins", "enable", "echo"]);
+    assert_eq!(status, Some(0), "{said}");
+    std::fs::write(host.dir().join("plugins.d/more.toml"), "[plugins.more]\nenabled = maybe\n").unwrap();
+    // With the folder's own key nothing can be said while the folder is wrong: what is wrong is said at once.
+    let (status, said) = typed(&["config", "reload"]);
+    assert_eq!(status, Some(78), "{said}");
+    assert!(said.contains("more.toml:2"), "{said}");
+    let token = host.dir().join("operator.token");
+    std::fs::write(&token, operator(ALL)).unwrap();
+    let admin = format!("http://{}", host.admin);
+    let with_token = |arguments: &[&str]| {
+        let how = ["--admin", &admin, "--token-file", token.to_str().unwrap()];
+        let output = plain_cli(&[arguments, &how].concat(), &[]);
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let (status, said) = with_token(&["config", "reload"]);
+    assert_eq!(status, Some(1), "{said}");
+    let (_, said) = with_token(&["config", "show"]);
+    assert!(said.contains("NOT IN FORCE") && said.contains("more.toml:2"), "{said}");
+    let (_, said) = with_token(&["config", "show", "--output", "json"]);
+    let page: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(page["failure"]["code"], "config.syntax", "{page}");
+}
