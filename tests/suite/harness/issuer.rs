@@ -98,11 +98,12 @@ impl Issuer {
                 tokio::spawn(async move {
                     match tls {
                         None => serve(stream, &now, &count).await,
-                        // A client that does not believe the certificate.
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => serve(stream, &now, &count).await,
-                            Err(_) => {}
-                        },
+                        // An error is a client that does not believe the certificate.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, &now, &count).await;
+                            }
+                        }
                     }
                 });
             }
