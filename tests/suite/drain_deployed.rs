@@ -32,14 +32,17 @@ async fn ordered_to_end(host: &mut Host, client: &mut Client, platform: Duration
     host.signal(Signal::TERM);
     let killed = tokio::time::Instant::now() + platform;
     let told = async {
-        client.until("going_away").await?;
-        let completed = client.until("agent_completed").await?;
-        let status = completed["payload"]["status"].as_str().unwrap_or_default().to_owned();
+        // In either order: a run may be over before the host hears of its end.
+        let (mut leaving, mut ended) = (false, None);
         loop {
             match client.next().await {
+                Ok(frame) if frame["type"] == "going_away" => leaving = true,
+                Ok(frame) if frame["type"] == "agent_completed" => {
+                    ended = frame["payload"]["status"].as_str().map(str::to_owned);
+                }
                 Ok(_) => {}
-                Err(End::Closed(1012)) => return Ok(status),
-                Err(end) => return Err(format!("closed by {end:?}")),
+                Err(End::Closed(1012)) if leaving => return ended.ok_or("its run has no end".to_owned()),
+                Err(end) => return Err(format!("closed by {end:?}, told before: {leaving}")),
             }
         }
     };

@@ -7,11 +7,13 @@ pub(crate) mod disk;
 pub(crate) mod elf;
 pub(crate) mod host;
 pub(crate) mod http;
+pub(crate) mod issuer;
 pub(crate) mod metrics;
 pub(crate) mod minisign;
 pub(crate) mod proxy;
 pub(crate) mod setup;
 pub(crate) mod tokens;
+pub(crate) mod vitals;
 pub(crate) mod yaml;
 
 use std::{

@@ -1,18 +1,17 @@
 //! The wire of the platform that this host replaces: a client written from the facts alone completes a conversation in
 //! every service level, and each of its frames is answered.
 
-use std::time::Duration;
+pub(crate) mod client;
+mod paths;
+mod silence;
+mod v2;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use futures_util::{SinkExt as _, StreamExt as _};
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{net::TcpStream, time::timeout};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{Message, client::IntoClientRequest as _, http::HeaderValue},
-};
 
+use self::client::{Older, kinds};
 use crate::{
     client::PROTOCOL,
     harness::{
@@ -23,97 +22,8 @@ use crate::{
     scenario::ready,
 };
 
-/// Everything is answered within this.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-
 fn staging(setup: Setup) -> Setup {
     setup.set("gateway.default_protocol", "\"netra-v1\"")
-}
-
-/// A client of that platform.
-struct Older {
-    socket: WebSocketStream<TcpStream>,
-    answered: Option<String>,
-}
-
-impl Older {
-    async fn connect(host: &Host, path: &str, headers: &[(&'static str, String)]) -> Result<Self, String> {
-        let url = format!("ws://{}{path}", host.address);
-        let mut request = url.into_client_request().map_err(|e| e.to_string())?;
-        for (name, value) in headers {
-            let value = HeaderValue::from_str(value).map_err(|e| e.to_string())?;
-            request.headers_mut().append(*name, value);
-        }
-        let tcp = TcpStream::connect(host.address).await.map_err(|e| e.to_string())?;
-        let opening = timeout(PATIENCE, tokio_tungstenite::client_async(request, tcp));
-        let (socket, answer) = opening.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-        let named = answer.headers().get(PROTOCOL).and_then(|name| name.to_str().ok()).map(str::to_owned);
-        Ok(Self { socket, answered: named })
-    }
-
-    /// As their browser code does it.
-    async fn browser(host: &Host, user: &str) -> Result<Self, String> {
-        let encoded = URL_SAFE_NO_PAD.encode(tokens::of(user));
-        Self::connect(host, "/ws", &[(PROTOCOL, format!("jwt-auth, jwt.{encoded}"))]).await
-    }
-
-    async fn say(&mut self, frame: &Value) -> Result<(), String> {
-        self.say_text(&frame.to_string()).await
-    }
-
-    async fn say_text(&mut self, text: &str) -> Result<(), String> {
-        self.socket.send(Message::text(text)).await.map_err(|e| e.to_string())
-    }
-
-    /// The next frame, or the code of a close.
-    async fn hear(&mut self, within: Duration) -> Result<Result<Value, u16>, String> {
-        loop {
-            let next = timeout(within, self.socket.next()).await.map_err(|_| "silence".to_owned())?;
-            match next.ok_or("the connection ended")?.map_err(|e| e.to_string())? {
-                Message::Text(text) => {
-                    return serde_json::from_str(&text).map(Ok).map_err(|e| format!("{e}: {text}"));
-                }
-                Message::Close(frame) => return Ok(Err(frame.map_or(1005, |frame| frame.code.into()))),
-                _ => {}
-            }
-        }
-    }
-
-    async fn frame(&mut self) -> Result<Value, String> {
-        self.hear(ANSWER_WITHIN).await?.map_err(|code| format!("closed with {code}"))
-    }
-
-    /// The first frames up to the first ping.
-    async fn greeting(&mut self) -> Result<Vec<Value>, String> {
-        let mut frames = Vec::new();
-        loop {
-            let frame = self.frame().await?;
-            frames.push(frame.clone());
-            if frame["type"] == "ping" {
-                return Ok(frames);
-            }
-        }
-    }
-
-    /// The frames from here up to one of that type.
-    async fn until(&mut self, kind: &str) -> Result<Vec<Value>, String> {
-        let mut frames = Vec::new();
-        loop {
-            let frame =
-                self.hear(PATIENCE).await?.map_err(|code| format!("closed with {code}: {frames:?}"))?;
-            frames.push(frame.clone());
-            if frame["type"] == kind {
-                return Ok(frames);
-            }
-        }
-    }
-}
-
-fn kinds(frames: &[Value]) -> Vec<&str> {
-    frames
-        .iter()
-        .map(|frame| frame["data"]["event"].as_str().or(frame["type"].as_str()).unwrap_or("?"))
-        .collect()
 }
 
 /// Greets, asks, and is answered by `agent`; the person's words come back only from an agent.
@@ -132,13 +42,17 @@ async fn conversation(host: &Host, agent: &str, degraded: bool) -> Result<(), St
         return Err(format!("greeted by {greeting:?}"));
     }
     client.say(&json!({ "type": "user_message", "payload": { "content": "hello there" } })).await?;
-    let run = client.until("agent_completed").await?;
+    whole(&client.until("agent_completed").await?, agent)
+}
+
+/// Whether the frames up to `agent_completed` tell a run that `agent` answered, in the superset of the fields.
+fn whole(run: &[serde_json::Value], agent: &str) -> Result<(), String> {
     let started = run.iter().find(|frame| frame["type"] == "agent_started").ok_or("no agent_started")?;
     let completed = run.last().ok_or("no frame")?;
     for frame in [started, completed] {
-        let whole =
+        let all =
             frame["run_id"].is_string() && frame["thread_id"].is_string() && frame["user_id"] == "alice";
-        if !whole || frame["event"] != frame["type"] || !frame["payload"].is_object() {
+        if !all || frame["event"] != frame["type"] || !frame["payload"].is_object() {
             return Err(format!("not the superset: {frame}"));
         }
     }

@@ -33,11 +33,11 @@ pub use reader::Key;
 pub use schema::schema;
 pub use secret::{HS256_SECRET_BYTES, Secret};
 pub use section::{
-    AdminConfig, AuthConfig, ChaosConfig, Config, DefaultProtocol, DoubleTexting, DrainConfig, Durability,
-    GatewayConfig, IsolationConfig, LimitsConfig, LogConfig, LogFormat, LogLevel, NetraConfig, OnDisconnect,
-    PluginConfig, PluginIsolation, PluginLimits, PluginTimeouts, PublicKeyFile, ReadinessConfig,
-    RestartConfig, RoutingConfig, SelfCheckConfig, ServiceConfig, StoreConfig, TrustConfig, UidRange,
-    known_keys,
+    AdminConfig, AuthConfig, AuthoritiesFile, ChaosConfig, Config, DefaultProtocol, DoubleTexting,
+    DrainConfig, Durability, GatewayConfig, IsolationConfig, KeySetConfig, LimitsConfig, LogConfig,
+    LogFormat, LogLevel, NetraConfig, OnDisconnect, PluginConfig, PluginIsolation, PluginLimits,
+    PluginTimeouts, PublicKeyFile, ReadinessConfig, RestartConfig, RoutingConfig, SelfCheckConfig,
+    ServiceConfig, StoreConfig, TrustConfig, UidRange, known_keys,
 };
 pub use value::{ByteSize, parse_duration};
 

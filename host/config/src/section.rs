@@ -3,6 +3,7 @@
 mod auth;
 mod gateway;
 mod host;
+mod key_set;
 mod limits;
 mod plugin;
 mod routing;
@@ -21,6 +22,7 @@ pub use self::{
         ChaosConfig, DrainConfig, Durability, LogConfig, LogFormat, LogLevel, ReadinessConfig,
         SelfCheckConfig, ServiceConfig, StoreConfig,
     },
+    key_set::{AuthoritiesFile, KeySetConfig},
     limits::LimitsConfig,
     plugin::{
         DoubleTexting, OnDisconnect, PluginConfig, PluginIsolation, PluginLimits, PluginTimeouts,

@@ -39,4 +39,10 @@ pub struct Principal {
     pub issued_at: Option<SystemTime>,
     /// The token's own id, where it has one.
     pub token_id: Option<Arc<str>>,
+    /// The key of a fetched set that verified the token; `None`: one of the configuration.
+    pub key: Option<KeyPrint>,
 }
+
+/// The fingerprint of a public key: what is left of it where a key only has to be recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyPrint(pub [u8; 32]);

@@ -141,6 +141,7 @@ mod tests {
             expires_at: at(9999),
             issued_at: issued.map(at),
             token_id: Some(id.into()),
+            key: None,
         }
     }
 

@@ -69,6 +69,9 @@ pub struct Message {
     pub id: MessageId,
     /// The conversation; `None`: a new one.
     pub thread: Option<ThreadId>,
+    /// Set where this host gave out the ids before there was a message: the thread is made with it if there is none
+    /// yet, and this is its run. Never what a client made up.
+    pub given: Option<RunId>,
     /// The agent asked for; `None`: the host chooses.
     pub agent: Option<PluginId>,
     /// Its text: not empty.

@@ -127,7 +127,7 @@ pub(crate) fn answer(
         ("resumes".to_owned(), run.as_str().into()),
     ]);
     Command::Submit(Box::new(Submission {
-        message: Message { id, thread: None, agent: None, content, metadata },
+        message: Message { id, thread: None, given: None, agent: None, content, metadata },
         new_thread: false,
         subscriber,
         answers: Some(InputAnswer { run_id: run, interrupt_id: interrupt, response }),

@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use crate::{refusal::UpgradeRefusal, upgrade::panic_message};
+use crate::{descriptors::Places, refusal::UpgradeRefusal, upgrade::panic_message};
 
 /// One listener with what it serves.
 pub(crate) struct Listener {
@@ -30,8 +30,8 @@ pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
     pub(crate) router: Router,
     pub(crate) header_within: Duration,
-    /// Open connections; more are told 503 while there are `OVERFLOW` places for that, then dropped.
-    pub(crate) connections: usize,
+    /// Open connections, and how many more are told 503; beyond that they are dropped.
+    pub(crate) places: Places,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -46,16 +46,14 @@ pub(crate) struct ConnectionSlot {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
-/// Connections above the limit that are answered before they are closed.
-const OVERFLOW: usize = 64;
 /// A request's head. A token has at most 8 KiB; longer ones must get their 401, not just any 431.
 const HEAD_BYTES: usize = 128 * 1024;
 
 impl Listener {
     /// Accepts until stopped.
     pub(crate) async fn run(self) {
-        let places = Arc::new(Semaphore::new(self.connections.min(Semaphore::MAX_PERMITS)));
-        let overflow = Arc::new(Semaphore::new(OVERFLOW));
+        let places = Arc::new(Semaphore::new(self.places.served.min(Semaphore::MAX_PERMITS)));
+        let overflow = Arc::new(Semaphore::new(self.places.told));
         let mut pause = Pause::default();
         loop {
             let accepted = tokio::select! {
@@ -103,7 +101,10 @@ impl Listener {
         router: Option<Router>,
         slot: ConnectionSlot,
     ) -> impl Future<Output = ()> + use<> {
-        let (stop, header_within) = (self.stop.clone(), self.header_within);
+        let stop = self.stop.clone();
+        // For a broken twin: a host that waits for ever.
+        let patient = failpoint!("gateway.head_deadline") == Some(Action::Off);
+        let header_within = if patient { Duration::from_secs(3600) } else { self.header_within };
         async move {
             let service = service_fn(move |request| respond(router.clone(), (peer, slot.clone()), request));
             let connection = http1::Builder::new()

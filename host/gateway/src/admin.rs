@@ -17,6 +17,7 @@ mod names;
 mod openapi;
 mod operation;
 mod orders;
+mod page;
 mod pages;
 mod revocations;
 mod rotation;

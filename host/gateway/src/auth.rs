@@ -1,12 +1,17 @@
 //! Tokens: the only place that sees one. What leaves is a [`Principal`], or a code.
 //!
-//! `verify` judges, `source` finds the token in a request, `mint` makes and shows tokens for the command line.
+//! `verify` judges, by the keys of the configuration and of `key_set`, which `jwk` reads; `source` finds the token in a
+//! request, `mint` makes and shows tokens for the command line.
 
+mod jwk;
+mod key_set;
 mod mint;
 mod public_key;
 mod source;
 mod verify;
 
+pub use key_set::KeySet;
+pub(crate) use key_set::KeySetView;
 pub use mint::{Inspected, MintClaims, MintError, inspect, mint};
 pub use public_key::PublicKey;
 pub(crate) use source::{TokenSource, carries_token, offered_protocols};

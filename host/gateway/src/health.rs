@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::{
-    auth::{TokenSource, Verifier, permits},
+    auth::{KeySet, KeySetView, TokenSource, Verifier, permits},
     host::Host,
     rotation::Rotation,
     self_check::{Report, SELF_CHECK, Shown},
@@ -34,6 +34,8 @@ pub(crate) struct Health<H> {
     /// Judges operators' tokens, for the details.
     pub(crate) admin: Verifier,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Those of another issuer, if there is one.
+    pub(crate) keys: Option<Arc<KeySet>>,
     pub(crate) rotation: Arc<Rotation>,
 }
 
@@ -66,6 +68,9 @@ struct Verbose<'a> {
     durability: Durability,
     self_check: Shown,
     services: Vec<Service<'a>>,
+    /// The keys of another issuer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<KeySetView>,
     plugins: Vec<Plugin<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<String>,
@@ -125,15 +130,25 @@ pub(crate) async fn ready<H: Host>(
     let status = health.host.status();
     let draining = status.draining || health.host.is_draining() || health.rotation.is_out();
     let checked = health.checked.borrow().clone();
-    let unmet = unmet(&status, &checked, &health.require);
+    let unmet = health.unmet(&status, &checked);
     let verdict = verdict(&status, draining, &unmet);
     let verbose = is_verbose(query.as_deref())
-        .then(|| verbose(&status, &checked, health.sees_details(&headers), &health.clock));
+        .then(|| health.verbose(&status, &checked, health.sees_details(&headers)));
     let body = Ready { status: verdict, level: status.level, unmet, verbose };
     let code = if verdict == Verdict::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = (code, Json(body)).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+impl<H: Host> Health<H> {
+    /// The word of `/ready`, and whether it is `ready`.
+    pub(crate) fn readiness(&self, status: &Status) -> (serde_json::Value, bool) {
+        let draining = status.draining || self.host.is_draining() || self.rotation.is_out();
+        let checked = self.checked.borrow().clone();
+        let verdict = verdict(status, draining, &self.unmet(status, &checked));
+        (serde_json::json!(verdict), verdict == Verdict::Ready)
+    }
 }
 
 impl<H> Health<H> {
@@ -142,6 +157,36 @@ impl<H> Health<H> {
         match TokenSource::find(headers, &http::Uri::default()) {
             Ok(TokenSource::Jwt(token)) => self.admin.verify(&token).is_ok_and(|p| permits(&p, "admin:read")),
             Ok(TokenSource::Ticket(_)) | Err(_) => false,
+        }
+    }
+
+    /// What is required and not there: by kind (`agent`: at least one healthy), by a plugin's or service's name, or one of
+    /// the host's own.
+    fn unmet(&self, status: &Status, checked: &Report) -> Vec<&str> {
+        let met = |name: &str| match name {
+            SELF_CHECK => checked.holds(),
+            "keys" => self.has_keys(),
+            _ => is_met(status, name),
+        };
+        self.require.iter().map(String::as_str).filter(|name| !met(name)).collect()
+    }
+
+    /// Whether tokens of the other issuer can be judged; without one there is nothing to miss.
+    fn has_keys(&self) -> bool {
+        self.keys.as_ref().is_none_or(|keys| keys.now().standing.holds())
+    }
+
+    fn verbose<'a>(&self, status: &'a Status, checked: &Report, details: bool) -> Verbose<'a> {
+        let keys = self.keys.as_ref().map(|keys| keys.view());
+        Verbose {
+            host: &status.host,
+            reason: details.then_some(&status.reason),
+            durability: status.durability,
+            self_check: checked.shown(details),
+            services: status.services.iter().map(|s| service(s, details)).collect(),
+            keys: if details { keys } else { keys.map(KeySetView::for_everybody) },
+            plugins: status.plugins.iter().map(|p| plugin(p, details)).collect(),
+            time: details.then(|| rfc3339(self.clock.now())),
         }
     }
 }
@@ -156,12 +201,6 @@ fn verdict(status: &Status, draining: bool, unmet: &[&str]) -> Verdict {
     } else {
         Verdict::RequirementUnmet
     }
-}
-
-/// What is required and not there: by kind (`agent`: at least one healthy), or by a plugin's or service's name.
-fn unmet<'a>(status: &Status, checked: &Report, require: &'a [String]) -> Vec<&'a str> {
-    let met = |name: &str| if name == SELF_CHECK { checked.holds() } else { is_met(status, name) };
-    require.iter().map(String::as_str).filter(|name| !met(name)).collect()
 }
 
 fn is_met(status: &Status, name: &str) -> bool {
@@ -180,18 +219,6 @@ fn is_verbose(query: Option<&str>) -> bool {
     query.is_some_and(|q| {
         q.split('&').any(|pair| matches!(pair, "verbose" | "verbose=" | "verbose=1" | "verbose=true"))
     })
-}
-
-fn verbose<'a>(status: &'a Status, checked: &Report, details: bool, clock: &Arc<dyn Clock>) -> Verbose<'a> {
-    Verbose {
-        host: &status.host,
-        reason: details.then_some(&status.reason),
-        durability: status.durability,
-        self_check: checked.shown(details),
-        services: status.services.iter().map(|s| service(s, details)).collect(),
-        plugins: status.plugins.iter().map(|p| plugin(p, details)).collect(),
-        time: details.then(|| rfc3339(clock.now())),
-    }
 }
 
 fn service(service: &ServiceView, details: bool) -> Service<'_> {

@@ -25,6 +25,7 @@ pub mod admin;
 mod asyncapi;
 pub mod auth;
 mod client_address;
+mod descriptors;
 mod document;
 mod guesses;
 mod health;

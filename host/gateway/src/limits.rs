@@ -24,6 +24,11 @@ impl UserConnections {
         Self { most, open: Arc::default() }
     }
 
+    /// How many are open, of all users.
+    pub(crate) fn open(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+
     /// A place for one more, given back when it is dropped; `None`: the user has as many as allowed.
     pub(crate) fn admit(&self, scope: &Scope) -> Option<UserConnection> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

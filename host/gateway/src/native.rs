@@ -23,4 +23,4 @@ pub(crate) use echo::echo;
 pub(crate) use encode::{event, welcome};
 pub(crate) use schema::{Frame, Frames};
 pub(crate) use speech::Speech;
-pub(crate) use task::{Shared, Upgraded, serve};
+pub(crate) use task::{DeliveredNetra, Shared, Upgraded, serve};

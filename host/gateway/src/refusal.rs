@@ -67,10 +67,10 @@ impl UpgradeRefusal {
     /// The same, as clients of that protocol understand it: the older wire says 403 of every token.
     pub(crate) fn on(self, surface: Surface) -> Self {
         match (surface, self.status) {
-            (Surface::NetraV1, RefusalStatus::Unauthorized) => {
+            (Surface::NetraV1 | Surface::NetraV2, RefusalStatus::Unauthorized) => {
                 Self { status: RefusalStatus::Forbidden, ..self }
             }
-            (Surface::Native | Surface::NetraV1, _) => self,
+            (Surface::Native | Surface::NetraV1 | Surface::NetraV2, _) => self,
         }
     }
 

@@ -93,7 +93,7 @@ async fn work<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Response, Refuse
         return Ok(preflight(allowed));
     }
     // Before it is said what there is.
-    let principal = Arc::new(authenticate(door, parts)?);
+    let principal = Arc::new(authenticate(door, parts).await?);
     let (operation, name) = match found {
         Found::Operation(operation, name) => (operation, name),
         Found::Methods(allowed) => return Err(method_not_allowed(path, allowed)),
@@ -142,10 +142,10 @@ async fn work<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Response, Refuse
 }
 
 /// The token of the header: the only place where a request below `/v1/` may carry one.
-fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Principal, Refused> {
+async fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Principal, Refused> {
     let token = TokenSource::of_header(&parts.headers, &parts.uri)
         .map_err(|error| refused(UpgradeRefusal::of_token(error)))?;
-    door.shared.verifier.verify(token).map_err(|error| refused(door.no_token(error, parts)))
+    door.shared.verifier.judge(token).await.map_err(|error| refused(door.no_token(error, parts)))
 }
 
 fn issue<H: Host>(door: &Door<H>, principal: &Arc<Principal>) -> Result<Response, Refused> {
@@ -195,7 +195,7 @@ fn json<T: Serialize>(status: StatusCode, body: &T) -> Result<Response, Refused>
     }
 }
 
-fn as_json(status: StatusCode, body: Bytes) -> Response {
+pub(crate) fn as_json(status: StatusCode, body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -250,7 +250,7 @@ fn method_not_allowed(path: &str, allowed: &'static str) -> Refused {
 }
 
 /// What a browser asks before a page of another origin may ask. The origin was judged before.
-fn preflight(allowed: &'static str) -> Response {
+pub(crate) fn preflight(allowed: &'static str) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
     headers.insert(header::ALLOW, HeaderValue::from_static(allowed));

@@ -80,9 +80,14 @@ impl RevokedTokens {
         asks && self.read(|now| now.list.covers(principal))
     }
 
-    /// Ends when further tokens are revoked.
+    /// Ends when further tokens are revoked, or a key is withdrawn.
     pub(crate) fn next(&self) -> CancellationToken {
         self.read(|now| now.next.clone())
+    }
+
+    /// Makes every connection look again, as it does when further tokens are revoked.
+    pub(crate) fn look_again(&self) {
+        std::mem::take(&mut self.now.write().unwrap_or_else(PoisonError::into_inner).next).cancel();
     }
 
     /// All that hold at that time.

@@ -14,6 +14,7 @@ use crate::{
     asyncapi,
     health::{Health, live, ready},
     host::Host,
+    netra,
     problem::Problem,
     rest,
     server::MetricsPage,
@@ -26,9 +27,10 @@ const PUBLIC: &[&str] = &[
     "what is in GET /openapi.json",
     "GET /live",
     "GET /ready[?verbose]",
+    "the paths of the older wire: docs/netra.md",
 ];
 const ADMIN: &[&str] =
-    &["GET /live", "GET /ready[?verbose]", "GET /metrics", "the admin API: GET /admin/v1/openapi.json"];
+    &["GET /live", "GET /ready[?verbose]", "GET /metrics", "the admin API: GET /admin/v1/"];
 
 /// The routes for clients. `/ws` takes any method, so that it can answer 405 in our words and HTTP/2 can come later.
 pub(crate) fn public<H: Host>(door: Arc<Door<H>>, health: Arc<Health<H>>) -> Router {
@@ -41,7 +43,8 @@ pub(crate) fn public<H: Host>(door: Arc<Door<H>>, health: Arc<Health<H>>) -> Rou
         .route("/websocket", any(upgrade::answer::<H>))
         // Any path and method: who asks is judged before it is said what there is.
         .route("/v1/{*operation}", any(rest::answer::<H>))
-        .with_state(door)
+        .with_state(Arc::clone(&door))
+        .merge(netra::http::routes(door, Arc::clone(&health)))
         .route("/openapi.json", get(rest::openapi))
         .route("/asyncapi.json", get(asyncapi::answer))
         .merge(health_routes(health))
@@ -54,6 +57,8 @@ pub(crate) fn admin<H: Host>(api: Arc<Admin<H>>, health: Arc<Health<H>>, metrics
     Router::new()
         // Any path and method: the API judges who asks before it says what there is.
         .route("/admin/v1/{*operation}", any(admin::answer::<H>))
+        // Its page: the pattern above takes no empty rest.
+        .route("/admin/v1/", any(admin::answer::<H>))
         .with_state(api)
         .route("/metrics", get(move || async move { metrics_page(&metrics) }))
         .merge(health_routes(health))

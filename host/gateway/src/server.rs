@@ -19,12 +19,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     accept::Listener,
     admin::{Admin, configuration::Configuration},
-    auth::Verifier,
+    auth::{KeySet, Verifier},
+    descriptors::Places,
     guesses::Guesses,
     health::Health,
     host::Host,
     limits::UserConnections,
-    native::Shared,
+    native::{DeliveredNetra, Shared},
     open::OpenConnections,
     revoked::RevokedTokens,
     rotation::Rotation,
@@ -49,6 +50,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Binds and serves. Answers as soon as both listeners are bound: a host that is still starting has its doors open.
+    /// `keys`, if there are any, are kept fetched until [`Gateway::shutdown`].
     ///
     /// # Errors
     /// If an address cannot be bound; nothing is served then.
@@ -58,6 +60,7 @@ impl Gateway {
         clock: Arc<dyn Clock>,
         metrics: MetricsPage,
         revoked: Arc<RevokedTokens>,
+        keys: Option<Arc<KeySet>>,
         configuration: Option<Arc<dyn Configuration>>,
     ) -> io::Result<Self> {
         let public = listen(settings.listen)?;
@@ -80,33 +83,39 @@ impl Gateway {
             checked: checked.subscribe(),
             admin: Verifier::new(&settings.admin, Arc::clone(&clock)),
             clock: Arc::clone(&clock),
+            keys: keys.clone(),
             rotation: Arc::clone(&rotation),
         });
-        let listener = |name, socket, router, connections| Listener {
+        let listener = |name, socket, router, places| Listener {
             name,
             socket,
             router,
             header_within: settings.timing.header,
-            connections,
+            places,
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
-        let connections = connections_within_descriptors(settings.limits.connections);
+        let places = Places::of(settings.limits.connections);
         let api =
             Admin::new(&settings, Arc::clone(&host), Arc::clone(&clock), tasks.clone(), gateway.admin.ip())
                 .revoking(Arc::clone(&revoked))
                 .configuring(configuration)
                 .beside(Arc::clone(&open), Arc::clone(&rotation), stop.clone())
                 .bundling(Arc::clone(&gateway.shown_configuration), metrics.clone());
-        let door = door(&settings, host, clock, revoked, (open, rotation), (&tasks, &stop));
+        let verifier = Verifier::new(&settings.auth, Arc::clone(&clock))
+            .with_key_set(keys.clone())
+            .without(Arc::clone(&revoked));
+        if let Some(keys) = keys {
+            // None of `tasks`: it is no connection, and nobody waits for it.
+            tokio::spawn(keys.keep(revoked, stop.clone()));
+        }
+        let door = door(&settings, host, clock, verifier, (open, rotation), (&tasks, &stop));
         if !settings.self_check.is_zero() {
             let check = SelfCheck::new(Arc::clone(&door), gateway.public, checked);
             tasks.spawn(check.run(settings.self_check));
         }
-        tasks.spawn(listener("public", public, routes::public(door, Arc::clone(&health)), connections).run());
-        tasks.spawn(
-            listener("admin", admin, routes::admin(Arc::new(api), health, metrics), ADMIN_CONNECTIONS).run(),
-        );
+        tasks.spawn(listener("public", public, routes::public(door, Arc::clone(&health)), places).run());
+        tasks.spawn(listener("admin", admin, routes::admin(Arc::new(api), health, metrics), OPERATORS).run());
         Ok(gateway)
     }
 
@@ -155,15 +164,15 @@ fn door<H: Host>(
     settings: &Settings,
     host: Arc<H>,
     clock: Arc<dyn Clock>,
-    revoked: Arc<RevokedTokens>,
+    verifier: Verifier,
     (open, rotation): (Arc<OpenConnections>, Arc<Rotation>),
     (tasks, stop): (&TaskTracker, &CancellationToken),
 ) -> Arc<Door<H>> {
     let shared = Arc::new(Shared {
-        verifier: Verifier::new(&settings.auth, Arc::clone(&clock)).without(revoked),
+        verifier,
         clock,
         delivered: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::Native.name()),
-        delivered_netra: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::NetraV1.name()),
+        delivered_netra: DeliveredNetra::default(),
         closers: Semaphore::new(CLOSING_AT_ONCE),
         settings: settings.clone(),
     });
@@ -186,23 +195,6 @@ fn door<H: Host>(
 /// `net.core.somaxconn`, which is 4096 since Linux 5.4.
 const BACKLOG: u32 = 16_384;
 /// The operators' own places, so that a flood of clients does not lock them out.
-const ADMIN_CONNECTIONS: usize = 64;
+const OPERATORS: Places = Places { served: 64, told: 64 };
 /// Sockets of one batch of closes.
 const CLOSING_AT_ONCE: usize = 128;
-
-/// The limit on connections, kept below what the process may have of descriptors: some must be left for operators,
-/// workers and files. 0 means only that bound.
-fn connections_within_descriptors(configured: usize) -> usize {
-    let wanted = if configured == 0 { usize::MAX } else { configured };
-    match descriptor_limit() {
-        Some(most) => wanted.min(most.saturating_sub((most / 8).clamp(32, 512)).max(8)),
-        None => wanted,
-    }
-}
-
-/// The soft limit on open files. `None` where it is not told, or unlimited.
-fn descriptor_limit() -> Option<usize> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
-}

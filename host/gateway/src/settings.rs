@@ -17,6 +17,8 @@ pub struct Settings {
     pub admin_listen: SocketAddr,
     /// What a client speaks that offers no subprotocol this host knows.
     pub default_protocol: Surface,
+    /// Whether the second version of the older wire is spoken, whose answer to an upgrade repeats the client's token.
+    pub netra_v2: bool,
     /// The users' tokens.
     pub auth: Auth,
     /// The operators' tokens: their own keys and audience, so that a user's key cannot mint one.
@@ -47,8 +49,6 @@ pub struct Auth {
     pub hs256_secrets: Vec<SecretSlice<u8>>,
     /// Keys of RS256 and ES256.
     pub public_keys: Vec<PublicKey>,
-    /// Whether further keys are to come, from a key set that was not fetched yet.
-    pub keys_to_come: bool,
     /// The only `iss` allowed; empty: unchecked.
     pub issuer: String,
     /// The `aud` that must be there; empty: unchecked.
@@ -104,6 +104,7 @@ impl Default for Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 9901)),
             default_protocol: Surface::Native,
+            netra_v2: false,
             auth: Auth::default(),
             admin: Auth { audience: "agent-host-admin".to_owned(), ..Auth::default() },
             limits: Limits::default(),
@@ -122,7 +123,6 @@ impl Default for Auth {
         Self {
             hs256_secrets: Vec::new(),
             public_keys: Vec::new(),
-            keys_to_come: false,
             issuer: String::new(),
             audience: String::new(),
             leeway: Duration::from_secs(60),

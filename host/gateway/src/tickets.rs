@@ -113,6 +113,7 @@ mod tests {
             expires_at: at(expires),
             issued_at: None,
             token_id: None,
+            key: None,
         })
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod origin;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal};
+use agent_host_engine::view::Status;
 use agent_host_telemetry::happening::{TokensGuessed, UpgradeAnswered};
 use agent_plugin_protocol::Code;
 use axum::{
@@ -32,7 +33,7 @@ use self::{
 };
 use crate::{
     accept::{ConnectionSlot, Peer},
-    auth::{AuthError, TokenSource, offered_protocols},
+    auth::{AuthError, TokenSource},
     client_address::client_address,
     guesses::{Guesses, TooMany},
     host::{Conversation, Host},
@@ -44,7 +45,7 @@ use crate::{
     refusal::UpgradeRefusal,
     rotation::Rotation,
     self_check::Own,
-    surface::{Choice, Surface},
+    surface::{Policy, Surface},
     tickets::Tickets,
 };
 
@@ -173,7 +174,7 @@ async fn upgrade<H: Host>(
     enter(&at, Step::Headers, failpoint!("gateway.upgrade.headers")).await?;
     let handshake = Handshake::check(&parts)?;
     // Before the token is judged: which refusal its client understands depends on it.
-    let choice = Surface::choose(offered_protocols(&parts.headers), door.shared.settings.default_protocol);
+    let choice = Surface::choose(&parts.headers, Policy::from(&door.shared.settings));
 
     enter(&at, Step::Drain, failpoint!("gateway.upgrade.drain")).await?;
     if door.is_draining() {
@@ -184,7 +185,7 @@ async fn upgrade<H: Host>(
     origin::check(&parts.headers, &door.shared.settings.origins)?;
 
     enter(&at, Step::Token, failpoint!("gateway.upgrade.token")).await?;
-    let principal = authenticate(door, &parts).map_err(|refusal| refusal.on(choice.surface))?;
+    let principal = authenticate(door, &parts).await.map_err(|refusal| refusal.on(choice.surface))?;
 
     enter(&at, Step::Limits, failpoint!("gateway.upgrade.limits")).await?;
     let user = door
@@ -193,14 +194,16 @@ async fn upgrade<H: Host>(
         .ok_or_else(|| UpgradeRefusal::too_many(Code::LimitConnections, CONNECTIONS_RETRY))?;
 
     enter(&at, Step::Subprotocol, failpoint!("gateway.upgrade.subprotocol")).await?;
-    let speech = speech(&choice, &principal);
+    let surface = (!choice.unsupported).then_some(choice.surface);
 
     enter(&at, Step::Session, failpoint!("gateway.upgrade.session")).await?;
     let conversation = door.host.open(Arc::clone(&principal));
 
     enter(&at, Step::Welcome, failpoint!("gateway.upgrade.welcome")).await?;
     let connection = uuid::Uuid::new_v4().simple().to_string();
-    let welcome = welcome(door, &speech, &conversation, &principal, &connection);
+    let status = conversation.status();
+    let speech = speech(surface, &principal, &status);
+    let welcome = welcome(door, &speech, &status, &principal, &connection);
 
     enter(&at, Step::Accept, failpoint!("gateway.upgrade.accept")).await?;
     let slot = parts.extensions.get::<ConnectionSlot>().cloned();
@@ -252,7 +255,7 @@ async fn enter(at: &StepCell, step: Step, injected: Option<Action>) -> Result<()
     }
 }
 
-fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Principal>, UpgradeRefusal> {
+async fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Principal>, UpgradeRefusal> {
     let refuse = UpgradeRefusal::of_token;
     // For a broken twin: a host that logs what opens its doors.
     if failpoint!("gateway.quiet_tokens") == Some(Action::Off) {
@@ -260,7 +263,7 @@ fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Principal>
     }
     match TokenSource::find(&parts.headers, &parts.uri).map_err(refuse)? {
         TokenSource::Jwt(token) => {
-            let verified = door.shared.verifier.verify(&token).map(Arc::new);
+            let verified = door.shared.verifier.judge(&token).await.map(Arc::new);
             verified.map_err(|error| door.no_token(error, parts))
         }
         TokenSource::Ticket(ticket) => door
@@ -276,26 +279,26 @@ fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Principal>
 fn welcome<H: Host>(
     door: &Door<H>,
     speech: &Speech,
-    conversation: &H::Conversation,
+    status: &Status,
     principal: &Principal,
     connection: &str,
 ) -> Vec<Utf8Bytes> {
-    let (shared, status) = (&door.shared, conversation.status());
+    let shared = &door.shared;
     let now = shared.clock.now();
     match speech {
-        Speech::Native => vec![native::welcome(connection, principal, &status, &shared.settings, now)],
-        Speech::Netra(codec) => codec.welcome(connection, &status, &shared.settings, now),
+        Speech::Native => vec![native::welcome(connection, principal, status, &shared.settings, now)],
+        Speech::Netra(codec) => codec.welcome(connection, status, &shared.settings, now),
         Speech::None => Vec::new(),
     }
 }
 
-fn speech(choice: &Choice, principal: &Principal) -> Speech {
-    if choice.unsupported {
-        return Speech::None;
-    }
-    match choice.surface {
-        Surface::Native => Speech::Native,
-        Surface::NetraV1 => Speech::Netra(Box::new(netra::Codec::new(principal))),
+/// Without a surface the client speaks nothing of ours.
+fn speech(surface: Option<Surface>, principal: &Principal, status: &Arc<Status>) -> Speech {
+    match surface {
+        None => Speech::None,
+        Some(Surface::Native) => Speech::Native,
+        Some(Surface::NetraV1) => Speech::Netra(Box::new(netra::Codec::v1(principal))),
+        Some(Surface::NetraV2) => Speech::Netra(Box::new(netra::Codec::v2(principal, Arc::clone(status)))),
     }
 }
 

@@ -74,6 +74,7 @@ impl Host {
         };
         let engine =
             steps::take(Step::Engine, || Ok::<_, String>(Engine::start(settings::engine(config), parts)))?;
+        let keys = settings::key_set(config).map(Arc::new);
         let (live, owner) = Live::new(loaded, sources, Arc::clone(&clock));
         tokio::spawn(owner.run(engine.clone()));
         let gateway = Gateway::start(
@@ -82,6 +83,7 @@ impl Host {
             clock,
             metrics,
             Arc::new(revoked),
+            keys,
             Some(Arc::new(live)),
         );
         let gateway = listening(config, gateway).await?;

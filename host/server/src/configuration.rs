@@ -2,10 +2,11 @@
 
 pub(crate) mod print;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use agent_host_config::{Config, Loaded, PluginConfig, PluginIsolation, Sources};
 use agent_host_gateway::{admin::configuration::NotChanged, auth::PublicKey};
+use agent_host_services::Authorities;
 use agent_plugin_protocol::{Code, PluginId};
 
 use crate::{
@@ -23,12 +24,18 @@ pub(crate) fn load(args: &ConfigArgs) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
-/// What only the gateway can tell of a value: a public key that is one.
+/// What only those who use a file can tell of it: a public key that is one, an authority's certificate.
 fn keys_are_keys(loaded: &Loaded) -> Result<(), String> {
-    loaded.config.auth.public_keys.iter().try_for_each(|key| {
-        let named = |reason| format!("`auth.public_keys` names {}: {reason}", key.path.display());
-        PublicKey::from_pem(&key.pem).map(drop).map_err(named)
-    })
+    let auth = &loaded.config.auth;
+    let named =
+        |key: &str, path: &Path, reason: String| format!("`{key}` names {}: {reason}", path.display());
+    for key in &auth.public_keys {
+        PublicKey::from_pem(&key.pem).map_err(|reason| named("auth.public_keys", &key.path, reason))?;
+    }
+    if let Some(file) = auth.jwks.as_ref().and_then(|jwks| jwks.authorities.as_ref()) {
+        Authorities::from_pem(&file.pem).map_err(|reason| named("auth.jwks_ca_file", &file.path, reason))?;
+    }
+    Ok(())
 }
 
 /// What the command line names.

@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use agent_host_config::{Config, DefaultProtocol, PluginConfig, Secret};
-use agent_host_core::ports::store::{Durability, Quota};
+use agent_host_core::{
+    key_set::KeySetPolicy,
+    ports::store::{Durability, Quota},
+};
 use agent_host_engine::{
     Settings as Engine,
     settings::{DoubleTexting, PluginSettings},
 };
 use agent_host_gateway::{
-    auth::PublicKey,
+    auth::{KeySet, PublicKey},
     settings::{Auth, Limits, Settings as Gateway, Timing},
     surface::Surface,
 };
+use agent_host_services::{Authorities, WebKeys};
 use agent_plugin_protocol::PluginId;
 use secrecy::SecretSlice;
 
@@ -79,6 +83,7 @@ pub(crate) fn gateway(config: &Config) -> Gateway {
             DefaultProtocol::Native => Surface::Native,
             DefaultProtocol::NetraV1 => Surface::NetraV1,
         },
+        netra_v2: config.gateway.netra.v2,
         auth: Auth {
             hs256_secrets: secrets(&config.auth.hs256_secrets),
             // Each was read once when the configuration was loaded.
@@ -88,7 +93,6 @@ pub(crate) fn gateway(config: &Config) -> Gateway {
                 .iter()
                 .filter_map(|key| PublicKey::from_pem(&key.pem).ok())
                 .collect(),
-            keys_to_come: config.auth.jwks_url.is_some(),
             issuer: config.auth.issuer.clone().unwrap_or_default(),
             audience: config.auth.audience.clone().unwrap_or_default(),
             leeway: config.auth.leeway,
@@ -116,6 +120,19 @@ pub(crate) fn gateway(config: &Config) -> Gateway {
         require: config.readiness.require.clone(),
         self_check: config.self_check.interval,
     }
+}
+
+/// The key set of another issuer, if there is one.
+pub(crate) fn key_set(config: &Config) -> Option<KeySet> {
+    let jwks = config.auth.jwks.as_ref()?;
+    let authorities = match &jwks.authorities {
+        // They were read once when the configuration was loaded. Nobody is believed rather than somebody else.
+        Some(file) => Authorities::from_pem(&file.pem).unwrap_or(Authorities::Only(Vec::new())),
+        None => Authorities::OfThisMachine,
+    };
+    let source = WebKeys::new(jwks.url.clone(), authorities);
+    let policy = KeySetPolicy { refresh: jwks.refresh, stale: jwks.stale, ..KeySetPolicy::default() };
+    Some(KeySet::new(Arc::new(source), jwks.url.to_string(), jwks.timeout, policy))
 }
 
 /// A frame limit that is switched off still has to fit into memory.

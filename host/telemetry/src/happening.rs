@@ -205,6 +205,24 @@ happenings! {
     TokensGuessed WARN Warning "an address sends bad tokens" action "See whose address it is: a client whose token has run out, or somebody who guesses."
     { from: String, retry_after_ms: u128 }
 
+    /// The keys of another issuer (`auth.jwks_url`) are there, or have become others, or can be fetched again.
+    KeySetChanged INFO Success "key set changed" action "None. Connections whose token was signed with a key that is gone are closed with 4401."
+    { from: String, keys: usize, added: usize, removed: usize }
+
+    /// The key set could not be fetched, or has no key that could be used. `state` says what the keys of before are worth:
+    /// `stale` ones go on verifying for `auth.jwks_stale`.
+    KeySetFailed WARN Warning "key set was not fetched" action "See that the address answers this host as the reason says; it is tried again by itself."
+    { from: String, reason: String, failures: u32, state: &'static str, retry_ms: u128 }
+    => |_it| { counter!(metric::KEY_SET_FAILURES).increment(1); }
+
+    /// There is no key of the other issuer any more, or none yet: its tokens are answered 503 `auth.keys_unavailable`.
+    KeysUnavailable ERROR Critical "tokens of the issuer cannot be verified" action "Mend what the reason says. Tokens that the host's own keys verify are let in meanwhile, and open connections stay."
+    { from: String, state: &'static str, reason: String }
+
+    /// A key of the set is not used. Said once for each set that is another than before.
+    KeyPassedOver WARN Warning "a key of the set is not used" action "None, unless tokens are signed with it: then have its issuer publish one for RS256 or ES256."
+    { from: String, kid: String, reason: String }
+
     /// A client read too slowly; its connection is closed and it can resume from the log.
     SlowConsumer WARN Warning "slow consumer" action "None, unless many: then look at the network."
     { connection: String }

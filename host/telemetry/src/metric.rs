@@ -52,6 +52,10 @@ metrics_table! {
     LLM_TOKENS counter "agent_host_llm_tokens_total" ["direction"] "Tokens read and written by models.";
     PEERS_REFUSED counter "agent_host_peers_refused_total" ["plugin"] "Connections that a plugin asked for and may not have.";
     ADMIN_REFUSALS counter "agent_host_admin_refusals_total" ["status"] "Requests to the admin API that were refused, by HTTP status.";
+    KEY_SET_KEYS gauge "agent_host_key_set_keys" [] "Keys of another issuer by which tokens are verified now; 0 while `auth.jwks_url` is not set or they are not to be had.";
+    KEY_SET_FETCHED gauge "agent_host_key_set_fetched_timestamp_seconds" [] "When the key set was last fetched, in seconds since 1970; 0 if never.";
+    KEY_SET_FETCHES counter "agent_host_key_set_fetches_total" [] "Fetches of the key set, those that failed too.";
+    KEY_SET_FAILURES counter "agent_host_key_set_fetch_failures_total" [] "Fetches of the key set that failed, or brought no key.";
     LOG_LINES_DROPPED counter "agent_host_log_lines_dropped_total" [] "Log lines that were dropped because stderr did not take them.";
     PANICS counter "agent_host_panics_total" [] "Panics in the host's own code that were caught.";
     SELF_CHECKS counter "agent_host_self_checks_total" ["outcome"] "The host's looks at itself through its own door: held, or failed.";

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, LazyLock, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use agent_plugin_protocol::EventKind;
@@ -92,6 +92,19 @@ pub fn llm_tokens(read: u64, written: u64) {
 /// Counts a connection that a plugin may not have.
 pub fn peer_refused(plugin: &str) {
     counter!(metric::PEERS_REFUSED, "plugin" => plugin.to_owned()).increment(1);
+}
+
+/// So many keys of another issuer verify tokens now.
+pub fn key_set(keys: usize) {
+    gauge!(metric::KEY_SET_KEYS).set(keys as f64);
+}
+
+/// Counts a fetch of the key set, and notes when it was if it succeeded.
+pub fn key_set_fetched(succeeded: bool) {
+    counter!(metric::KEY_SET_FETCHES).increment(1);
+    if let (true, Ok(now)) = (succeeded, SystemTime::now().duration_since(UNIX_EPOCH)) {
+        gauge!(metric::KEY_SET_FETCHED).set(now.as_secs_f64());
+    }
 }
 
 /// Counts a request to the admin API that was refused.
@@ -259,6 +272,10 @@ impl Series {
         counter!(metric::SLOW_CONSUMERS).increment(0);
         counter!(metric::CONFIG_RELOAD_FAILURES).increment(0);
         counter!(metric::PANICS).increment(0);
+        counter!(metric::KEY_SET_FETCHES).increment(0);
+        counter!(metric::KEY_SET_FAILURES).increment(0);
+        gauge!(metric::KEY_SET_KEYS).set(0.0);
+        gauge!(metric::KEY_SET_FETCHED).set(0.0);
         counter!(metric::FALLBACK_FAILURES).increment(0);
         for operation in STORE_OPERATIONS {
             counter!(metric::STORE_FAILURES, "operation" => *operation).increment(0);

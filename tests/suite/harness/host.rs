@@ -322,7 +322,15 @@ fn command(setup: &Setup, dir: &Path) -> Command {
         Some(_) => artifacts::host_with_failpoints(),
         None => artifacts::host(),
     };
-    let mut command = Command::new(binary);
+    let mut command = match setup.open_files {
+        None => Command::new(binary),
+        // The shell makes way: the process stays the same.
+        Some(most) => {
+            let mut shell = Command::new("/bin/sh");
+            shell.arg("-c").arg(format!("ulimit -n {most} && exec \"$0\" \"$@\"")).arg(binary);
+            shell
+        }
+    };
     command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     command.env("HOME", dir).env("RUST_BACKTRACE", "1");
     if setup.failpoints.is_some() {

@@ -21,6 +21,7 @@ pub(crate) struct Setup {
     pub(super) failpoints: Option<String>,
     pub(super) stderr: Stderr,
     pub(super) user: Option<u32>,
+    pub(super) open_files: Option<u32>,
 }
 
 /// What a host's stderr is.
@@ -47,6 +48,7 @@ impl Setup {
             failpoints: None,
             stderr: Stderr::Read,
             user: None,
+            open_files: None,
         };
         setup
             .set("version", "1")
@@ -129,6 +131,12 @@ impl Setup {
     /// It runs as this user, where the tests are run by root; else as who runs them.
     pub(crate) fn user(mut self, user: u32) -> Self {
         self.user = Some(user).filter(|_| rustix::process::geteuid().is_root());
+        self
+    }
+
+    /// It may have so many descriptors.
+    pub(crate) fn open_files(mut self, most: u32) -> Self {
+        self.open_files = Some(most);
         self
     }
 

@@ -8,6 +8,7 @@ use std::{
 
 use agent_plugin_protocol::Code;
 
+use super::KeySetConfig;
 use crate::{
     reader::Reader,
     secret::{HS256_SECRET_BYTES, Secret},
@@ -25,8 +26,8 @@ pub struct AuthConfig {
     pub issuer: Option<String>,
     /// The `aud` that a token must have; `None` (written `""`): not checked.
     pub audience: Option<String>,
-    /// Where the key set of RS256 and ES256 is fetched.
-    pub jwks_url: Option<String>,
+    /// The key set of another issuer, for RS256 and ES256.
+    pub jwks: Option<KeySetConfig>,
     /// How far issuer's and host's clock may differ.
     pub leeway: Duration,
 }
@@ -56,7 +57,7 @@ pub struct AdminConfig {
 impl AuthConfig {
     pub(crate) fn read(r: &Reader<'_>) -> Self {
         let secrets = signing_keys(r);
-        let jwks_url = jwks_url(r);
+        let jwks = KeySetConfig::read(r);
         let public_keys = public_keys(r);
         let others = r.has("jwks_url") || r.has("public_keys");
         if matches!(&secrets, Some(keys) if keys.is_empty()) && !others {
@@ -74,7 +75,7 @@ impl AuthConfig {
             public_keys,
             issuer: not_empty(r.value("issuer")),
             audience: not_empty(r.value("audience")),
-            jwks_url,
+            jwks,
             leeway: r.within("leeway", Duration::from_secs(60), Duration::ZERO..=Duration::from_secs(600)),
         }
     }
@@ -148,9 +149,8 @@ fn signing_keys(r: &Reader<'_>) -> Option<Vec<Located<Secret>>> {
     Some(one.into_iter().chain(many.into_iter().flatten()).collect())
 }
 
-/// The key set decides who is believed, so it comes by HTTPS, except from this machine.
 /// A key file is larger than this only by mistake.
-const PEM_BYTES: u64 = 64 * 1024;
+pub(super) const PEM_BYTES: u64 = 64 * 1024;
 
 /// The key files, read. A private key is refused: this host has no use for it, and should not have it.
 fn public_keys(r: &Reader<'_>) -> Vec<PublicKeyFile> {
@@ -195,20 +195,6 @@ fn public_keys(r: &Reader<'_>) -> Vec<PublicKeyFile> {
         Some(PublicKeyFile { path, pem })
     });
     read.collect()
-}
-
-fn jwks_url(r: &Reader<'_>) -> Option<String> {
-    let url: String = r.value("jwks_url")?;
-    let local = ["http://localhost", "http://127.0.0.1", "http://[::1]"];
-    let is_local = |prefix: &str| {
-        url.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
-    };
-    let secure = url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
-    if !secure && !local.iter().any(|prefix| is_local(prefix)) {
-        let hint = Some("https://…; http only for localhost".to_owned());
-        r.error(Code::ConfigRange, "jwks_url", format!("is {url:?}, not an https address"), hint);
-    }
-    Some(url)
 }
 
 fn not_empty(text: Option<String>) -> Option<String> {

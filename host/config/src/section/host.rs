@@ -194,11 +194,12 @@ impl LogConfig {
 }
 
 /// What readiness may ask for, beside plugins.
-const SERVICES: [&str; 10] = [
+const SERVICES: [&str; 11] = [
     "agent",
     "supervisor",
     "fallback",
     "store",
+    "keys",
     "threads",
     "events",
     "llm",

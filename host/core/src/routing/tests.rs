@@ -152,7 +152,7 @@ fn where_no_second_try_is_wanted_only_a_refusal_moves_on() {
     let tried = [target("a", 1)];
     for (outcome, next) in [
         (crash(), fallback(Code::PluginCrashed)),
-        (error(true), fallback(Code::AgentFailed)),
+        (error(true), fallback(Code::PluginError)),
         (Outcome::Refused(Code::PluginDraining), NextMove::Retry(target("b", 1))),
     ] {
         let failed = FailedTry {

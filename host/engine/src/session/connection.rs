@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use agent_host_core::{identity::Principal, ports::store::LogEntry};
+use agent_host_core::{failpoint, failpoint::Action, identity::Principal, ports::store::LogEntry};
 use agent_plugin_protocol::{Code, Seq, ThreadId};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::watch;
@@ -20,9 +20,12 @@ use crate::{
     view::Status,
 };
 
-/// Entries of one read of the log. The next page is read when the client has taken this one: a replay goes at the
-/// client's pace.
+/// Entries of one read of the log, at most. The next page is read when the client has taken this one: a replay goes at
+/// the client's pace.
 const PAGE: usize = 64;
+/// Payloads of one page that are kept for a client, in bytes; a larger event is a page of its own. Without it a client
+/// that does not read would be sixty-four of the largest events, 16 MiB, to the host.
+const PAGE_BYTES: usize = 256 * 1024;
 /// Between two tries to read from a store that fails.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Reconnections of all clients of a host are spread over this time.
@@ -36,6 +39,8 @@ pub struct Session {
     waiting: Receiver,
     merge: Merge,
     reading: Option<BoxFuture<'static, Page>>,
+    /// Entries of the next read: fewer where the last ones were large.
+    page: usize,
     settled: watch::Receiver<Arc<Status>>,
     told: Arc<Status>,
     leaving: watch::Receiver<Option<Leaving>>,
@@ -48,6 +53,8 @@ pub struct Session {
 struct Page {
     thread: ThreadId,
     after: Seq,
+    /// How many were asked for.
+    limit: usize,
     entries: Option<Vec<LogEntry>>,
 }
 
@@ -67,6 +74,7 @@ impl Session {
             waiting,
             merge: Merge::default(),
             reading: None,
+            page: PAGE,
             settled,
             told: shared.status(),
             leaving,
@@ -195,7 +203,7 @@ impl Session {
             self.me.tell(Outgoing::Problem(problem.about(&message.id)));
             return;
         }
-        let new_thread = message.thread.is_none();
+        let new_thread = message.thread.is_none() || message.given.is_some();
         let thread = message.thread.clone().unwrap_or_else(ThreadId::random);
         let subscriber = self.me.clone();
         let submission = Submission { message, new_thread, subscriber, answers: None };
@@ -234,11 +242,11 @@ impl Session {
         }
         let Some((thread, after)) = self.merge.begin_read() else { return };
         let shared = Arc::clone(&self.shared);
-        let scope = self.principal.scope.clone();
+        let (scope, limit) = (self.principal.scope.clone(), self.page);
         let reading = async move {
             loop {
-                match shared.parts.store.read(&scope, &thread, after, PAGE).await {
-                    Ok(entries) => return Page { thread, after, entries },
+                match shared.parts.store.read(&scope, &thread, after, limit).await {
+                    Ok(entries) => return Page { thread, after, limit, entries },
                     // The position keeps; the client gets what is live as soon as the hole can be read.
                     Err(_) => tokio::time::sleep(READ_AGAIN).await,
                 }
@@ -249,8 +257,15 @@ impl Session {
 
     fn read(&mut self, page: Page) {
         self.reading = None;
-        let full = page.entries.as_ref().is_some_and(|entries| entries.len() >= PAGE);
-        self.merge.read(&page.thread, page.after, page.entries, full);
+        let Page { thread, after, limit, mut entries } = page;
+        let mut more = false;
+        if let Some(entries) = &mut entries {
+            let (found, fit) = (entries.len(), fitting(entries));
+            entries.truncate(fit);
+            more = found >= limit || fit < found;
+            self.page = if fit < found { fit } else { (2 * limit).min(PAGE) };
+        }
+        self.merge.read(&thread, after, entries, more);
         self.follows();
     }
 
@@ -274,6 +289,20 @@ impl Session {
             deadline: leaving.deadline.saturating_duration_since(tokio::time::Instant::now()),
         })
     }
+}
+
+/// How many of these are kept as one page: one, or as many as [`PAGE_BYTES`] hold.
+fn fitting(entries: &[LogEntry]) -> usize {
+    // For a broken twin: a host that keeps whatever it has read.
+    if failpoint!("engine.page_bytes") == Some(Action::Off) {
+        return entries.len();
+    }
+    let mut bytes = 0;
+    let fits = entries.iter().take_while(|entry| {
+        bytes += entry.event.payload.len();
+        bytes <= PAGE_BYTES
+    });
+    fits.count().max(1)
 }
 
 /// Waits until the settled status changed, or the host is leaving.

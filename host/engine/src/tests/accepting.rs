@@ -1,6 +1,6 @@
 //! What is accepted, what is refused, and that no user sees another's data.
 
-use agent_plugin_protocol::{Code, EventKind, Seq, ThreadId};
+use agent_plugin_protocol::{Code, EventKind, RunId, Seq, ThreadId};
 
 use super::{
     fake::{FakeRuntime, Step, echo, script},
@@ -52,6 +52,30 @@ async fn two_users_with_the_same_ids_see_nothing_of_each_other() {
         bob.session.handle(Incoming::Subscribe { thread, after: Seq(0), epoch: None }).await;
         assert_eq!(bob.problem().await.code, Code::ThreadNotFound);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_given_out_before_a_message_are_its_thread_and_run_and_nobody_s_before() {
+    let host = Host::healthy(&["echo"], FakeRuntime::default().with("echo", echo())).await;
+    let (thread, run) = (ThreadId::random(), RunId::random());
+    let first = || Message { thread: Some(thread.clone()), given: Some(run.clone()), ..message("m1", "hi") };
+    let mut client = host.client("ann");
+    client.send(Message { given: None, ..first() }).await;
+    assert_eq!(client.problem().await.code, Code::ThreadNotFound, "an id alone makes no thread");
+    let seen = client.ask(first()).await;
+    assert_eq!((&seen.accepted.thread, &seen.accepted.run), (&thread, &run));
+    assert_eq!(seen.last["status"], "ok");
+    // The thread goes on as any other, and the same message again, which now names it, is the same run.
+    let second = client
+        .ask(Message { given: None, ..Message { thread: Some(thread.clone()), ..message("m2", "on") } });
+    assert_eq!(second.await.accepted.thread, thread);
+    client.send(Message { given: None, ..first() }).await;
+    let again = client.accepted().await;
+    assert!(again.duplicate && again.run == run);
+    // Even if another's connection were given the same ids by mistake, it is not let in.
+    let mut bob = host.client("bob");
+    bob.send(Message { id: agent_plugin_protocol::MessageId::random(), ..first() }).await;
+    assert_eq!(bob.problem().await.code, Code::ThreadNotFound);
 }
 
 #[tokio::test(start_paused = true)]

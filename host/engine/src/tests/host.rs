@@ -250,6 +250,7 @@ impl Host {
             expires_at: SystemTime::now(),
             issued_at: None,
             token_id: None,
+            key: None,
         };
         Client { session: self.engine.open_session(Arc::new(principal)) }
     }
@@ -323,6 +324,7 @@ pub(super) fn message(id: &str, content: &str) -> Message {
     Message {
         id: MessageId::new(id).unwrap(),
         thread: None,
+        given: None,
         agent: None,
         content: content.to_owned(),
         metadata: serde_json::Map::new(),

@@ -44,7 +44,8 @@ impl Thread {
             Err(problem) if is_want_of_room(problem.code) => (None, Some(problem)),
             Err(problem) => return refuse(problem),
         };
-        let (run, time) = (RunId::random(), self.shared.parts.clock.now());
+        let run = message.given.clone().unwrap_or_else(RunId::random);
+        let time = self.shared.parts.clock.now();
         let Some(payload) = payload(&message) else { return refuse(Problem::new(Code::HostInternal)) };
         let begun = self
             .shared

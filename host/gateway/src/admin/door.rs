@@ -27,7 +27,7 @@ use super::{
     names::Names,
     openapi,
     operation::{Operation, Scope, Unknown},
-    orders, pages, revocations, rotation,
+    orders, page, pages, revocations, rotation,
 };
 use crate::{
     auth::{AuthError, TokenSource, Verifier, permits},
@@ -108,6 +108,7 @@ async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> R
     let query = parts.uri.query();
     let answered = match (operation, &operator) {
         (Operation::Describe, _) => Ok(openapi::answer(&parts.headers)),
+        (Operation::Page, _) => Ok(page::answer()),
         (Operation::Status, _) => pages::status(admin, query),
         (Operation::ListPlugins, _) => pages::list(admin, query),
         (Operation::ShowPlugin, _) => pages::show(admin, id, query),

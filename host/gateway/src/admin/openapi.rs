@@ -26,7 +26,7 @@ pub(crate) fn answer(headers: &HeaderMap) -> Response {
 const DEFINITIONS: &str = "/components/schemas";
 
 /// The whole document.
-fn document() -> Value {
+pub(super) fn document() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|it| {
         it.definitions_path = DEFINITIONS.into();
         it.meta_schema = None;
@@ -99,6 +99,7 @@ fn summary(operation: Operation) -> &'static str {
     use agent_host_engine::PluginOrder;
     match operation {
         Operation::Describe => "This document.",
+        Operation::Page => "The same as a page for people, which needs no network.",
         Operation::Status => "The service level, what is missing, and the plugins by verdict.",
         Operation::ListPlugins => "Every configured plugin, its verdict first.",
         Operation::ShowPlugin => "All there is to know of one plugin.",
@@ -164,6 +165,7 @@ fn parameters(operation: Operation) -> Value {
     use agent_host_engine::PluginOrder;
     match operation {
         Operation::Describe
+        | Operation::Page
         | Operation::Status
         | Operation::ListRevoked
         | Operation::ShowConfig
@@ -251,6 +253,12 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         Operation::CloseConnection => ("It is being closed.", reference::<ConnectionPart>(schemas)),
         Operation::Drain | Operation::Undrain => {
             ("The host, as it is now.", reference::<StatusPage>(schemas))
+        }
+        Operation::Page => {
+            return json!({
+                "description": "The page.",
+                "content": { "text/html": { "schema": { "type": "string" } } },
+            });
         }
         Operation::SupportBundle => ("The document.", json!({ "type": "object" })),
         Operation::Events => {

@@ -9,6 +9,8 @@ use http::Method;
 pub(crate) enum Operation {
     /// The description of the others.
     Describe,
+    /// The same for people.
+    Page,
     Status,
     ListPlugins,
     ShowPlugin,
@@ -72,6 +74,7 @@ impl Operation {
     /// Every operation, in the order of the description.
     pub(crate) const ALL: &[Self] = &[
         Self::Describe,
+        Self::Page,
         Self::Status,
         Self::ListPlugins,
         Self::ShowPlugin,
@@ -103,6 +106,7 @@ impl Operation {
     pub(crate) const fn path(self) -> &'static str {
         match self {
             Self::Describe => "/admin/v1/openapi.json",
+            Self::Page => "/admin/v1/",
             Self::Status => "/admin/v1/status",
             Self::ListPlugins => "/admin/v1/plugins",
             Self::ShowPlugin => "/admin/v1/plugins/{id}",
@@ -132,6 +136,7 @@ impl Operation {
     pub(crate) const fn method(self) -> &'static Method {
         match self {
             Self::Describe
+            | Self::Page
             | Self::Status
             | Self::ListPlugins
             | Self::ShowPlugin
@@ -158,7 +163,7 @@ impl Operation {
     /// What it takes; `None`: nothing secret, no token.
     pub(crate) const fn scope(self) -> Option<Scope> {
         match self {
-            Self::Describe => None,
+            Self::Describe | Self::Page => None,
             Self::Status
             | Self::ListPlugins
             | Self::ShowPlugin
@@ -185,6 +190,7 @@ impl Operation {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Describe => "describe",
+            Self::Page => "page",
             Self::Status => "status",
             Self::ListPlugins => "list",
             Self::ShowPlugin => "show",
@@ -284,7 +290,8 @@ mod tests {
                 assert_eq!(is_it, method == *operation.method(), "{method} {path}");
             }
         }
-        for path in ["/admin/v1", "/admin/v1/", "/admin/v1/plugins/", "/admin/v1/plugins/echo/explode", "/"] {
+        for path in ["/admin/v1", "/admin/v1//", "/admin/v1/plugins/", "/admin/v1/plugins/echo/explode", "/"]
+        {
             let found = Operation::find(&Method::GET, path);
             // An empty name is a path of the right form, and no plugin's.
             assert!(found == Err(Unknown::Path) || path.ends_with("plugins/"), "{path}: {found:?}");

@@ -175,21 +175,6 @@ fn one_of_several_keys_suffices_so_that_keys_can_be_changed() {
 }
 
 #[test]
-fn while_keys_are_to_come_a_token_that_they_may_verify_is_not_called_bad() {
-    let (rsa, _) = keys("rsa");
-    let claims = json!({"sub": "u", "exp": NOW + 10});
-    let token = jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &rsa).unwrap();
-    let waiting =
-        with(Auth { keys_to_come: true, hs256_secrets: vec![KEY.to_vec().into()], ..Auth::default() });
-    assert_eq!(waiting.verify(&token).unwrap_err().code, Code::AuthKeysUnavailable);
-    assert!(waiting.verify(&hs256(&claims)).is_ok());
-    assert_eq!(
-        waiting.verify(&signed(Algorithm::HS256, &claims, OLD_KEY)).unwrap_err().code,
-        Code::AuthInvalid
-    );
-}
-
-#[test]
 fn what_is_no_public_key_is_none() {
     for pem in [&b""[..], b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
         assert!(PublicKey::from_pem(pem).is_err());

@@ -7,15 +7,17 @@ use std::{
 };
 
 use agent_host_core::{
-    identity::{Principal, Scope},
+    identity::{KeyPrint, Principal, Scope},
+    key_set::Standing,
     ports::clock::Clock,
 };
 use agent_plugin_protocol::Code;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, errors::ErrorKind};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
+use super::KeySet;
 use crate::{revoked::RevokedTokens, settings::Auth};
 
 /// A longer token is refused before it is looked at.
@@ -26,7 +28,8 @@ pub struct Verifier {
     keys: Vec<Key>,
     /// What the allowed algorithms are called, for whoever used another.
     allowed: String,
-    keys_to_come: bool,
+    /// Those of another issuer.
+    key_set: Option<Arc<KeySet>>,
     issuer: String,
     audience: String,
     leeway: Duration,
@@ -60,21 +63,23 @@ impl Verifier {
             .map(|secret| Key::new(Algorithm::HS256, DecodingKey::from_secret(secret.expose_secret())));
         let public = auth.public_keys.iter().map(|public| Key::new(public.algorithm, public.key.clone()));
         let keys: Vec<Key> = secrets.chain(public).collect();
-        let allowed = ALGORITHMS.iter().filter(|(algorithm, _)| {
-            let to_come = auth.keys_to_come && *algorithm != Algorithm::HS256;
-            to_come || keys.iter().any(|key| key.algorithm == *algorithm)
-        });
-        let allowed: Vec<&str> = allowed.map(|(_, name)| *name).collect();
         Self {
+            allowed: allowed(|algorithm| keys.iter().any(|key| key.algorithm == algorithm)),
             keys,
-            allowed: allowed.join(", "),
-            keys_to_come: auth.keys_to_come,
+            key_set: None,
             issuer: auth.issuer.clone(),
             audience: auth.audience.clone(),
             leeway: auth.leeway,
             clock,
             revoked: Arc::default(),
         }
+    }
+
+    /// Believes these keys beside its own, as they are at each time.
+    pub fn with_key_set(self, set: Option<Arc<KeySet>>) -> Self {
+        let own = |algorithm| self.keys.iter().any(|key| key.algorithm == algorithm);
+        let to_come = |algorithm| set.is_some() && is_public(algorithm);
+        Self { allowed: allowed(|algorithm| own(algorithm) || to_come(algorithm)), key_set: set, ..self }
     }
 
     /// Refuses these too.
@@ -92,13 +97,46 @@ impl Verifier {
         self.leeway
     }
 
-    /// Judges a token at the clock's time.
+    /// Judges a token at the clock's time, by the keys that are there.
     ///
     /// # Errors
     /// [`AuthError`] with the code of the first thing that is wrong.
     pub fn verify(&self, token: &str) -> Result<Principal, AuthError> {
-        let algorithm = check_form(token)?.ok_or_else(|| self.wrong_algorithm())?;
-        let claims = self.checked_claims(token, algorithm)?;
+        self.look(token).map_err(|refused| match refused {
+            Refused::Token(error) => error,
+            Refused::NoKey => self.no_key(),
+        })
+    }
+
+    /// The same; a token whose key is not there waits a moment for a key set that is being fetched. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`].
+    pub async fn judge(&self, token: &str) -> Result<Principal, AuthError> {
+        match (self.look(token), &self.key_set) {
+            (Ok(principal), _) => Ok(principal),
+            (Err(Refused::Token(error)), _) => Err(error),
+            (Err(Refused::NoKey), None) => Err(self.no_key()),
+            (Err(Refused::NoKey), Some(set)) => match set.asked_for_more().await {
+                true => self.verify(token),
+                false => Err(AuthError::of(Code::AuthKeysUnavailable)),
+            },
+        }
+    }
+
+    fn look(&self, token: &str) -> Result<Principal, Refused> {
+        let head = check_form(token)?;
+        let algorithm = head.algorithm().ok_or_else(|| self.wrong_algorithm())?;
+        let (claims, key) = self.checked_claims(token, algorithm, head.kid.as_deref())?;
+        Ok(self.checked_principal(claims, algorithm, key)?)
+    }
+
+    fn checked_principal(
+        &self,
+        claims: Claims,
+        algorithm: Algorithm,
+        key: Option<KeyPrint>,
+    ) -> Result<Principal, AuthError> {
         let now = self.clock.now();
         let expires_at = numeric_date(claims.exp, "exp")?
             .ok_or_else(|| error(Code::AuthMalformed, "the token has no `exp`"))?;
@@ -116,7 +154,7 @@ impl Verifier {
         if !self.audience.is_empty() && !claims.aud.as_ref().is_some_and(|aud| aud.names(&self.audience)) {
             return Err(error(Code::AuthAudience, "the token's `aud` is missing or does not name this host"));
         }
-        let principal = principal(claims, expires_at)?;
+        let principal = Principal { key, ..principal(claims, expires_at)? };
         // Whoever has the host's own secret is trusted with its name as well; another issuer is not.
         if principal.scope.is_self_check() && algorithm != Algorithm::HS256 {
             return Err(error(
@@ -128,44 +166,73 @@ impl Verifier {
         Ok(principal)
     }
 
-    /// Judges whether a token that was good is revoked by now.
+    /// Judges whether a token that was good is revoked by now, or its key withdrawn.
     ///
     /// # Errors
-    /// `auth.revoked`
+    /// `auth.revoked`, `auth.invalid`
     pub(crate) fn check_revoked(&self, principal: &Principal) -> Result<(), AuthError> {
-        if self.revoked.covers(principal) { Err(AuthError::of(Code::AuthRevoked)) } else { Ok(()) }
+        if self.revoked.covers(principal) {
+            Err(AuthError::of(Code::AuthRevoked))
+        } else if self.key_set.as_ref().is_some_and(|set| set.has_withdrawn(principal)) {
+            Err(error(Code::AuthInvalid, "the issuer has withdrawn the key that signed the token"))
+        } else {
+            Ok(())
+        }
     }
 
-    /// The claims of a token whose signature verifies with one of the keys of its algorithm. A key has one algorithm of
-    /// its own: a public key is never taken for the secret of another.
-    fn checked_claims(&self, token: &str, algorithm: Algorithm) -> Result<Claims, AuthError> {
+    /// The claims of a token whose signature verifies with one of the keys of its algorithm, and that key where it is one
+    /// of the fetched set. A key has one algorithm of its own: a public key is never taken for the secret of another.
+    fn checked_claims(
+        &self,
+        token: &str,
+        algorithm: Algorithm,
+        name: Option<&str>,
+    ) -> Result<(Claims, Option<KeyPrint>), Refused> {
+        let set = self.key_set.as_ref().map(|set| set.now());
+        let fetched = set.iter().flat_map(|set| set.find(algorithm, name));
+        let fetched: Vec<(&Key, Option<KeyPrint>)> = fetched.map(|one| (&one.key, Some(one.print))).collect();
+        let own = self.keys.iter().filter(|key| key.algorithm == algorithm).map(|key| (key, None));
         let mut tried = false;
-        for key in self.keys.iter().filter(|key| key.algorithm == algorithm) {
+        for (key, print) in fetched.iter().copied().chain(own) {
             tried = true;
             match jsonwebtoken::decode::<Claims>(token, &key.key, &key.validation) {
-                Ok(data) => return Ok(data.claims),
+                Ok(data) => return Ok((data.claims, print)),
                 Err(e) => match e.kind() {
-                    // A signature that is not even base64url does not verify either.
-                    jsonwebtoken::errors::ErrorKind::InvalidSignature
-                    | jsonwebtoken::errors::ErrorKind::Base64(_) => {}
-                    jsonwebtoken::errors::ErrorKind::InvalidAlgorithm => return Err(self.wrong_algorithm()),
+                    // A signature that is not even base64url does not verify either. Nor does any with a published key
+                    // that is none, such as a point beside its curve.
+                    ErrorKind::InvalidSignature
+                    | ErrorKind::Base64(_)
+                    | ErrorKind::InvalidEcdsaKey
+                    | ErrorKind::InvalidRsaKey(_) => {}
+                    ErrorKind::InvalidAlgorithm => return Err(self.wrong_algorithm().into()),
                     // Anything else is about the form; the crate's text could quote the claims.
                     _ => {
-                        return Err(error(
-                            Code::AuthMalformed,
-                            "a part of the token is not what a JWT has there",
-                        ));
+                        let detail = "a part of the token is not what a JWT has there";
+                        return Err(error(Code::AuthMalformed, detail).into());
                     }
                 },
             }
         }
-        match (tried, self.keys_to_come && algorithm != Algorithm::HS256) {
-            // It may be signed by a key that is not here yet: that is the host's trouble, not the token's.
-            (_, true) => Err(error(Code::AuthKeysUnavailable, Code::AuthKeysUnavailable.meaning())),
-            (tried, false) if tried || self.keys.is_empty() => {
-                Err(error(Code::AuthInvalid, "the token's signature does not verify"))
+        let named = name.is_some() && !fetched.is_empty();
+        if set.is_some() && is_public(algorithm) && !named {
+            Err(Refused::NoKey)
+        } else if tried || self.keys.is_empty() {
+            Err(error(Code::AuthInvalid, "the token's signature does not verify").into())
+        } else {
+            Err(self.wrong_algorithm().into())
+        }
+    }
+
+    /// Of a token that none of the keys verifies: a set that is current says so; otherwise it is the host's trouble, and not
+    /// the token's.
+    fn no_key(&self) -> AuthError {
+        match self.key_set.as_ref().map(|set| set.now().standing) {
+            None | Some(Standing::Current) => {
+                error(Code::AuthInvalid, "the token is signed with a key that its issuer does not publish")
             }
-            _ => Err(self.wrong_algorithm()),
+            Some(Standing::Absent | Standing::Stale | Standing::Expired | Standing::Empty) => {
+                AuthError::of(Code::AuthKeysUnavailable)
+            }
         }
     }
 
@@ -175,15 +242,29 @@ impl Verifier {
     }
 }
 
+/// Why a token is refused for now.
+enum Refused {
+    Token(AuthError),
+    /// None of the keys that are there verifies it; another one may.
+    NoKey,
+}
+
+impl From<AuthError> for Refused {
+    fn from(error: AuthError) -> Self {
+        Self::Token(error)
+    }
+}
+
 /// A key with the algorithm that it is for, and how the crate is to judge with it.
-struct Key {
-    algorithm: Algorithm,
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) algorithm: Algorithm,
     key: DecodingKey,
     validation: Validation,
 }
 
 impl Key {
-    fn new(algorithm: Algorithm, key: DecodingKey) -> Self {
+    pub(crate) fn new(algorithm: Algorithm, key: DecodingKey) -> Self {
         let mut validation = Validation::new(algorithm);
         // The crate would read the machine's clock, and its `aud` and `iss` checks have no codes of ours.
         validation.validate_exp = false;
@@ -198,9 +279,19 @@ impl Key {
 const ALGORITHMS: [(Algorithm, &str); 3] =
     [(Algorithm::HS256, "HS256"), (Algorithm::RS256, "RS256"), (Algorithm::ES256, "ES256")];
 
-/// Checks without a key: length, three parts, a header; its algorithm, if it is one that a key can be for. Kept before the
-/// crate, whose own answer to `alg: none` is a parse error.
-fn check_form(token: &str) -> Result<Option<Algorithm>, AuthError> {
+/// Whether its keys can be published.
+fn is_public(algorithm: Algorithm) -> bool {
+    matches!(algorithm, Algorithm::RS256 | Algorithm::ES256)
+}
+
+fn allowed(is: impl Fn(Algorithm) -> bool) -> String {
+    let names = ALGORITHMS.iter().filter(|(algorithm, _)| is(*algorithm)).map(|(_, name)| *name);
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// Checks without a key: length, three parts, a header. Kept before the crate, whose own answer to `alg: none` is a parse
+/// error.
+fn check_form(token: &str) -> Result<HeaderHead, AuthError> {
     if token.is_empty() {
         return Err(error(Code::AuthMissing, "the token is empty"));
     }
@@ -224,13 +315,22 @@ fn check_form(token: &str) -> Result<Option<Algorithm>, AuthError> {
             "the token's header has a `crit` that this host does not know",
         ));
     }
-    Ok(ALGORITHMS.iter().find(|(_, name)| *name == header.alg).map(|(algorithm, _)| *algorithm))
+    Ok(header)
 }
 
 #[derive(Deserialize)]
 struct HeaderHead {
     alg: String,
+    /// The key's name.
+    kid: Option<String>,
     crit: Option<serde::de::IgnoredAny>,
+}
+
+impl HeaderHead {
+    /// Its algorithm, if it is one that a key can be for.
+    fn algorithm(&self) -> Option<Algorithm> {
+        ALGORITHMS.iter().find(|(_, name)| *name == self.alg).map(|(algorithm, _)| *algorithm)
+    }
 }
 
 /// What a token says. Unknown claims are ignored.
@@ -282,6 +382,7 @@ fn principal(claims: Claims, expires_at: SystemTime) -> Result<Principal, AuthEr
         expires_at,
         issued_at: numeric_date(claims.iat, "iat")?,
         token_id: claims.jti.map(Into::into),
+        key: None,
     })
 }
 

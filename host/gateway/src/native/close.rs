@@ -23,6 +23,8 @@ pub(crate) enum Close {
     Expired,
     /// The token was revoked.
     Revoked,
+    /// The issuer has withdrawn the key that signed the token: a new token is signed with another.
+    KeyWithdrawn,
     /// No sign of life after a ping.
     NoPong,
     /// The client reads too slowly. The log has what it missed.
@@ -38,7 +40,7 @@ impl Close {
     pub(crate) const fn code_on(self, surface: Surface) -> u16 {
         match surface {
             Surface::Native => self.code(),
-            Surface::NetraV1 => self.older_code(),
+            Surface::NetraV1 | Surface::NetraV2 => self.older_code(),
         }
     }
 
@@ -46,7 +48,7 @@ impl Close {
     const fn older_code(self) -> u16 {
         match self {
             Self::Restarting | Self::Dismissed => 1001,
-            Self::Expired | Self::Revoked => 1008,
+            Self::Expired | Self::Revoked | Self::KeyWithdrawn => 1008,
             Self::NoPong | Self::Slow | Self::Rate => 1011,
             Self::Protocol
             | Self::NotText
@@ -65,7 +67,7 @@ impl Close {
             Self::TooLarge => 1009,
             Self::Bug => 1011,
             Self::Restarting => 1012,
-            Self::Expired => 4401,
+            Self::Expired | Self::KeyWithdrawn => 4401,
             Self::Revoked => 4503,
             Self::NoPong => 4403,
             Self::Slow => 4404,
@@ -86,6 +88,7 @@ impl Close {
             Self::Restarting => "host.draining",
             Self::Expired => "auth.expired",
             Self::Revoked => "auth.revoked",
+            Self::KeyWithdrawn => "auth.invalid",
             Self::NoPong => "no pong",
             Self::Slow => "slow consumer; resume from your last seq",
             Self::Rate => "limit.rate",

@@ -188,6 +188,7 @@ impl UserMessage {
         Ok(Incoming::Message(Message {
             id: self.id.unwrap_or_else(MessageId::random),
             thread: self.thread_id,
+            given: None,
             agent,
             content,
             metadata: self.metadata.unwrap_or_default(),

@@ -1,5 +1,9 @@
 //! In which protocol the loop of a connection speaks.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::{netra, surface::Surface};
 
 /// What turns the engine's words into frames, and frames into its words.
@@ -18,7 +22,24 @@ impl Speech {
     pub(crate) fn surface(&self) -> Surface {
         match self {
             Self::Native => Surface::Native,
-            Self::Netra(_) | Self::None => Surface::NetraV1,
+            Self::Netra(codec) => codec.surface(),
+            Self::None => Surface::NetraV1,
+        }
+    }
+
+    /// When something is to be said though nothing happens. Native says nothing of itself.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        match self {
+            Self::Native | Self::None => None,
+            Self::Netra(codec) => codec.wake_at(),
+        }
+    }
+
+    /// How long the engine may take to take a frame, of what the host allows.
+    pub(super) fn answers_within(&self, allowed: Duration) -> Duration {
+        match self {
+            Self::Native | Self::None => allowed,
+            Self::Netra(_) => allowed.min(netra::ANSWER_WITHIN),
         }
     }
 }

@@ -24,7 +24,8 @@ use super::{
     speech::Speech,
 };
 use crate::{
-    auth::Verifier, host::Conversation, open::OpenPlace, settings::Settings, upgrade::panic_message,
+    auth::Verifier, host::Conversation, open::OpenPlace, settings::Settings, surface::Surface,
+    upgrade::panic_message,
 };
 
 /// What all connections share.
@@ -34,10 +35,29 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) delivered: Delivered,
     /// The same, by the older wire.
-    pub(crate) delivered_netra: Delivered,
+    pub(crate) delivered_netra: DeliveredNetra,
     /// How many sockets are closed at once when the host goes: in batches, so that the clients of all of them do not
     /// come back in the same instant. The others wait.
     pub(crate) closers: Semaphore,
+}
+
+/// Events handed to clients of the older wire, by its version.
+pub(crate) struct DeliveredNetra([Delivered; 2]);
+
+impl Default for DeliveredNetra {
+    fn default() -> Self {
+        Self([Surface::NetraV1, Surface::NetraV2].map(|surface| Delivered::on(surface.name())))
+    }
+}
+
+impl DeliveredNetra {
+    pub(super) fn by(&self, surface: Surface) -> &Delivered {
+        let Self([v1, v2]) = self;
+        match surface {
+            Surface::Native | Surface::NetraV1 => v1,
+            Surface::NetraV2 => v2,
+        }
+    }
 }
 
 /// A connection, just upgraded.
@@ -65,8 +85,8 @@ where
     let connection = place.card().id.clone();
     let surface = speech.surface();
     let timing = &shared.settings.timing;
-    let mut socket =
-        Socket::new(stream, shared.settings.limits.frame_bytes, timing.write, timing.close, surface).await;
+    let frame_bytes = surface.frame_bytes(shared.settings.limits.frame_bytes);
+    let mut socket = Socket::new(stream, frame_bytes, timing.write, timing.close, surface).await;
     let counted = !principal.scope.is_self_check();
     if counted {
         ConnectionOpened { connection: connection.clone(), surface: surface.name() }.emit();

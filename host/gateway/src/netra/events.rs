@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use agent_host_core::{ports::store::LogEntry, timestamp::rfc3339};
-use agent_plugin_protocol::EventKind;
+use agent_plugin_protocol::{EventKind, RunId, ThreadId};
 use serde_json::{Map, Value, json};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
@@ -12,13 +12,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 pub(super) fn frames(entry: &LogEntry, user: &str) -> Vec<Utf8Bytes> {
     let event = &entry.event;
     let own: &Value = &serde_json::from_slice(&event.payload).unwrap_or_default();
-    let frame = |kind: &str, payload: Value| {
-        let envelope = json!({
-            "type": kind, "event": kind, "run_id": event.run, "thread_id": entry.thread, "seq": entry.seq,
-            "agent_name": &*event.agent, "timestamp": rfc3339(event.time), "user_id": user,
-        });
-        flat(envelope, payload)
-    };
+    let frame = |kind: &str, payload: Value| flat(envelope(kind, entry, user), payload);
     match event.kind {
         EventKind::UserMessage | EventKind::AgentMessageDelta => Vec::new(),
         EventKind::AgentStarted => vec![frame(
@@ -46,6 +40,19 @@ pub(super) fn frames(entry: &LogEntry, user: &str) -> Vec<Utf8Bytes> {
     }
 }
 
+/// The last frame of a run, for who asks over HTTP: what the WebSocket's clients get, with the answer by one name more.
+pub(super) fn ended(entry: &LogEntry, user: &str) -> Value {
+    let event = &entry.event;
+    let own: Value = serde_json::from_slice(&event.payload).unwrap_or_default();
+    let (kind, payload) = last(&own);
+    let mut frame = superset(envelope(kind, entry, user), payload);
+    if let Some(fields) = frame.as_object_mut() {
+        fields.insert("response".to_owned(), field(&own, "text").clone());
+        fields.insert("error".to_owned(), field(&own, "error").clone());
+    }
+    frame
+}
+
 /// A message to an agent that does not exist.
 pub(super) fn no_agent(name: &str, user: &str, now: SystemTime) -> Utf8Bytes {
     let message = format!("there is no agent named {name:?}");
@@ -54,6 +61,29 @@ pub(super) fn no_agent(name: &str, user: &str, now: SystemTime) -> Utf8Bytes {
         "timestamp": rfc3339(now), "user_id": user, "error_code": "AGENT_ERROR",
     });
     flat(envelope, error(&message, json!({ "code": "agent.unknown" })))
+}
+
+fn envelope(kind: &str, entry: &LogEntry, user: &str) -> Value {
+    let event = &entry.event;
+    json!({
+        "type": kind, "event": kind, "run_id": event.run, "thread_id": entry.thread, "seq": entry.seq,
+        "agent_name": &*event.agent, "timestamp": rfc3339(event.time), "user_id": user,
+    })
+}
+
+/// A run that goes on and has said nothing for so many seconds: the host's own word, so without a `seq`.
+pub(super) fn at_work(
+    (run, thread): (&RunId, &ThreadId),
+    agent: &str,
+    silent_for: u64,
+    user: &str,
+    now: SystemTime,
+) -> Utf8Bytes {
+    let envelope = json!({
+        "type": "agent_thinking", "event": "agent_thinking", "run_id": run, "thread_id": thread,
+        "agent_name": agent, "timestamp": rfc3339(now), "user_id": user, "from_host": true,
+    });
+    flat(envelope, step(format!("{agent} is still at work: nothing new for {silent_for} s")))
 }
 
 fn thinking(own: &Value) -> Value {
@@ -82,17 +112,24 @@ fn tool_completed(own: &Value) -> Value {
 
 /// The last word of a run; an error of it before that.
 fn completed(own: &Value) -> Vec<(&'static str, Value)> {
-    let answered = matches!(field(own, "status").as_str(), Some("ok" | "degraded" | "input_required"));
+    let message = field(field(own, "error"), "message").as_str().unwrap_or("the run ended without an answer");
+    let trouble = (!answered(own)).then(|| ("agent_error", error(message, field(own, "error").clone())));
+    trouble.into_iter().chain([last(own)]).collect()
+}
+
+fn answered(own: &Value) -> bool {
+    matches!(field(own, "status").as_str(), Some("ok" | "degraded" | "input_required"))
+}
+
+fn last(own: &Value) -> (&'static str, Value) {
     let text = field(own, "text");
-    let last = json!({
+    let payload = json!({
         // Theirs knows one word for an answer; ours is beside it, and an unanswered run never says `completed`.
-        "status": if answered { json!("completed") } else { field(own, "status").clone() },
+        "status": if answered(own) { json!("completed") } else { field(own, "status").clone() },
         "run_status": field(own, "status"), "result": text, "final_response": text,
         "execution_time_ms": field(own, "duration_ms"), "message": text, "details": own,
     });
-    let message = field(field(own, "error"), "message").as_str().unwrap_or("the run ended without an answer");
-    let trouble = (!answered).then(|| ("agent_error", error(message, field(own, "error").clone())));
-    trouble.into_iter().chain([("agent_completed", last)]).collect()
+    ("agent_completed", payload)
 }
 
 fn error(message: &str, context: Value) -> Value {
@@ -113,12 +150,16 @@ fn field<'a>(of: &'a Value, name: &str) -> &'a Value {
     of.get(name).unwrap_or(&Value::Null)
 }
 
-/// The payload nested, and its fields beside the envelope's, which win.
 fn flat(envelope: Value, payload: Value) -> Utf8Bytes {
+    superset(envelope, payload).to_string().into()
+}
+
+/// The payload nested, and its fields beside the envelope's, which win.
+fn superset(envelope: Value, payload: Value) -> Value {
     let mut frame: Map<String, Value> = payload.as_object().cloned().unwrap_or_default();
     frame.extend(envelope.as_object().cloned().unwrap_or_default());
     frame.insert("payload".to_owned(), payload);
-    Value::Object(frame).to_string().into()
+    Value::Object(frame)
 }
 
 #[cfg(test)]
@@ -126,7 +167,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use agent_host_core::ports::store::NewEvent;
-    use agent_plugin_protocol::{RunId, Seq, ThreadId};
+    use agent_plugin_protocol::Seq;
 
     use super::*;
 

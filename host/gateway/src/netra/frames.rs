@@ -26,6 +26,8 @@ pub(super) enum ClientFrame {
     Pong,
     /// Wants a `heartbeat_ack`.
     Heartbeat,
+    /// The client has the ids of the second version's handshake.
+    Acknowledged,
     /// A JSON-RPC request of that method; without an id it wants no answer of its own.
     Rpc { id: Option<Value>, method: String },
     /// Anything else: acknowledged, and nothing done.
@@ -67,11 +69,13 @@ impl ClientFrame {
             Some("ping") => Self::Ping,
             Some("pong") => Self::Pong,
             Some("heartbeat") => Self::Heartbeat,
+            Some("handshake_acknowledged") => Self::Acknowledged,
             other => Self::Other(other.map(shortened)),
         }
     }
 
-    fn message(received: String, frame: &Map<String, Value>) -> Self {
+    /// Reads what carries text, whatever the type it came with.
+    pub(super) fn message(received: String, frame: &Map<String, Value>) -> Self {
         // Without a payload the frame is its own.
         let payload = frame.get("payload").and_then(Value::as_object).unwrap_or(frame);
         let Some(content) = first(&[payload], &["content", "message", "text", "user_request"]) else {
@@ -89,7 +93,7 @@ impl ClientFrame {
         let no_thread = named.filter(|_| thread.is_none()).map(shortened);
         let id = first(&[payload, frame], &["message_id"]).and_then(parsed).unwrap_or_else(MessageId::random);
         let content = content.to_owned();
-        let message = Box::new(Message { id, thread, agent, content, metadata: Map::new() });
+        let message = Box::new(Message { id, thread, given: None, agent, content, metadata: Map::new() });
         Self::Message { message, received, no_thread }
     }
 }
@@ -155,6 +159,7 @@ mod tests {
         let is = |text: &str| format!("{:?}", ClientFrame::read(text));
         assert_eq!(is(r#"{"type":"ping"}"#), "Ping");
         assert_eq!(is(r#"{"type":"heartbeat"}"#), "Heartbeat");
+        assert_eq!(is(r#"{"type":"handshake_acknowledged","thread_id":"t"}"#), "Acknowledged");
         assert_eq!(is(r#"{"type":"typing_start"}"#), r#"Other(Some("typing_start"))"#);
         assert_eq!(is("{}"), "Other(None)");
         assert!(is("{").starts_with("Malformed"));

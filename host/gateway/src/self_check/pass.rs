@@ -149,6 +149,7 @@ impl<'a, H: Host> Pass<'a, H> {
             expires_at: now + LIFETIME,
             issued_at: Some(now),
             token_id: None,
+            key: None,
         };
         let ticket = self.door.tickets.issue(Arc::new(principal), now);
         Ok(format!("{TICKET}{}", ticket.map_err(|no| format!("no ticket could be made: {no:?}"))?.text))

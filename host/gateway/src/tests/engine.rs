@@ -56,7 +56,7 @@ async fn host() -> (Gateway, Engine) {
     };
     let engine = Engine::start(agent_host_engine::Settings::default(), parts);
     let gateway =
-        Gateway::start(settings(), engine.clone(), Arc::new(SystemClock), None, Arc::default(), None)
+        Gateway::start(settings(), engine.clone(), Arc::new(SystemClock), None, Arc::default(), None, None)
             .await
             .unwrap();
     (gateway, engine)

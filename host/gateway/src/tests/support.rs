@@ -215,6 +215,7 @@ impl Conversation for Scripted {
             match message.content.as_str() {
                 "panic" => panic!("the script says so"),
                 "hang" => std::future::pending::<()>().await,
+                "forgotten" => return,
                 _ => {}
             }
             let thread = message.thread.unwrap_or_else(|| ThreadId::new("t1").unwrap());
@@ -392,7 +393,7 @@ pub(crate) async fn open(change: impl FnOnce(&mut Settings)) -> Doors {
     let (script, clock) = (Script::new(), Shifted::default());
     let page: MetricsPage = Some(Arc::new(|| "agent_host_upgrades_total 1\n".to_owned()));
     let gateway =
-        Gateway::start(settings, script.clone(), Arc::new(clock.clone()), page, Arc::default(), None)
+        Gateway::start(settings, script.clone(), Arc::new(clock.clone()), page, Arc::default(), None, None)
             .await
             .unwrap();
     Doors { gateway, script, clock }

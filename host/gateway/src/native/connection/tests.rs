@@ -1,6 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
+use agent_host_core::identity::Principal;
 use agent_host_engine::session::Load;
+use agent_host_engine::view::Status;
 use agent_plugin_protocol::EventKind;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
@@ -20,7 +22,7 @@ use crate::{
     Settings,
     auth::Verifier,
     host::Host,
-    native::{Shared, Speech, Upgraded, pace, serve},
+    native::{DeliveredNetra, Shared, Speech, Upgraded, pace, serve},
     open::{Card, OpenConnections},
     tests::support::{Script, Shifted, event, settings, token},
 };
@@ -33,7 +35,17 @@ struct Wire {
     task: JoinHandle<()>,
 }
 
+mod older;
+
 async fn wire(buffer: usize, change: impl FnOnce(&mut Settings)) -> Wire {
+    wire_of(buffer, change, |_, _| Speech::Native).await
+}
+
+async fn wire_of(
+    buffer: usize,
+    change: impl FnOnce(&mut Settings),
+    speech: impl FnOnce(&Principal, Arc<Status>) -> Speech,
+) -> Wire {
     let mut settings = settings();
     change(&mut settings);
     let clock = Arc::new(Shifted::default());
@@ -41,7 +53,7 @@ async fn wire(buffer: usize, change: impl FnOnce(&mut Settings)) -> Wire {
         verifier: Verifier::new(&settings.auth, clock.clone()),
         clock,
         delivered: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::Native.name()),
-        delivered_netra: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::NetraV1.name()),
+        delivered_netra: DeliveredNetra::default(),
         closers: Semaphore::new(1),
         settings,
     });
@@ -60,9 +72,9 @@ async fn wire(buffer: usize, change: impl FnOnce(&mut Settings)) -> Wire {
     let upgraded = Upgraded {
         stream: near,
         conversation: script.open(Arc::clone(&principal)),
+        speech: speech(&principal, script.status()),
         principal,
         place: Arc::new(OpenConnections::default()).enter(card),
-        speech: Speech::Native,
         welcome: vec!["{\"type\":\"welcome\"}".into()],
         accepted: Instant::now(),
     };

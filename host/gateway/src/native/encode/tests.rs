@@ -53,6 +53,7 @@ fn the_welcome_is_as_documented() {
         expires_at: at() + Duration::from_secs(60),
         issued_at: None,
         token_id: None,
+        key: None,
     };
     let text = welcome("c1", &principal, &support::status(), &support::settings(), at());
     let pretty: Value = serde_json::from_str(&text).unwrap();
