@@ -12,7 +12,13 @@ use crate::{
     scenario::ready,
 };
 
-async fn ask(host: &Host, method: &str, path: &str, token: Option<&str>, body: &str) -> Result<Answer, String> {
+async fn ask(
+    host: &Host,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: &str,
+) -> Result<Answer, String> {
     let bearer = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {}\r\n{bearer}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -28,13 +34,27 @@ async fn every_page_of_that_platform_is_there() {
     let host = Setup::echo().plugin(Plugin::bad_create("bad", "error")).start();
     ready(&host).await.unwrap();
     for path in [
-        "/ws/config", "/ws/health", "/ws/beacon", "/ws/stats", "/health", "/health/", "/health/live", "/health/ready",
-        "/health/agents", "/health/agents/echo", "/api/health", "/api/discovery/services", "/api/mcp/config",
+        "/ws/config",
+        "/ws/health",
+        "/ws/beacon",
+        "/ws/stats",
+        "/health",
+        "/health/",
+        "/health/live",
+        "/health/ready",
+        "/health/agents",
+        "/health/agents/echo",
+        "/api/health",
+        "/api/discovery/services",
+        "/api/mcp/config",
         "/api/mcp/servers",
     ] {
         let answer = ask(&host, "GET", path, None, "").await.unwrap();
         let page = answer.json().unwrap();
-        assert!(answer.status == 200 && page.as_object().is_some_and(|page| !page.is_empty()), "{path}: {answer:?}");
+        assert!(
+            answer.status == 200 && page.as_object().is_some_and(|page| !page.is_empty()),
+            "{path}: {answer:?}"
+        );
         let head = ask(&host, "OPTIONS", path, None, "").await.unwrap();
         assert!(head.status < 300, "{path}: {head:?}");
     }
@@ -85,7 +105,8 @@ async fn without_an_agent_the_fallback_answers() {
     let host = Setup::new().start();
     ready(&host).await.unwrap();
     let answer =
-        ask(&host, "POST", "/api/agents/execute", Some(&tokens::of("alice")), r#"{"message": "anyone?"}"#).await;
+        ask(&host, "POST", "/api/agents/execute", Some(&tokens::of("alice")), r#"{"message": "anyone?"}"#)
+            .await;
     let page: Value = answer.unwrap().json().unwrap();
     assert_eq!(page["agent_name"], "fallback", "{page}");
     let health = ask(&host, "GET", "/health", None, "").await.unwrap().json().unwrap();
