@@ -52,7 +52,7 @@ metrics_table! {
     LLM_TOKENS counter "agent_host_llm_tokens_total" ["direction"] "Tokens read and written by models.";
     PEERS_REFUSED counter "agent_host_peers_refused_total" ["plugin"] "Connections that a plugin asked for and may not have.";
     ADMIN_REFUSALS counter "agent_host_admin_refusals_total" ["status"] "Requests to the admin API that were refused, by HTTP status.";
-    KEY_SET_KEYS gauge "agent_host_key_set_keys" [] "Keys of another issuer by which tokens are verified now; 0 while `auth.jwks_url` is not set or they are not to be had.";
+    KEY_SET_KEYS gauge "agent_host_key_set_keys" [] "Keys of another issuer by which tokens are verified now; 0 while auth.jwks_url is not set or they are not to be had.";
     KEY_SET_FETCHED gauge "agent_host_key_set_fetched_timestamp_seconds" [] "When the key set was last fetched, in seconds since 1970; 0 if never.";
     KEY_SET_FETCHES counter "agent_host_key_set_fetches_total" [] "Fetches of the key set, those that failed too.";
     KEY_SET_FAILURES counter "agent_host_key_set_fetch_failures_total" [] "Fetches of the key set that failed, or brought no key.";
