@@ -234,6 +234,8 @@ async fn an_order_that_no_file_can_keep_holds_in_memory_and_says_so() {
     assert_eq!(page(&host, "echo").await.unwrap()["verdict"], "disabled");
     let shown = config(&host).await.unwrap();
     assert_eq!(shown["in_memory"][0]["key"], "plugins.echo.enabled", "{shown}");
+    let setting = &shown["settings"]["plugins.echo.enabled"];
+    assert_eq!((&setting["value"], &setting["origin"]), (&json!(false), &json!("order")), "{shown}");
 }
 
 #[tokio::test]

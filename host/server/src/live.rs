@@ -134,11 +134,14 @@ impl Configuration for Live {
         let seen = self.seen.borrow();
         let ordered = |key: &str| {
             let id = key.strip_prefix("plugins.")?.strip_suffix(".enabled")?;
-            seen.overrides.iter().find(|(plugin, _)| plugin.as_str() == id).map(|_| "order".to_owned())
+            seen.overrides.iter().find(|(plugin, _)| plugin.as_str() == id).map(|(_, one)| one.enabled)
         };
         let settings = seen.loaded.settings().map(|setting| {
-            let origin = ordered(setting.key).unwrap_or_else(|| setting.origin.to_string());
-            (setting.key.to_owned(), SettingPart { value: setting.value.clone(), origin })
+            let part = match ordered(setting.key) {
+                Some(enabled) => SettingPart { value: enabled.into(), origin: "order".to_owned() },
+                None => SettingPart { value: setting.value.clone(), origin: setting.origin.to_string() },
+            };
+            (setting.key.to_owned(), part)
         });
         ConfigPage {
             etag: seen.etag.clone(),

@@ -129,7 +129,11 @@ impl Task {
         let loaded = self.load(texts.clone(), &now.overrides).await?;
         let ready = write_beside(texts).await?;
         let page = self.apply(loaded, now.overrides.clone()).await?;
-        self.put(ready).await?;
+        if let Err(wrong) = self.put(ready).await {
+            // What no file says does not hold. What was in force a moment ago can be again; if not, the page shows it.
+            drop(self.apply(now.loaded.clone(), now.overrides.clone()).await);
+            return Err(wrong);
+        }
         Ok(page)
     }
 
