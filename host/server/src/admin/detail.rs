@@ -69,7 +69,11 @@ fn serving(out: &mut String, page: &PluginPage) -> fmt::Result {
         None if line.verdict == "healthy" => "itself".to_owned(),
         None => "nobody stands in".to_owned(),
     };
-    row(out, "traffic", &format!("{traffic}; {} under way", count(line.in_flight, "call")))
+    let waiting = match line.waiting {
+        0 => String::new(),
+        waiting => format!(", {waiting} waiting for a place"),
+    };
+    row(out, "traffic", &format!("{traffic}; {} under way{waiting}", count(line.in_flight, "call")))
 }
 
 fn protection(out: &mut String, page: &PluginPage, now: OffsetDateTime) -> fmt::Result {
@@ -227,6 +231,7 @@ mod tests {
                 generation: 6,
                 version: Some(own("1.2.0\u{1b}[2J")),
                 in_flight: 1,
+                waiting: 2,
                 restarts: 5,
             },
             description: Some(own("Sends\nbills.")),
