@@ -14,7 +14,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use check::{CheckArgs, ExplainArgs};
 pub(crate) use client::{ChatArgs, VerifyArgs};
 pub(crate) use config::{ConfigArgs, ConfigCommand, DevArgs, DiffArgs, PrintArgs, SetArgs};
-pub(crate) use log::{DbCheckArgs, DbCommand, StoreArgs, ThreadArgs, ThreadsCommand, ThreadsListArgs};
+pub(crate) use log::{
+    DbCheckArgs, DbCommand, StoreArgs, ThreadArgs, ThreadsCommand, ThreadsDeleteArgs, ThreadsListArgs,
+};
 pub(crate) use plugins::{PluginArgs, PluginsCommand, ToggleArgs};
 pub(crate) use running::{
     AdminArgs, ConnectionsCommand, EventsArgs, LogLevelArgs, StatusArgs, SupportArgs, TopArgs, WatchArgs,

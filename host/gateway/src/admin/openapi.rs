@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use super::{
     operation::Operation,
     view::{
-        ChangePage, ConfigOrder, ConfigPage, ConnectionList, ConnectionPart, LogLevelOrder, LogLevelPage,
-        PluginList, PluginPage, RevocationList, RevocationOrder, RevocationPart, StatusPage,
+        ChangePage, ConfigOrder, ConfigPage, ConnectionList, ConnectionPart, DeletedPart, LogLevelOrder,
+        LogLevelPage, PluginList, PluginPage, RevocationList, RevocationOrder, RevocationPart, StatusPage,
     },
 };
 use crate::{document::Page, problem::ProblemBody};
@@ -158,6 +158,10 @@ fn summary(operation: Operation) -> &'static str {
             "How the host fares and is set up, in one document for whoever helps: without secrets, people's names and \
                 addresses, plugins' own configuration and what they printed."
         }
+        Operation::DeleteThreads => {
+            "Deletes all that a tenant, or one user of it, has stored, for good: threads, events, plugins' state. Who is \
+                connected stays; a run that is going on ends unheard. Tokens stay good: revoke them first."
+        }
     }
 }
 
@@ -197,6 +201,16 @@ fn parameters(operation: Operation) -> Value {
             {
                 "name": "tenant", "in": "query", "required": false, "schema": { "type": "string" },
                 "description": "Only this tenant's.",
+            },
+        ]),
+        Operation::DeleteThreads => json!([
+            {
+                "name": "tenant", "in": "query", "required": true, "schema": { "type": "string" },
+                "description": "Whose threads.",
+            },
+            {
+                "name": "user", "in": "query", "required": false, "schema": { "type": "string" },
+                "description": "Only this user's.",
             },
         ]),
         Operation::CloseConnection => json!([{
@@ -251,6 +265,7 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         Operation::SetLogLevel => ("What holds from now on.", reference::<LogLevelPage>(schemas)),
         Operation::ListConnections => ("A page of them.", reference::<ConnectionList>(schemas)),
         Operation::CloseConnection => ("It is being closed.", reference::<ConnectionPart>(schemas)),
+        Operation::DeleteThreads => ("They are gone.", reference::<DeletedPart>(schemas)),
         Operation::Drain | Operation::Undrain => {
             ("The host, as it is now.", reference::<StatusPage>(schemas))
         }

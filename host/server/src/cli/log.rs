@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{ConfigArgs, Output};
+use super::{AdminArgs, ConfigArgs, Output};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ThreadsCommand {
@@ -14,6 +14,8 @@ pub(crate) enum ThreadsCommand {
     Show(ThreadArgs),
     /// Prints its events, one JSON object a line, as the protocol shows them
     Export(ThreadArgs),
+    /// Has a running host delete all that a tenant, or one user of it, has stored: for good
+    Delete(ThreadsDeleteArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -34,6 +36,21 @@ pub(crate) struct StoreArgs {
     pub(crate) store: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ThreadsDeleteArgs {
+    /// Whose
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: String,
+    /// Only this user's
+    #[arg(long, value_name = "USER", required_unless_present = "all_users")]
+    pub(crate) user: Option<String>,
+    /// Everybody's in the tenant
+    #[arg(long, conflicts_with = "user")]
+    pub(crate) all_users: bool,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
 }
 
 #[derive(Debug, Clone, Args)]
