@@ -11,11 +11,12 @@ use agent_host_core::{
     outcome::{Exit, ExitReport},
     ports::{
         instance::Isolation,
+        library::Candidate,
         store::{Durability, LogEntry, NewEvent},
     },
 };
 use agent_host_engine::{
-    Outgoing,
+    ChangedFile, Outgoing,
     session::Delivery,
     view::{
         BreakerView, BudgetView, Crash, Missing, OpenCall, PluginDetail, PluginView, SparesView, StateChange,

@@ -6,22 +6,18 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::SystemTime,
 };
 
 use agent_host_core::{
     identity::{Principal, Scope},
-    ports::{
-        library::Candidate,
-        store::{LogEntry, ThreadHead, ThreadSummary},
-    },
+    ports::store::{LogEntry, ThreadHead, ThreadSummary},
 };
 use agent_host_engine::{
-    ChangedFile, ControlError, Incoming, Outgoing, PluginOrder,
+    ControlError, Incoming, Outgoing, PluginOrder,
     session::{self, Accepted},
     view::{PluginDetail, Status},
 };
-use agent_plugin_protocol::{Code, Epoch, EventKind, PluginId, RunId, Seq, ThreadId};
+use agent_plugin_protocol::{Epoch, EventKind, PluginId, RunId, Seq, ThreadId};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::{detail, event, status};
