@@ -26,6 +26,7 @@ use futures_util::FutureExt as _;
 
 use crate::{
     live::Live,
+    notify::Manager,
     retention, revocations, settings, specs,
     steps::{self, Step, StepFailed},
     withheld::Withheld,
@@ -51,6 +52,7 @@ impl Host {
         loaded: &Loaded,
         sources: Sources,
         metrics: MetricsPage,
+        manager: Manager,
     ) -> Result<Self, StepFailed> {
         let config = &loaded.config;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -74,7 +76,7 @@ impl Host {
         let engine =
             steps::take(Step::Engine, || Ok::<_, String>(Engine::start(settings::engine(config), parts)))?;
         let keys = settings::key_set(config).map(Arc::new);
-        let (live, owner) = Live::new(loaded, sources, Arc::clone(&clock));
+        let (live, owner) = Live::new(loaded, sources, Arc::clone(&clock), manager);
         tokio::spawn(owner.run(engine.clone()));
         let gateway = Gateway::start(
             settings::gateway(config),
