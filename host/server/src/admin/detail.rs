@@ -299,7 +299,7 @@ failed: billing 1.2.0 (agent), generation 6
   code         plugin.crash_loop (stage running)
   reason       it keeps crashing
   what to do   mend it, then `agent-host plugins reset billing`
-  traffic      fallback; 1 call under way
+  traffic      fallback; 1 call under way, 2 waiting for a place
   breaker      open, 5 of 5 calls failed; one trial from 14:11:00 UTC
   restarts     5 of 5 within 60 s; 5 since the host began
   isolation    process, partial: seccomp
