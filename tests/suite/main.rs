@@ -37,6 +37,7 @@ mod durable_kill;
 mod durable_questions;
 mod durable_tools;
 mod edges;
+mod erasing;
 mod failpoints;
 mod fallback;
 mod first_message;
