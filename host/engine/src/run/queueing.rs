@@ -15,7 +15,9 @@ impl Run {
     /// message may wait is used up. Otherwise what follows a refusal follows.
     pub(super) fn queue(&mut self, target: &Target) -> bool {
         let routes = self.shared.routes.load();
-        let Some(instance) = routes.instances.get(target) else { return false };
+        // One that takes no orders refuses in the same words.
+        let full = routes.instances.get(target).filter(|instance| instance.is_full());
+        let Some(instance) = full else { return false };
         let mut tried = self.tried.clone();
         tried.push(target.clone());
         let outcome = Outcome::Refused(Code::PluginOverloaded);
