@@ -127,11 +127,6 @@ impl Instance {
         self.places.waiting()
     }
 
-    /// Whether it has no place for another call now.
-    pub(crate) fn is_full(&self) -> bool {
-        self.places.is_full()
-    }
-
     /// A place in the queue; `None` if there is none.
     pub(crate) fn wait(self: &Arc<Self>, whose: &Scope) -> Option<Place> {
         Place::take(self, whose)

@@ -67,7 +67,7 @@ impl Places {
     }
 
     /// Whoever waits goes first: a newcomer finds no place that is free for a moment.
-    pub(super) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.most != 0 && (self.running() >= self.most || self.waiting.load(Ordering::Acquire) > 0)
     }
 

@@ -15,9 +15,9 @@ impl Run {
     /// message may wait is used up. Otherwise what follows a refusal follows.
     pub(super) fn queue(&mut self, target: &Target) -> bool {
         let routes = self.shared.routes.load();
-        // One that takes no orders refuses in the same words.
-        let full = routes.instances.get(target).filter(|instance| instance.is_full());
-        let Some(instance) = full else { return false };
+        // One that ended refuses in the same words. A place that got free meanwhile is given at once.
+        let there = routes.instances.get(target).filter(|instance| instance.handle.exit.borrow().is_none());
+        let Some(instance) = there else { return false };
         let mut tried = self.tried.clone();
         tried.push(target.clone());
         let outcome = Outcome::Refused(Code::PluginOverloaded);
