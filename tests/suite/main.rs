@@ -39,6 +39,7 @@ mod edges;
 mod failpoints;
 mod fallback;
 mod first_message;
+mod followed;
 mod frames;
 mod herd;
 mod hostile;
