@@ -279,7 +279,8 @@ impl Person {
             return Err(format!("LOST: the log ends elsewhere than at {}: {subscribed}", self.last()));
         }
         for (seq, seen) in &self.seen {
-            let logged = client.next().await?;
+            let logged =
+                client.next().await.map_err(|end| format!("LOST: position {seq} is not told: {end:?}"))?;
             if logged != *seen {
                 return Err(format!("LOST: position {seq} was {seen}, the log has {logged}"));
             }

@@ -21,6 +21,7 @@ mod page;
 mod pages;
 mod revocations;
 mod rotation;
+mod threads;
 pub mod view;
 
 pub(crate) use door::{Admin, answer};

@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 mod connections;
+mod deleting;
 mod detail;
 mod events;
 mod host;
@@ -23,6 +24,7 @@ use serde_json::Value;
 
 pub(crate) use self::{
     connections::connections,
+    deleting::delete_threads,
     events::events,
     host::{log_level, rotation, support_bundle},
     top::top,

@@ -15,6 +15,7 @@ mod live;
 mod log;
 mod man;
 mod notify;
+mod retention;
 mod revocations;
 mod safe;
 mod serve;

@@ -31,6 +31,7 @@ pub(crate) enum Operation {
     Drain,
     Undrain,
     SupportBundle,
+    DeleteThreads,
 }
 
 /// What an operator's token must permit.
@@ -40,7 +41,7 @@ pub(crate) enum Scope {
     Read,
     /// Switching plugins on and off, whatever else begins or ends one, and revoking tokens.
     Toggle,
-    /// Setting keys of the configuration, and having it read again.
+    /// Setting keys of the configuration and having it read again, and deleting what people stored.
     Config,
     /// Looking closer than a host is looked at every day.
     Debug,
@@ -100,6 +101,7 @@ impl Operation {
         Self::Drain,
         Self::Undrain,
         Self::SupportBundle,
+        Self::DeleteThreads,
     ];
 
     /// Its path; `{id}` stands for a plugin's or a connection's.
@@ -129,6 +131,7 @@ impl Operation {
             Self::Drain => "/admin/v1/drain",
             Self::Undrain => "/admin/v1/undrain",
             Self::SupportBundle => "/admin/v1/support-bundle",
+            Self::DeleteThreads => "/admin/v1/threads",
         }
     }
 
@@ -155,7 +158,7 @@ impl Operation {
             | Self::Drain
             | Self::Undrain => &Method::POST,
             Self::SetConfig => &Method::PATCH,
-            Self::CloseConnection => &Method::DELETE,
+            Self::CloseConnection | Self::DeleteThreads => &Method::DELETE,
             Self::SetLogLevel => &Method::PUT,
         }
     }
@@ -172,7 +175,7 @@ impl Operation {
             | Self::DiffConfig
             | Self::ValidateConfig
             | Self::LogLevel => Some(Scope::Read),
-            Self::ReloadConfig | Self::SetConfig => Some(Scope::Config),
+            Self::ReloadConfig | Self::SetConfig | Self::DeleteThreads => Some(Scope::Config),
             Self::Order(_)
             | Self::ListRevoked
             | Self::Revoke
@@ -211,6 +214,7 @@ impl Operation {
             Self::Drain => "drain",
             Self::Undrain => "undrain",
             Self::SupportBundle => "support_bundle",
+            Self::DeleteThreads => "delete_threads",
         }
     }
 
