@@ -214,7 +214,9 @@ mod tests {
         let mut positions = Positions::default();
         let name = |n: u64| ThreadId::new(&format!("t{n}")).unwrap();
         (0..1_000).for_each(|n| positions.follow(name(n), Seq(0), Seq(0), false));
-        [7, 500, 3].map(|n| positions.take(&name(n), Seq(1)));
+        for n in [7, 500, 3] {
+            positions.take(&name(n), Seq(1));
+        }
         let mut latest = positions.latest(3);
         latest.sort();
         assert_eq!(latest, [3, 500, 7].map(|n| (name(n), Seq(1))));

@@ -2,7 +2,7 @@
 
 use agent_plugin_protocol::{Code, Epoch, Seq};
 
-use super::{Thread, log};
+use super::{RETRY, Thread};
 use crate::{
     followers::Subscriber,
     session::{Outgoing, Problem, Subscribed},
@@ -14,7 +14,7 @@ impl Thread {
             Ok(Some(head)) => head,
             Ok(None) => return subscriber.tell(Outgoing::Problem(Problem::new(Code::ThreadNotFound))),
             Err(error) => {
-                let problem = Problem::new(error.code).retry_after(log::RETRY);
+                let problem = Problem::new(error.code).retry_after(RETRY);
                 return subscriber.tell(Outgoing::Problem(problem));
             }
         };
