@@ -12,6 +12,7 @@ mod harness;
 
 mod admin;
 mod admin_cli;
+mod admin_follow;
 mod admin_host;
 mod admin_orders;
 mod admin_page;
@@ -50,6 +51,7 @@ mod jwks;
 mod laws;
 mod lies;
 mod live;
+mod live_doors;
 mod live_swaps;
 mod live_wrong;
 mod log_blocked;

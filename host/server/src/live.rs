@@ -18,9 +18,12 @@ use agent_host_core::{
     timestamp::rfc3339,
 };
 use agent_host_engine::{ControlError, Engine, view::PluginDetail};
-use agent_host_gateway::admin::{
-    configuration::{Configuration, NotChanged},
-    view::{ChangePage, ConfigFailurePart, ConfigPage, KeptPart, OverridePart, SettingPart},
+use agent_host_gateway::{
+    admin::{
+        configuration::{Configuration, NotChanged},
+        view::{ChangePage, ConfigFailurePart, ConfigPage, KeptPart, OverridePart, SettingPart},
+    },
+    rules::Rules,
 };
 use agent_plugin_protocol::{Code, PluginId};
 use serde_json::Value;
@@ -124,8 +127,8 @@ pub(crate) struct Owner {
 
 impl Owner {
     /// Owns the configuration until the host ends.
-    pub(crate) async fn run(self, engine: Engine) {
-        owner::Task::new(self, engine).run().await;
+    pub(crate) async fn run(self, engine: Engine, rules: Arc<Rules>) {
+        owner::Task::new(self, engine, rules).run().await;
     }
 }
 

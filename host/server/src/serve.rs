@@ -21,7 +21,6 @@ use tokio::{
 
 use crate::{
     compose::Host,
-    configuration,
     exit::Failure,
     notify::Manager,
     steps::{self, Step, StepFailed},
@@ -83,7 +82,6 @@ async fn run(loaded: &Loaded, sources: Sources, ready: impl FnOnce(&Host)) -> Re
     let _file_limit = file_limit.map_err(StepFailed::done_without);
     let host = Host::start(loaded, sources, metrics).await?;
     let (address, admin) = (host.gateway.public_addr(), host.gateway.admin_addr());
-    host.gateway.show_configuration(configuration::print::for_support(loaded));
     announce(format!("agent-host listening on http://{address} (admin http://{admin})"));
     HostListening { address: address.to_string(), admin: admin.to_string() }.emit();
     // Ends with the runtime.

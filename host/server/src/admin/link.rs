@@ -74,13 +74,26 @@ pub(super) fn text(target: &Target, path: &str) -> Result<String, Failure> {
     }
 }
 
+/// How a stream ended.
+pub(super) enum Watched {
+    /// It ended in order, or whoever watched has seen enough.
+    Ended,
+    /// The host is not to be reached, or it broke off, or it has no place just now: another try may go on.
+    Lost(Failure),
+    /// It was refused: another try is as well.
+    Refused(Failure),
+}
+
 /// Asks for a stream, and hands each of its lines to `each` until that answers `false` or the stream ends.
-pub(super) fn watch(target: &Target, path: &str, each: impl FnMut(&str) -> bool) -> Result<(), Failure> {
-    let refused = http::lines(&target.authority, path, &target.token, each)
-        .map_err(|error| unreachable(target, &error))?;
-    match refused {
-        None => Ok(()),
-        Some(response) => judge(target, &response).map(|_| ()),
+pub(super) fn watch(target: &Target, path: &str, each: impl FnMut(&str) -> bool) -> Watched {
+    match http::lines(&target.authority, path, &target.token, each) {
+        Err(error) => Watched::Lost(unreachable(target, &error)),
+        Ok(None) => Watched::Ended,
+        Ok(Some(response)) => match (judge(target, &response), response.status) {
+            (Ok(_), _) => Watched::Ended,
+            (Err(failure), 503) => Watched::Lost(failure),
+            (Err(failure), _) => Watched::Refused(failure),
+        },
     }
 }
 

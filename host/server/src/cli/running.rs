@@ -55,7 +55,7 @@ pub(crate) struct TopArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EventsArgs {
-    /// Goes on with what happens, until it is interrupted or its token has expired
+    /// Goes on with what happens, through restarts of the host too, until it is interrupted
     #[arg(long)]
     pub(crate) follow: bool,
     #[command(flatten)]

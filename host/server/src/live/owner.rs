@@ -10,9 +10,12 @@ use std::{
 use agent_host_config::{Loaded, Origin, Sources, edited};
 use agent_host_core::timestamp::rfc3339;
 use agent_host_engine::{ChangeError, ControlError, Engine, PluginOrder, view::PluginDetail};
-use agent_host_gateway::admin::{
-    configuration::NotChanged,
-    view::{ChangePage, ConfigFailurePart, KeptPart},
+use agent_host_gateway::{
+    admin::{
+        configuration::NotChanged,
+        view::{ChangePage, ConfigFailurePart, KeptPart},
+    },
+    rules::{Keys, Rules},
 };
 use agent_host_telemetry::happening::{ConfigApplied, ConfigRefused};
 use agent_plugin_protocol::{Code, PluginId};
@@ -29,6 +32,8 @@ use crate::{configuration, settings};
 pub(super) struct Task {
     own: Owner,
     engine: Engine,
+    /// What holds at the doors: put by this task only.
+    rules: Arc<Rules>,
     watch: watch::Watch,
 }
 
@@ -36,9 +41,9 @@ pub(super) struct Task {
 type Texts = BTreeMap<PathBuf, String>;
 
 impl Task {
-    pub(super) fn new(own: Owner, engine: Engine) -> Self {
+    pub(super) fn new(own: Owner, engine: Engine, rules: Arc<Rules>) -> Self {
         let watch = own.sources.dir.as_deref().map(watch::Watch::of).unwrap_or_default();
-        Self { own, engine, watch }
+        Self { own, engine, rules, watch }
     }
 
     /// Serves until the host ends.
@@ -125,7 +130,7 @@ impl Task {
             let reason = format!("`{key}` cannot be set through the API");
             return Err(NotChanged { code: Code::ConfigFilesOnly, reason });
         }
-        let texts = self.texts_with(&now.loaded, &set)?;
+        let texts = self.texts_with(&now.loaded, &set).await?;
         let loaded = self.load(texts.clone(), &now.overrides).await?;
         let ready = write_beside(texts).await?;
         let page = self.apply(loaded, now.overrides.clone()).await?;
@@ -162,7 +167,7 @@ impl Task {
         let key = format!("plugins.{plugin}.enabled");
         let set = BTreeMap::from([(key, Value::from(enabled))]);
         let reason = |wrong: NotChanged| wrong.reason;
-        let texts = self.texts_with(&now.loaded, &set).map_err(reason)?;
+        let texts = self.texts_with(&now.loaded, &set).await.map_err(reason)?;
         let file = texts.keys().next().map(|file| file.display().to_string()).unwrap_or_default();
         let mut overrides = now.overrides.clone();
         overrides.remove(plugin);
@@ -251,6 +256,8 @@ impl Task {
         let now = self.in_force();
         let changes = plan::changes(&now.loaded.values, &loaded.values);
         self.engine.configure(settings::engine(&loaded.config)).await.map_err(refused)?;
+        // Only now: what the engine refuses holds nowhere. From here on nothing can fail.
+        self.rules.put(settings::gateway(&loaded.config), keys(&now.loaded, &loaded));
         if let Err(error) = agent_host_telemetry::log::set_level(loaded.config.log.level.as_str()) {
             tracing::warn!(%error, "the level of the log was not changed");
         }
@@ -287,21 +294,15 @@ impl Task {
     }
 
     /// The files' texts with those keys set: each in the file that sets it, else where its plugin is, else in the main one.
-    fn texts_with(&self, loaded: &Loaded, set: &BTreeMap<String, Value>) -> Result<Texts, NotChanged> {
-        let unwritable = |reason: String| NotChanged { code: Code::ConfigUnwritable, reason };
-        let mut texts = Texts::new();
-        for (key, value) in set {
+    async fn texts_with(&self, loaded: &Loaded, set: &BTreeMap<String, Value>) -> Result<Texts, NotChanged> {
+        let edit = |(key, value): (&String, &Value)| {
             let file = self.file_of(loaded, key).map_err(unwritable)?;
-            let text = match texts.get(&file) {
-                Some(text) => text.clone(),
-                None => std::fs::read_to_string(&file)
-                    .map_err(|error| unwritable(format!("{} cannot be read: {error}", file.display())))?,
-            };
-            let new = edited(&text, key, value)
-                .map_err(|error| unwritable(format!("`{key}` in {}: {error}", file.display())))?;
-            texts.insert(file, new);
-        }
-        Ok(texts)
+            Ok((file, key.clone(), value.clone()))
+        };
+        let edits = set.iter().map(edit).collect::<Result<Vec<_>, NotChanged>>()?;
+        // A file may lie behind a network: whoever else asks this task waits, and no other task.
+        let read = tokio::task::spawn_blocking(move || texts_of(edits));
+        read.await.unwrap_or_else(|_| Err(super::gone()))
     }
 
     fn file_of(&self, loaded: &Loaded, key: &str) -> Result<PathBuf, String> {
@@ -324,7 +325,6 @@ impl Task {
     }
 
     async fn put(&mut self, ready: Vec<Ready>) -> Result<(), NotChanged> {
-        let unwritable = |reason: String| NotChanged { code: Code::ConfigUnwritable, reason };
         let put = move || ready.into_iter().try_for_each(Ready::put);
         let put = tokio::task::spawn_blocking(put).await.map_err(|_| super::gone())?;
         if let Some(dir) = &self.own.sources.dir {
@@ -332,6 +332,26 @@ impl Task {
         }
         put.map_err(|error| unwritable(format!("the file cannot be replaced: {error}")))
     }
+}
+
+/// The files as they are, with those keys set. Blocks on the disk.
+fn texts_of(edits: Vec<(PathBuf, String, Value)>) -> Result<Texts, NotChanged> {
+    let mut texts = Texts::new();
+    for (file, key, value) in edits {
+        let text = match texts.get(&file) {
+            Some(text) => text.clone(),
+            None => std::fs::read_to_string(&file)
+                .map_err(|error| unwritable(format!("{} cannot be read: {error}", file.display())))?,
+        };
+        let new = edited(&text, &key, &value)
+            .map_err(|error| unwritable(format!("`{key}` in {}: {error}", file.display())))?;
+        texts.insert(file, new);
+    }
+    Ok(texts)
+}
+
+fn unwritable(reason: String) -> NotChanged {
+    NotChanged { code: Code::ConfigUnwritable, reason }
 }
 
 async fn write_beside(texts: Texts) -> Result<Vec<Ready>, NotChanged> {
@@ -347,6 +367,15 @@ async fn write_beside(texts: Texts) -> Result<Vec<Ready>, NotChanged> {
             .collect()
     };
     tokio::task::spawn_blocking(write).await.unwrap_or_else(|_| Err(super::gone()))
+}
+
+/// The key set of another issuer, if it is to be another one. One that stays keeps what it has fetched.
+fn keys(from: &Loaded, to: &Loaded) -> Keys {
+    if from.config.auth.jwks == to.config.auth.jwks {
+        Keys::AsBefore
+    } else {
+        Keys::These(settings::key_set(&to.config).map(Arc::new))
+    }
 }
 
 async fn hung_up(signal: &mut Option<Signal>) {

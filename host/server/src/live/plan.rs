@@ -5,17 +5,21 @@ use agent_host_gateway::admin::view::KeyChangePart;
 use serde_json::Value;
 
 /// Keys that the components take up while they serve. Whatever else changes holds from the next start on, and is named.
-const LIVE: [&str; 9] = [
+const LIVE: [&str; 11] = [
     "plugins.",
     "trust.",
     "routing.",
     "service.",
     "log.level",
-    "limits.runs_at_once",
-    "limits.threads_per_user",
-    "limits.storage_per_user",
+    "limits.",
     "chaos.",
+    "auth.",
+    "admin.",
+    "gateway.",
+    "readiness.",
 ];
+/// Keys among those that are taken up at the start only: what is bound, and what was counted when it was.
+const AT_START: [&str; 3] = ["gateway.listen", "admin.listen", "limits.connections"];
 
 /// Keys that may be set through the API. Path, isolation, trust, keys, commands and listeners are not among them: who
 /// may set those decides what runs, and as whom.
@@ -26,7 +30,7 @@ const OF_PLUGIN_BY_API: [&str; 7] =
 
 /// Whether a key holds without a restart.
 pub(super) fn is_live(key: &str) -> bool {
-    LIVE.iter().any(|live| key.starts_with(live))
+    LIVE.iter().any(|live| key.starts_with(live)) && !AT_START.contains(&key)
 }
 
 /// Whether a key may be set through the API.
@@ -84,6 +88,27 @@ mod tests {
         ];
         assert_eq!(told, expected);
         assert_eq!(pending(&from, &to), ["gateway.listen"]);
+    }
+
+    #[test]
+    fn keys_and_limits_hold_at_once_and_listeners_with_the_next_start() {
+        for key in [
+            "auth.hs256_secrets",
+            "auth.issuer",
+            "auth.jwks_url",
+            "admin.hs256_secret",
+            "admin.hosts",
+            "gateway.origins",
+            "gateway.trusted_proxies",
+            "limits.messages_per_minute",
+            "limits.connections_per_user",
+            "readiness.require",
+        ] {
+            assert!(is_live(key), "{key}");
+        }
+        for key in ["gateway.listen", "admin.listen", "limits.connections", "store.path", "drain.grace"] {
+            assert!(!is_live(key), "{key}");
+        }
     }
 
     #[test]
