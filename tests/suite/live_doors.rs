@@ -113,6 +113,26 @@ twin! {
     faults ""; broken by "gateway.removed_keys=off", says "outlives the key of its token"
 }
 
+/// A mounted secret changes in place: the configuration's text stays, what it refers to does not.
+#[tokio::test]
+async fn a_key_file_is_read_again_when_the_host_is_told_to() {
+    let setup = setup()
+        .set("auth.hs256_secrets", "[{ file = \"keys/users\" }]")
+        .file("keys/users", SECRET.as_bytes());
+    let host = setup.start();
+    ready(&host).await.unwrap();
+    let mut alice = Client::connect(&host, "alice").await.unwrap();
+    std::fs::write(host.dir().join("keys/users"), NEW).unwrap();
+    let told = host.operate(&["config", "reload"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    gets(&host, &by(NEW, "bob"), 101).await.unwrap();
+    is_closed(&mut alice, 4401).await.unwrap();
+    // The watch may have been quicker.
+    assert!(told.contains("auth.hs256_secret") || told.contains("nothing was changed"), "{told}");
+    assert!(!told.contains(SECRET) && !told.contains(NEW), "{told}");
+    assert!(!host.said().contains(NEW));
+}
+
 #[tokio::test]
 async fn a_wrong_key_changes_nothing() {
     let host = setup().start();

@@ -14,6 +14,7 @@ mod admin;
 mod admin_cli;
 mod admin_follow;
 mod admin_host;
+mod admin_operations;
 mod admin_orders;
 mod admin_page;
 mod admin_refusals;

@@ -69,6 +69,12 @@ type Answer<T, E = NotChanged> = oneshot::Sender<Result<T, E>>;
 enum Ask {
     Compare(Answer<ChangePage>),
     Reload(Answer<ChangePage>),
+    /// What setting would change.
+    Consider {
+        if_match: Option<String>,
+        set: BTreeMap<String, Value>,
+        answer: Answer<ChangePage>,
+    },
     Set {
         if_match: Option<String>,
         set: BTreeMap<String, Value>,
@@ -184,6 +190,14 @@ impl Configuration for Live {
         set: BTreeMap<String, Value>,
     ) -> BoxFuture<'static, Result<ChangePage, NotChanged>> {
         self.ask(|answer| Ask::Set { if_match, set, answer }, gone)
+    }
+
+    fn consider(
+        &self,
+        if_match: Option<String>,
+        set: BTreeMap<String, Value>,
+    ) -> BoxFuture<'static, Result<ChangePage, NotChanged>> {
+        self.ask(|answer| Ask::Consider { if_match, set, answer }, gone)
     }
 
     fn toggle(

@@ -27,6 +27,7 @@ use super::{
     openapi,
     operation::{Operation, Scope, Unknown},
     orders, page, pages, revocations, rotation, threads,
+    undertaking::{self, Undertakings},
 };
 use crate::{
     auth::{AuthError, TokenSource, permits},
@@ -57,6 +58,8 @@ pub(crate) struct Admin<H> {
     /// Ends what would go on for ever.
     pub(crate) stop: CancellationToken,
     pub(crate) metrics: MetricsPage,
+    /// Orders that go on though nobody waits.
+    pub(crate) undertakings: Undertakings,
     /// A place for each who watches what happens.
     pub(crate) watchers: Arc<Semaphore>,
     /// Whose tokens are good, and by which names this API is reached.
@@ -135,6 +138,8 @@ async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> R
         }
         (Operation::Events, Some(operator)) => events::answer(admin, parts, operator),
         (Operation::SupportBundle, _) => bundle::answer(admin, query),
+        (Operation::ListOperations, _) => undertaking::list(admin, query),
+        (Operation::ShowOperation, _) => undertaking::show(admin, id, query),
         (Operation::Drain, Some(operator)) => rotation::set(admin, parts, body, operator, true).await,
         (Operation::Undrain, Some(operator)) => rotation::set(admin, parts, body, operator, false).await,
         // Each of these takes a scope, and so an operator; if ever one does not, it is not carried out.
@@ -168,6 +173,7 @@ impl<H: Host> Admin<H> {
             rotation: Arc::default(),
             stop: CancellationToken::new(),
             metrics: None,
+            undertakings: Undertakings::default(),
             watchers: Arc::new(Semaphore::new(events::WATCHERS)),
             listens_on,
             guesses: Guesses::default(),

@@ -8,12 +8,13 @@ use time::OffsetDateTime;
 use super::{
     READ,
     link::{Method, ask},
+    operations::{Carried, carry_out},
     show,
     target::Target,
     words::{clock, shown},
 };
 use crate::{
-    cli::{AdminArgs, SetArgs},
+    cli::{AdminArgs, ReloadArgs, SetArgs},
     exit::Failure,
 };
 
@@ -32,10 +33,11 @@ pub(crate) fn diff(args: &AdminArgs) -> Result<(), Failure> {
 }
 
 /// `config reload`
-pub(crate) fn reload(args: &AdminArgs) -> Result<(), Failure> {
-    let target = Target::new(args, CONFIG)?;
-    let answer = ask(&target, Method::Post, "/admin/v1/config/reload")?;
-    show(args, &answer.json, || Ok(changes(&answer.read()?, "in force already: nothing was changed")))
+pub(crate) fn reload(args: &ReloadArgs) -> Result<(), Failure> {
+    let target = Target::new(&args.admin, CONFIG)?;
+    let carried = carry_out(&args.admin, &target, args.how, Method::Post, "/admin/v1/config/reload")?;
+    let Carried::Ended(answer) = carried else { return Ok(()) };
+    show(&args.admin, &answer.json, || Ok(changes(&answer.read()?, "in force already: nothing was changed")))
 }
 
 /// `config set`
@@ -43,7 +45,8 @@ pub(crate) fn set(args: &SetArgs) -> Result<(), Failure> {
     let target = Target::new(&args.admin, CONFIG)?;
     let set = args.keys.iter().map(|(key, value)| (key.clone(), meant(value))).collect();
     let order = serde_json::to_string(&ConfigOrder { set }).expect("keys and values encode");
-    let answer = ask(&target, Method::Patch(order), "/admin/v1/config")?;
+    let carried = carry_out(&args.admin, &target, args.how, Method::Patch(order), "/admin/v1/config")?;
+    let Carried::Ended(answer) = carried else { return Ok(()) };
     show(&args.admin, &answer.json, || Ok(changes(&answer.read()?, "it was so already")))
 }
 

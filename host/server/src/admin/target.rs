@@ -5,7 +5,7 @@ use std::{env, fs, net::SocketAddr, path::Path, time::Duration};
 use agent_host_config::Loaded;
 use agent_host_telemetry::log;
 
-use super::http::Authority;
+use super::{READ, http::Authority};
 use crate::{
     cli::{AdminArgs, ConfigArgs, MintArgs},
     configuration, dev,
@@ -21,7 +21,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// What the arguments name. A token that is made has that scope and no more.
+    /// What the arguments name. A token that is made has that scope, may read, and no more.
     pub(super) fn new(args: &AdminArgs, scope: &str) -> Result<Self, Failure> {
         let variable = env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
         let has_token = args.token_file.is_some() || variable.is_some();
@@ -83,7 +83,8 @@ fn made(loaded: &Loaded, scope: &str) -> Result<String, Failure> {
         ["USER", "LOGNAME"].iter().find_map(|name| env::var(name).ok().filter(|user| !user.is_empty()));
     let mut args = MintArgs::for_user(user.as_deref().unwrap_or("cli"));
     args.ttl = MADE_FOR;
-    args.scopes = vec![scope.to_owned()];
+    args.scopes = [READ, scope].map(str::to_owned).into();
+    args.scopes.dedup();
     token::sign(&token::order(&args, &loaded.config)?)
 }
 

@@ -73,6 +73,7 @@ impl Task {
         match ask {
             Ask::Compare(answer) => drop(answer.send(self.compare().await)),
             Ask::Reload(answer) => drop(answer.send(self.reload().await)),
+            Ask::Consider { if_match, set, answer } => drop(answer.send(self.consider(if_match, &set).await)),
             Ask::Set { if_match, set, answer } => drop(answer.send(self.set(if_match, set).await)),
             Ask::Toggle { plugin, enabled, lasting, answer } => {
                 drop(answer.send(self.toggle(&plugin, enabled, lasting).await));
@@ -97,7 +98,7 @@ impl Task {
         let now = self.in_force();
         let loaded = self.load(Texts::new(), &now.overrides).await?;
         let warnings = configuration::warnings(&loaded.config);
-        let changes = plan::changes(&now.loaded.values, &loaded.values);
+        let changes = plan::differences(&now.loaded, &loaded);
         Ok(ChangePage { etag: now.etag.clone(), changes, warnings })
     }
 
@@ -114,12 +115,43 @@ impl Task {
         outcome
     }
 
+    /// What setting keys would change, if it may be done: all that [`Self::set`] asks before it does anything.
+    async fn consider(
+        &self,
+        if_match: Option<String>,
+        set: &BTreeMap<String, Value>,
+    ) -> Result<ChangePage, NotChanged> {
+        let now = self.in_force();
+        let (_, loaded) = self.prepared(if_match, set).await?;
+        let warnings = configuration::warnings(&loaded.config);
+        let changes = plan::differences(&now.loaded, &loaded);
+        Ok(ChangePage { etag: now.etag.clone(), changes, warnings })
+    }
+
     /// Sets keys, in force and in their files.
     async fn set(
         &mut self,
         if_match: Option<String>,
         set: BTreeMap<String, Value>,
     ) -> Result<ChangePage, NotChanged> {
+        let now = self.in_force();
+        let (texts, loaded) = self.prepared(if_match, &set).await?;
+        let ready = write_beside(texts).await?;
+        let page = self.apply(loaded, now.overrides.clone()).await?;
+        if let Err(wrong) = self.put(ready).await {
+            // What no file says does not hold. What was in force a moment ago can be again; if not, the page shows it.
+            drop(self.apply(now.loaded.clone(), now.overrides.clone()).await);
+            return Err(wrong);
+        }
+        Ok(page)
+    }
+
+    /// The files with those keys set, and the configuration that they make: it holds as a whole.
+    async fn prepared(
+        &self,
+        if_match: Option<String>,
+        set: &BTreeMap<String, Value>,
+    ) -> Result<(Texts, Loaded), NotChanged> {
         let now = self.in_force();
         if if_match.is_some_and(|etag| etag != now.etag) {
             let reason =
@@ -130,16 +162,9 @@ impl Task {
             let reason = format!("`{key}` cannot be set through the API");
             return Err(NotChanged { code: Code::ConfigFilesOnly, reason });
         }
-        let texts = self.texts_with(&now.loaded, &set).await?;
+        let texts = self.texts_with(&now.loaded, set).await?;
         let loaded = self.load(texts.clone(), &now.overrides).await?;
-        let ready = write_beside(texts).await?;
-        let page = self.apply(loaded, now.overrides.clone()).await?;
-        if let Err(wrong) = self.put(ready).await {
-            // What no file says does not hold. What was in force a moment ago can be again; if not, the page shows it.
-            drop(self.apply(now.loaded.clone(), now.overrides.clone()).await);
-            return Err(wrong);
-        }
-        Ok(page)
+        Ok((texts, loaded))
     }
 
     /// Switches a plugin, and keeps that.
@@ -172,7 +197,7 @@ impl Task {
         let mut overrides = now.overrides.clone();
         overrides.remove(plugin);
         let loaded = self.load(texts.clone(), &overrides).await.map_err(reason)?;
-        let others = plan::changes(&now.loaded.values, &loaded.values);
+        let others = plan::differences(&now.loaded, &loaded);
         if others.iter().any(|change| !change.key.starts_with(&format!("plugins.{plugin}."))) {
             return Err("the files hold another edit that is not in force".to_owned());
         }
@@ -254,7 +279,7 @@ impl Task {
         overrides: BTreeMap<PluginId, Override>,
     ) -> Result<ChangePage, NotChanged> {
         let now = self.in_force();
-        let changes = plan::changes(&now.loaded.values, &loaded.values);
+        let changes = plan::differences(&now.loaded, &loaded);
         self.engine.configure(settings::engine(&loaded.config)).await.map_err(refused)?;
         // Only now: what the engine refuses holds nowhere. From here on nothing can fail.
         self.rules.put(settings::gateway(&loaded.config), keys(&now.loaded, &loaded));

@@ -1,8 +1,8 @@
 //! What differs between two configurations, key by key, and what of it can hold without a restart. Pure.
 
-use agent_host_config::Values;
+use agent_host_config::{Loaded, Values};
 use agent_host_gateway::admin::view::KeyChangePart;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Keys that the components take up while they serve. Whatever else changes holds from the next start on, and is named.
 const LIVE: [&str; 11] = [
@@ -59,6 +59,25 @@ pub(super) fn changes(from: &Values, to: &Values) -> Vec<KeyChangePart> {
     changes.collect()
 }
 
+/// Every key that differs between two configurations, and those whose text is the same while what it refers to is not: a
+/// file of a secret, or of a public key, that has another content by now. Neither content is told.
+pub(super) fn differences(from: &Loaded, to: &Loaded) -> Vec<KeyChangePart> {
+    let mut all = changes(&from.values, &to.values);
+    let (one, other) = (&from.config, &to.config);
+    for (key, differ) in [
+        ("auth.hs256_secret", one.auth.hs256_secrets != other.auth.hs256_secrets),
+        ("auth.public_keys", one.auth.public_keys != other.auth.public_keys),
+        ("admin.hs256_secret", one.admin.hs256_secrets != other.admin.hs256_secrets),
+    ] {
+        // `…secret` and `…secrets` are the same key, written in two ways.
+        if differ && !all.iter().any(|change| change.key.starts_with(key)) {
+            let (from, to) = (json!("[as it was]"), json!("[another content]"));
+            all.push(KeyChangePart { key: key.to_owned(), from, to, live: true });
+        }
+    }
+    all
+}
+
 /// Keys whose new value waits for a restart, against what the host was started with.
 pub(super) fn pending(started: &Values, now: &Values) -> Vec<String> {
     changes(started, now).into_iter().filter(|change| !change.live).map(|change| change.key).collect()
@@ -66,8 +85,6 @@ pub(super) fn pending(started: &Values, now: &Values) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn values(of: &[(&str, Value)]) -> Values {
