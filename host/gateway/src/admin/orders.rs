@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use agent_host_core::{failpoint, failpoint::Action};
 use agent_host_engine::{ControlError, PluginOrder, view::PluginDetail};
 use agent_host_telemetry::{happening::PanicCaught, series};
-use agent_plugin_protocol::{Code, PluginId};
+use agent_plugin_protocol::PluginId;
 use axum::{
     body::{Body, to_bytes},
     response::{IntoResponse as _, Response},

@@ -14,7 +14,7 @@ use super::{
     words::{clock, shown},
 };
 use crate::{
-    cli::{AdminArgs, ReloadArgs, SetArgs},
+    cli::{AdminArgs, HowArgs, ReloadArgs, SetArgs},
     exit::Failure,
 };
 
@@ -37,7 +37,9 @@ pub(crate) fn reload(args: &ReloadArgs) -> Result<(), Failure> {
     let target = Target::new(&args.admin, CONFIG)?;
     let carried = carry_out(&args.admin, &target, args.how, Method::Post, "/admin/v1/config/reload")?;
     let Carried::Ended(answer) = carried else { return Ok(()) };
-    show(&args.admin, &answer.json, || Ok(changes(&answer.read()?, "in force already: nothing was changed")))
+    show(&args.admin, &answer.json, || {
+        Ok(said(args.how, changes(&answer.read()?, "in force already: nothing was changed")))
+    })
 }
 
 /// `config set`
@@ -47,7 +49,7 @@ pub(crate) fn set(args: &SetArgs) -> Result<(), Failure> {
     let order = serde_json::to_string(&ConfigOrder { set }).expect("keys and values encode");
     let carried = carry_out(&args.admin, &target, args.how, Method::Patch(order), "/admin/v1/config")?;
     let Carried::Ended(answer) = carried else { return Ok(()) };
-    show(&args.admin, &answer.json, || Ok(changes(&answer.read()?, "it was so already")))
+    show(&args.admin, &answer.json, || Ok(said(args.how, changes(&answer.read()?, "it was so already"))))
 }
 
 /// A value as JSON has it; what is none is text: `3s` needs no quotes on a command line.
@@ -87,6 +89,11 @@ fn in_force(page: &ConfigPage, now: OffsetDateTime) -> String {
         ));
     }
     lines.join("\n")
+}
+
+/// What was changed, or only would be.
+fn said(how: HowArgs, changes: String) -> String {
+    if how.dry_run { format!("{changes}\n(nothing was done)") } else { changes }
 }
 
 fn changes(page: &ChangePage, none: &str) -> String {
