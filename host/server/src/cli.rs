@@ -74,6 +74,9 @@ pub(crate) enum Command {
     /// Says whether plugins are fit to ship: loads each in a process of its own and holds it against the contract
     Check(CheckArgs),
     /// Goes through a running host as its clients do, and says which step does not hold: the gate after a deployment
+    ///
+    /// Exit status: 0 every step that was tried holds, 1 one does not, 2 it was not called as below, 69 nobody was there. A step that
+    /// cannot be tried is skipped, and says why.
     Verify(VerifyArgs),
     /// Shows conversations of the log, whether or not a host is running
     #[command(subcommand)]

@@ -26,6 +26,7 @@ use futures_util::FutureExt as _;
 
 use crate::{
     live::Live,
+    notify::Manager,
     retention, revocations, settings, specs,
     steps::{self, Step, StepFailed},
     withheld::Withheld,
@@ -51,6 +52,7 @@ impl Host {
         loaded: &Loaded,
         sources: Sources,
         metrics: MetricsPage,
+        manager: Manager,
     ) -> Result<Self, StepFailed> {
         let config = &loaded.config;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -76,7 +78,7 @@ impl Host {
         let keys = settings::key_set(config).map(Arc::new);
         let rules =
             Arc::new(Rules::new(settings::gateway(config), keys, Arc::new(revoked), Arc::clone(&clock)));
-        let (live, owner) = Live::new(loaded, sources, clock);
+        let (live, owner) = Live::new(loaded, sources, clock, manager);
         tokio::spawn(owner.run(engine.clone(), Arc::clone(&rules)));
         let gateway = Gateway::start(rules, engine.clone(), metrics, Some(Arc::new(live)));
         let gateway = listening(config, gateway).await?;
