@@ -46,10 +46,10 @@ async fn a_bundle_betrays_nobody(host: &Host) -> Result<(), String> {
     ask(host, &["admin:toggle"], "POST", "/admin/v1/plugins/echo/probe", "").await?;
     // An edit that is refused, for a reason that quotes it; and one that holds since.
     let main = host.dir().join("host.toml");
-    let text = std::fs::read_to_string(&main).map_err(|error| error.to_string())?;
-    std::fs::write(&main, format!("routing.wait = \"3s\"\n{text}")).map_err(|error| error.to_string())?;
+    let text = fs::read_to_string(&main).map_err(|error| error.to_string())?;
+    fs::write(&main, format!("routing.wait = \"3s\"\n{text}")).map_err(|error| error.to_string())?;
     holds(host, "routing.wait", &json!("3s")).await?;
-    std::fs::write(&main, format!("routing.wait = \"3s\"\n{text}\n[{IN_EDIT}"))
+    fs::write(&main, format!("routing.wait = \"3s\"\n{text}\n[{IN_EDIT}"))
         .map_err(|error| error.to_string())?;
     eventually("the edit is refused", async || match &config(host).await?["failure"] {
         Value::Null => Err("it is not".to_owned()),
