@@ -20,7 +20,7 @@ use crate::{
 
 /// `config show`
 pub(crate) fn show_running(args: &AdminArgs) -> Result<(), Failure> {
-    let target = Target::new(args, READ)?;
+    let target = Target::of_any_folder(args, READ)?;
     let answer = ask(&target, Method::Get, "/admin/v1/config")?;
     show(args, &answer.json, || Ok(in_force(&answer.read()?, OffsetDateTime::now_utc())))
 }

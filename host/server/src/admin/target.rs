@@ -23,6 +23,19 @@ pub(super) struct Target {
 impl Target {
     /// What the arguments name. A token that is made has that scope, may read, and no more.
     pub(super) fn new(args: &AdminArgs, scope: &str) -> Result<Self, Failure> {
+        Self::made_by(args, scope, |dir, _| configuration_of(dir))
+    }
+
+    /// The same, from a folder that may be wrong: for who asks just why it is not in force.
+    pub(super) fn of_any_folder(args: &AdminArgs, scope: &str) -> Result<Self, Failure> {
+        Self::made_by(args, scope, as_far_as_it_reads)
+    }
+
+    fn made_by(
+        args: &AdminArgs,
+        scope: &str,
+        configuration_of: impl Fn(&Path, bool) -> Result<Loaded, Failure>,
+    ) -> Result<Self, Failure> {
         let variable = env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
         let has_token = args.token_file.is_some() || variable.is_some();
         let configured = args.config.as_deref().map(|dir| configuration_of(dir, has_token)).transpose()?;
@@ -47,10 +60,18 @@ impl Target {
     }
 }
 
+fn configuration_of(dir: &Path) -> Result<Loaded, Failure> {
+    configuration::load(&of_folder(dir))
+}
+
+fn of_folder(dir: &Path) -> ConfigArgs {
+    ConfigArgs { config: dir.to_owned(), profile: None, overrides: Vec::new() }
+}
+
 /// The folder of a host that runs: it may hold an edit that is wrong, which is just when the host is asked. Its listener and
 /// key are used as far as they can be read, and what is wrong is said beside.
-fn configuration_of(dir: &Path, has_token: bool) -> Result<Loaded, Failure> {
-    let args = ConfigArgs { config: dir.to_owned(), profile: None, overrides: Vec::new() };
+fn as_far_as_it_reads(dir: &Path, has_token: bool) -> Result<Loaded, Failure> {
+    let args = of_folder(dir);
     let (loaded, Some(errors)) = agent_host_config::as_far_as_it_reads(configuration::sources(&args)) else {
         return configuration::load(&args);
     };
