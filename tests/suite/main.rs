@@ -8,6 +8,7 @@
 mod client;
 #[macro_use]
 mod scenario;
+mod full_agent;
 mod harness;
 
 mod admin;
@@ -43,6 +44,7 @@ mod erasing;
 mod failpoints;
 mod fallback;
 mod first_message;
+mod followed;
 mod frames;
 mod herd;
 mod hostile;

@@ -124,6 +124,12 @@ impl Engine {
         self.shared.routes.load().table.heir(id).cloned()
     }
 
+    /// Threads that have a task.
+    #[cfg(test)]
+    pub(crate) fn thread_tasks(&self) -> usize {
+        self.shared.directory.threads().len()
+    }
+
     /// Whether new connections shall be refused.
     pub fn is_draining(&self) -> bool {
         self.shared.is_draining()

@@ -65,6 +65,11 @@ pub fn first_event(plugin: &str, after: Duration) {
     SERIES.responder(plugin).first_event.record(after.as_secs_f64());
 }
 
+/// A run begins to wait for a place in a plugin (1), or waits no more (-1).
+pub fn run_waits(plugin: &str, by: f64) {
+    gauge!(metric::RUNS_WAITING, "plugin" => plugin.to_owned()).increment(by);
+}
+
 /// Counts what a plugin said and the host did not pass on; `reason` is one of a bounded set.
 pub fn dropped(reason: &'static str, count: u64) {
     match SERIES.dropped.iter().find(|(known, _)| *known == reason) {
@@ -81,6 +86,16 @@ pub fn welcomed(after: Duration) {
 /// Notes how long the store took to make something durable.
 pub fn store_committed(within: Duration) {
     SERIES.store_commit.record(within.as_secs_f64());
+}
+
+/// So many more threads are followed, or fewer.
+pub fn followed(change: f64) {
+    SERIES.followed.increment(change);
+}
+
+/// So many more threads have a task, or fewer.
+pub fn thread_tasks(change: f64) {
+    SERIES.thread_tasks.increment(change);
 }
 
 /// Counts tokens that a model read and wrote.
@@ -120,6 +135,7 @@ pub fn plugin_listed(plugin: &str, state: &str, states: impl IntoIterator<Item =
     }
     gauge!(metric::BREAKER_STATE, "plugin" => name()).set(breaker("closed"));
     spares_ready(plugin, 0);
+    run_waits(plugin, 0.0);
     counter!(metric::SPARE_TAKEOVERS, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_RESTARTS, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_ROLLBACKS, "plugin" => name()).increment(0);
@@ -239,6 +255,8 @@ struct Series {
     welcome: Histogram,
     store_commit: Histogram,
     connections: Gauge,
+    followed: Gauge,
+    thread_tasks: Gauge,
     abandoned: Counter,
     /// By plugins, by the fallback.
     answers: (Counter, Counter),
@@ -292,6 +310,8 @@ impl Series {
             welcome: histogram!(metric::WELCOME_SECONDS),
             store_commit: histogram!(metric::STORE_COMMIT_SECONDS),
             connections: gauge!(metric::CONNECTIONS),
+            followed: gauge!(metric::THREADS_FOLLOWED),
+            thread_tasks: gauge!(metric::THREAD_TASKS),
             abandoned: counter!(metric::RUNS_WITHOUT_TERMINAL),
             answers: (answers(By::Plugin), answers(By::Fallback)),
             tokens: (tokens("read"), tokens("written")),

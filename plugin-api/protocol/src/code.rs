@@ -216,7 +216,7 @@ codes! {
         "the plugin is still starting",
         "try again in a moment";
     PluginOverloaded "plugin.overloaded" retry:
-        "the plugin runs as many messages as it may",
+        "the plugin runs as many messages as it may, and no place got free in time",
         "try again in a moment, or raise `limits.concurrent_runs`";
     PluginUnknown "plugin.unknown" fatal:
         "no plugin of that name is configured",
@@ -320,6 +320,9 @@ codes! {
     LimitRuns "limit.runs" retry:
         "the user has as many runs at once as allowed",
         "wait for one to end";
+    LimitSubscriptions "limit.subscriptions" fatal:
+        "the user follows as many threads as allowed, over all connections",
+        "unsubscribe from threads that are not looked at";
     LimitAuthFailures "limit.auth_failures" retry:
         "too many failed tokens from this address",
         "wait as long as Retry-After says";
