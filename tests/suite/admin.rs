@@ -342,7 +342,7 @@ async fn what_is_asked_wrongly_is_said_and_bounded() {
         ("GET", "/admin/v1/plugins/%2e%2e%2fetc", vec![], 404, "plugin.unknown"),
         ("GET", "/admin/v1/nowhere", vec![], 404, "http.not_found"),
         ("DELETE", "/admin/v1/plugins/echo", vec![], 405, "http.method_not_allowed"),
-        ("POST", "/admin/v1/plugins/echo/disable?dry_run=true", vec![], 400, "http.bad_request"),
+        ("POST", "/admin/v1/plugins/echo/disable?dryrun=true", vec![], 400, "http.bad_request"),
         ("POST", RESET, vec![("Content-Length", length.as_str())], 413, "http.too_large"),
     ] {
         let headers: Vec<_> = more.into_iter().chain([("Authorization", bearer.as_str())]).collect();

@@ -12,12 +12,14 @@ use crate::{
         host::plain_cli,
         tokens::{self, ADMIN_SECRET, SECRET, operator},
     },
+    live::{config, holds},
     scenario::ready,
 };
 
 const DEBUG: &[&str] = &["admin:debug"];
 /// Planted where a bundle could pick them up.
 const IN_CONFIG: &str = "canary-of-the-plugin-s-own-configuration";
+const IN_EDIT: &str = "canary-of-a-wrong-edit";
 const IN_ENV: &str = "canary-of-the-environment";
 const OF_PLUGIN: &str = "canary-of-the-plugin-s-secret";
 const IN_MESSAGE: &str = "canary-in-a-message";
@@ -42,6 +44,18 @@ async fn a_bundle_betrays_nobody(host: &Host) -> Result<(), String> {
     client.run_with(&format!("!stderr {IN_MESSAGE}"), json!({ "agent": "bad" })).await?;
     client.run_with("!think-segv", json!({ "agent": "bad" })).await?;
     ask(host, &["admin:toggle"], "POST", "/admin/v1/plugins/echo/probe", "").await?;
+    // An edit that is refused, for a reason that quotes it; and one that holds since.
+    let main = host.dir().join("host.toml");
+    let text = fs::read_to_string(&main).map_err(|error| error.to_string())?;
+    fs::write(&main, format!("routing.wait = \"3s\"\n{text}")).map_err(|error| error.to_string())?;
+    holds(host, "routing.wait", &json!("3s")).await?;
+    fs::write(&main, format!("routing.wait = \"3s\"\n{text}\n[{IN_EDIT}"))
+        .map_err(|error| error.to_string())?;
+    eventually("the edit is refused", async || match &config(host).await?["failure"] {
+        Value::Null => Err("it is not".to_owned()),
+        _ => Ok(()),
+    })
+    .await?;
     let bundle = eventually("the crash is in it", async || {
         let bundle = bundle(host).await?;
         let crashed = bundle["plugins"]
@@ -53,7 +67,9 @@ async fn a_bundle_betrays_nobody(host: &Host) -> Result<(), String> {
     for (what, there) in [
         ("the level", bundle["status"]["level"].is_string()),
         ("the plugins", bundle["plugins"].as_array().is_some_and(|all| all.len() == 2)),
-        ("a key with its origin", bundle["configuration"]["drain.grace"]["origin"].is_string()),
+        ("a key with its origin", bundle["configuration"]["settings"]["drain.grace"]["origin"].is_string()),
+        ("what holds since the start", bundle["configuration"]["settings"]["routing.wait"]["value"] == "3s"),
+        ("that an edit was refused", bundle["configuration"]["failure"]["code"].is_string()),
         ("the events", bundle["events"].to_string().contains("PluginExited")),
         (
             "the metrics",
@@ -70,6 +86,7 @@ async fn a_bundle_betrays_nobody(host: &Host) -> Result<(), String> {
     let (token, admin) = (tokens::of("alice-the-canary"), operator(DEBUG));
     for secret in [
         IN_CONFIG,
+        IN_EDIT,
         IN_ENV,
         OF_PLUGIN,
         IN_MESSAGE,

@@ -168,3 +168,28 @@ async fn a_file_that_is_gone_is_named_too() {
     let answer = call(&host, "POST", "/admin/v1/config/reload", &[], "").await.unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
 }
+
+/// Just when the folder is wrong, somebody asks why it is not in force: with the key that stands in it.
+#[tokio::test]
+async fn a_wrong_folder_still_has_the_key_to_the_host() {
+    let host = Setup::echo().operated().start();
+    ready(&host).await.unwrap();
+    let main = host.dir().join(MAIN);
+    let good = std::fs::read_to_string(&main).unwrap();
+    std::fs::write(host.dir().join(MORE), "[plugins.ecko]\nenabled = \n").unwrap();
+    std::fs::write(&main, format!("routing.wiat = \"2s\"\n{good}")).unwrap();
+    let shown = host.operate(&["config", "show"]);
+    let (out, beside) = (String::from_utf8_lossy(&shown.stdout), String::from_utf8_lossy(&shown.stderr));
+    assert!(shown.status.success() && out.contains("in force since"), "{shown:?}");
+    assert!(beside.contains("warning: the files of") && beside.contains("config.unknown_key"), "{beside}");
+
+    // Where no key can be read, it is said what to do.
+    std::fs::write(&main, format!("{good}\n[")).unwrap();
+    let refused = host.operate(&["config", "show"]);
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(78), "{refused:?}");
+    assert!(
+        why.contains("host.toml") && why.contains("--token-file FILE or AGENT_HOST_ADMIN_TOKEN"),
+        "{why}"
+    );
+}

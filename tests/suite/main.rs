@@ -13,7 +13,9 @@ mod harness;
 
 mod admin;
 mod admin_cli;
+mod admin_follow;
 mod admin_host;
+mod admin_operations;
 mod admin_orders;
 mod admin_page;
 mod admin_refusals;
@@ -53,6 +55,7 @@ mod jwks;
 mod laws;
 mod lies;
 mod live;
+mod live_doors;
 mod live_swaps;
 mod live_wrong;
 mod log_blocked;

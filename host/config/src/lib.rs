@@ -26,7 +26,7 @@ mod variable;
 
 pub use edit::{EditError, edited};
 pub use error::{ConfigError, ConfigErrors};
-pub use load::{Loaded, PROFILE_VARIABLE, Sources, load};
+pub use load::{Loaded, PROFILE_VARIABLE, Sources, as_far_as_it_reads, load};
 pub use origin::{Origin, Origins};
 pub use print::{Setting, Values, toml_of};
 pub use reader::Key;

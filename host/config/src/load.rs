@@ -56,6 +56,16 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong with it, not only the first thing.
 pub fn load(sources: Sources) -> Result<Loaded, ConfigErrors> {
+    match as_far_as_it_reads(sources) {
+        (loaded, None) => Ok(loaded),
+        (_, Some(errors)) => Err(errors),
+    }
+}
+
+/// Loads what can be read of a configuration, with everything that is wrong with it: what is wrong, or stands in a file that
+/// cannot be read, is as if it were not written. For who has to reach a host that runs beside it; nothing else may rely on
+/// what is not whole.
+pub fn as_far_as_it_reads(sources: Sources) -> (Loaded, Option<ConfigErrors>) {
     let profile = chosen_profile(&sources);
     let files = match &sources.dir {
         Some(dir) => {
@@ -86,10 +96,8 @@ pub fn load(sources: Sources) -> Result<Loaded, ConfigErrors> {
     apply_port(&sources.env, &mut config, &mut origins, &mut errors);
     values.insert(LISTEN.to_owned(), config.gateway.listen.written());
     errors.extend(cx.errors.into_inner());
-    match ConfigErrors::new(errors) {
-        Some(errors) => Err(errors),
-        None => Ok(Loaded { config, origins, values, files: read, profile: profile.map(|(name, _)| name) }),
-    }
+    let loaded = Loaded { config, origins, values, files: read, profile: profile.map(|(name, _)| name) };
+    (loaded, ConfigErrors::new(errors))
 }
 
 fn chosen_profile(sources: &Sources) -> Option<(String, Origin)> {

@@ -39,10 +39,25 @@ pub struct Principal {
     pub issued_at: Option<SystemTime>,
     /// The token's own id, where it has one.
     pub token_id: Option<Arc<str>>,
-    /// The key of a fetched set that verified the token; `None`: one of the configuration.
-    pub key: Option<KeyPrint>,
+    /// What verified it.
+    pub signed_by: SignedBy,
+    /// Its `iss`, where it has one.
+    pub issuer: Option<Arc<str>>,
+    /// Its `aud`.
+    pub audiences: Arc<[Box<str>]>,
 }
 
-/// The fingerprint of a public key: what is left of it where a key only has to be recognised.
+/// What verified a token: whoever withdraws that withdraws the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignedBy {
+    /// Nothing had to: the host made it for itself.
+    Host,
+    /// A key of the configuration.
+    Configured(KeyPrint),
+    /// A key of a set that was fetched.
+    Fetched(KeyPrint),
+}
+
+/// The fingerprint of a key: what is left of it where a key only has to be recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyPrint(pub [u8; 32]);

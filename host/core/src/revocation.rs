@@ -141,7 +141,9 @@ mod tests {
             expires_at: at(9999),
             issued_at: issued.map(at),
             token_id: Some(id.into()),
-            key: None,
+            signed_by: crate::identity::SignedBy::Host,
+            issuer: None,
+            audiences: [].into(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Chooses who answers a message; `retry` says what follows when that one fails.
 
+mod heir;
 mod retry;
 
 use std::{fmt, time::Duration};

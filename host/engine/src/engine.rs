@@ -119,6 +119,11 @@ impl Engine {
         change::configure(&self.shared, settings).await
     }
 
+    /// Who would get that agent's messages if it got none; `None`: the fallback.
+    pub fn heir(&self, id: &PluginId) -> Option<PluginId> {
+        self.shared.routes.load().table.heir(id).cloned()
+    }
+
     /// Threads that have a task.
     #[cfg(test)]
     pub(crate) fn thread_tasks(&self) -> usize {

@@ -1,7 +1,8 @@
 //! The operators' API: how the host and its plugins fare, and orders to them.
 //!
 //! A request is judged in [`door`] (where it was sent, from which page, whose token, which permission), routed by the
-//! one table in [`operation`], answered in [`pages`] or carried out in [`orders`], [`revocations`] and the others beside them; what it is told is [`view`]. Whoever
+//! one table in [`operation`], answered in [`pages`] or carried out in [`orders`], [`revocations`] and the others beside them (what goes on though nobody waits is in
+//! [`undertaking`], what an order would do in [`foresight`]); what it is told is [`view`]. Whoever
 //! may give orders here may run code on the host, so operators have keys and an audience of their own, and every order,
 //! carried out or refused, leaves a line ([`audit`]).
 
@@ -12,6 +13,8 @@ pub mod configuration;
 mod connections;
 mod door;
 mod events;
+mod foresight;
+mod lasting;
 mod log_level;
 mod names;
 mod openapi;
@@ -22,6 +25,7 @@ mod pages;
 mod revocations;
 mod rotation;
 mod threads;
+mod undertaking;
 pub mod view;
 
 pub(crate) use door::{Admin, answer};

@@ -6,6 +6,7 @@
 mod jwk;
 mod key_set;
 mod mint;
+mod print;
 mod public_key;
 mod source;
 mod verify;

@@ -13,9 +13,8 @@ use crate::limits::TokenBucket;
 
 /// Counts refusals by address. Only those without a good token are counted: an operator cannot be locked out by
 /// somebody else behind the same address.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Guesses {
-    per_minute: u32,
     /// The lock is held for a map operation, after a refusal only.
     addresses: Mutex<HashMap<IpAddr, Guesser>>,
 }
@@ -40,23 +39,22 @@ const ADDRESSES: usize = 4096;
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Guesses {
-    /// 0: no limit.
-    pub(crate) fn new(per_minute: u32) -> Self {
-        Self { per_minute, addresses: Mutex::default() }
-    }
-
-    /// Counts a refusal.
+    /// Counts a refusal. `per_minute` is how many an address has; 0: no limit.
     ///
     /// # Errors
     /// [`TooMany`] if the address has none left.
-    pub(crate) fn count(&self, from: IpAddr, now: Instant) -> Result<(), TooMany> {
-        let Some(full) = TokenBucket::new(self.per_minute, MINUTE, now) else { return Ok(()) };
+    pub(crate) fn count(&self, from: IpAddr, per_minute: u32, now: Instant) -> Result<(), TooMany> {
+        let Some(full) = TokenBucket::new(per_minute, MINUTE, now) else { return Ok(()) };
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let from = network(from);
         if addresses.len() >= ADDRESSES && !addresses.contains_key(&from) {
             forget_oldest(&mut addresses);
         }
-        let guesser = addresses.entry(from).or_insert(Guesser { bucket: full, told: false });
+        let guesser = addresses.entry(from).or_insert_with(|| Guesser { bucket: full.clone(), told: false });
+        if guesser.bucket.burst() != full.burst() {
+            // Another number holds by now.
+            guesser.bucket = full;
+        }
         match guesser.bucket.take(now) {
             Ok(()) => {
                 guesser.told = false;
@@ -96,34 +94,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_address_has_so_many_and_gets_them_back() {
-        let (guesses, now) = (Guesses::new(2), Instant::now());
+        let (guesses, now) = (Guesses::default(), Instant::now());
         let from = address("10.0.0.1");
-        assert_eq!((guesses.count(from, now), guesses.count(from, now)), (Ok(()), Ok(())));
-        let firsts = [0, 1].map(|_| guesses.count(from, now).map_err(|too_many| too_many.first));
+        assert_eq!((guesses.count(from, 2, now), guesses.count(from, 2, now)), (Ok(()), Ok(())));
+        let firsts = [0, 1].map(|_| guesses.count(from, 2, now).map_err(|too_many| too_many.first));
         assert_eq!(firsts, [Err(true), Err(false)]);
-        assert_eq!(guesses.count(address("10.0.0.2"), now), Ok(()), "another has its own");
-        let wait = guesses.count(from, now).unwrap_err().retry_after;
-        assert_eq!(guesses.count(from, now + wait + Duration::from_micros(1)), Ok(()));
+        assert_eq!(guesses.count(address("10.0.0.2"), 2, now), Ok(()), "another has its own");
+        let wait = guesses.count(from, 2, now).unwrap_err().retry_after;
+        assert_eq!(guesses.count(from, 2, now + wait + Duration::from_micros(1)), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_network_counts_as_one_and_0_is_no_limit() {
-        let (guesses, now) = (Guesses::new(1), Instant::now());
-        assert!(guesses.count(address("2001:db8::1"), now).is_ok());
-        assert!(guesses.count(address("2001:db8::ffff:2"), now).is_err());
-        assert!(guesses.count(address("2001:db8:0:1::1"), now).is_ok());
-        assert!(guesses.count(address("10.0.0.1"), now).is_ok());
-        assert!(guesses.count(address("::ffff:10.0.0.1"), now).is_err());
-        let off = Guesses::new(0);
-        assert!((0..1000).all(|_| off.count(address("10.0.0.1"), now).is_ok()));
+        let (guesses, now) = (Guesses::default(), Instant::now());
+        assert!(guesses.count(address("2001:db8::1"), 1, now).is_ok());
+        assert!(guesses.count(address("2001:db8::ffff:2"), 1, now).is_err());
+        assert!(guesses.count(address("2001:db8:0:1::1"), 1, now).is_ok());
+        assert!(guesses.count(address("10.0.0.1"), 1, now).is_ok());
+        assert!(guesses.count(address("::ffff:10.0.0.1"), 1, now).is_err());
+        let off = Guesses::default();
+        assert!((0..1000).all(|_| off.count(address("10.0.0.1"), 0, now).is_ok()));
         assert!(off.addresses.lock().unwrap().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_remembered_is_bounded() {
-        let (guesses, now) = (Guesses::new(1), Instant::now());
+        let (guesses, now) = (Guesses::default(), Instant::now());
         for i in 0..(ADDRESSES as u32 + 100) {
-            let _ = guesses.count(IpAddr::from(i.to_be_bytes()), now + Duration::from_nanos(i.into()));
+            let _ = guesses.count(IpAddr::from(i.to_be_bytes()), 1, now + Duration::from_nanos(i.into()));
         }
         let addresses = guesses.addresses.lock().unwrap();
         assert_eq!(addresses.len(), ADDRESSES);

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use agent_host_core::{
-    level::ServiceLevel,
-    ports::{clock::Clock, store::Durability},
-    timestamp::rfc3339,
-};
+use agent_host_core::{level::ServiceLevel, ports::store::Durability, timestamp::rfc3339};
 use agent_host_engine::view::{PluginView, ServiceView, Status};
 use agent_plugin_protocol::{Code, PluginKind};
 use axum::{
@@ -19,23 +15,20 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::{
-    auth::{KeySet, KeySetView, TokenSource, Verifier, permits},
+    auth::{KeySetView, TokenSource, permits},
     host::Host,
     rotation::Rotation,
+    rules::{InForce, Rules},
     self_check::{Report, SELF_CHECK, Shown},
 };
 
 /// What the health pages need.
 pub(crate) struct Health<H> {
     pub(crate) host: Arc<H>,
-    pub(crate) require: Vec<String>,
     /// What came of the host's last look at itself.
     pub(crate) checked: watch::Receiver<Report>,
-    /// Judges operators' tokens, for the details.
-    pub(crate) admin: Verifier,
-    pub(crate) clock: Arc<dyn Clock>,
-    /// Those of another issuer, if there is one.
-    pub(crate) keys: Option<Arc<KeySet>>,
+    /// What `/ready` insists on, who may see the details, and the keys of another issuer.
+    pub(crate) rules: Arc<Rules>,
     pub(crate) rotation: Arc<Rotation>,
 }
 
@@ -130,10 +123,11 @@ pub(crate) async fn ready<H: Host>(
     let status = health.host.status();
     let draining = status.draining || health.host.is_draining() || health.rotation.is_out();
     let checked = health.checked.borrow().clone();
-    let unmet = health.unmet(&status, &checked);
+    let rules = health.rules.now();
+    let unmet = unmet(&rules, &status, &checked);
     let verdict = verdict(&status, draining, &unmet);
     let verbose = is_verbose(query.as_deref())
-        .then(|| health.verbose(&status, &checked, health.sees_details(&headers)));
+        .then(|| health.verbose(&rules, &status, &checked, sees_details(&rules, &headers)));
     let body = Ready { status: verdict, level: status.level, unmet, verbose };
     let code = if verdict == Verdict::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = (code, Json(body)).into_response();
@@ -146,38 +140,20 @@ impl<H: Host> Health<H> {
     pub(crate) fn readiness(&self, status: &Status) -> (serde_json::Value, bool) {
         let draining = status.draining || self.host.is_draining() || self.rotation.is_out();
         let checked = self.checked.borrow().clone();
-        let verdict = verdict(status, draining, &self.unmet(status, &checked));
+        let verdict = verdict(status, draining, &unmet(&self.rules.now(), status, &checked));
         (serde_json::json!(verdict), verdict == Verdict::Ready)
     }
 }
 
 impl<H> Health<H> {
-    /// Whether the request carries an operator's token. A bad one is as none: the page is public.
-    fn sees_details(&self, headers: &HeaderMap) -> bool {
-        match TokenSource::find(headers, &http::Uri::default()) {
-            Ok(TokenSource::Jwt(token)) => self.admin.verify(&token).is_ok_and(|p| permits(&p, "admin:read")),
-            Ok(TokenSource::Ticket(_)) | Err(_) => false,
-        }
-    }
-
-    /// What is required and not there: by kind (`agent`: at least one healthy), by a plugin's or service's name, or one of
-    /// the host's own.
-    fn unmet(&self, status: &Status, checked: &Report) -> Vec<&str> {
-        let met = |name: &str| match name {
-            SELF_CHECK => checked.holds(),
-            "keys" => self.has_keys(),
-            _ => is_met(status, name),
-        };
-        self.require.iter().map(String::as_str).filter(|name| !met(name)).collect()
-    }
-
-    /// Whether tokens of the other issuer can be judged; without one there is nothing to miss.
-    fn has_keys(&self) -> bool {
-        self.keys.as_ref().is_none_or(|keys| keys.now().standing.holds())
-    }
-
-    fn verbose<'a>(&self, status: &'a Status, checked: &Report, details: bool) -> Verbose<'a> {
-        let keys = self.keys.as_ref().map(|keys| keys.view());
+    fn verbose<'a>(
+        &self,
+        rules: &InForce,
+        status: &'a Status,
+        checked: &Report,
+        details: bool,
+    ) -> Verbose<'a> {
+        let keys = rules.keys.as_ref().map(|keys| keys.view());
         Verbose {
             host: &status.host,
             reason: details.then_some(&status.reason),
@@ -186,9 +162,31 @@ impl<H> Health<H> {
             services: status.services.iter().map(|s| service(s, details)).collect(),
             keys: if details { keys } else { keys.map(KeySetView::for_everybody) },
             plugins: status.plugins.iter().map(|p| plugin(p, details)).collect(),
-            time: details.then(|| rfc3339(self.clock.now())),
+            time: details.then(|| rfc3339(self.rules.clock().now())),
         }
     }
+}
+
+/// Whether the request carries an operator's token. A bad one is as none: the page is public.
+fn sees_details(rules: &InForce, headers: &HeaderMap) -> bool {
+    match TokenSource::find(headers, &http::Uri::default()) {
+        Ok(TokenSource::Jwt(token)) => {
+            rules.operators.verify(&token).is_ok_and(|p| permits(&p, "admin:read"))
+        }
+        Ok(TokenSource::Ticket(_)) | Err(_) => false,
+    }
+}
+
+/// What is required and not there: by kind (`agent`: at least one healthy), by a plugin's or service's name, or one of
+/// the host's own.
+fn unmet<'a>(rules: &'a InForce, status: &Status, checked: &Report) -> Vec<&'a str> {
+    let met = |name: &str| match name {
+        SELF_CHECK => checked.holds(),
+        // Whether tokens of the other issuer can be judged; without one there is nothing to miss.
+        "keys" => rules.keys.as_ref().is_none_or(|keys| keys.now().standing.holds()),
+        _ => is_met(status, name),
+    };
+    rules.settings.require.iter().map(String::as_str).filter(|name| !met(name)).collect()
 }
 
 fn verdict(status: &Status, draining: bool, unmet: &[&str]) -> Verdict {

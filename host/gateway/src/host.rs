@@ -31,6 +31,8 @@ pub trait Host: History {
     fn plugins(&self) -> Vec<PluginDetail>;
     /// One plugin, as it is now; `None`: none of that name is configured.
     fn plugin(&self, plugin: &PluginId) -> Option<PluginDetail>;
+    /// Who would get that agent's messages if it got none; `None`: the fallback.
+    fn heir(&self, plugin: &PluginId) -> Option<PluginId>;
     /// Carries out an operator's order, and answers what is so then. Bounded by the engine's own deadline. To be
     /// finished: dropped half-way, the order may or may not be carried out.
     fn control(
@@ -120,6 +122,10 @@ impl Host for Engine {
 
     fn plugin(&self, plugin: &PluginId) -> Option<PluginDetail> {
         Engine::plugin(self, plugin)
+    }
+
+    fn heir(&self, plugin: &PluginId) -> Option<PluginId> {
+        Engine::heir(self, plugin)
     }
 
     fn control(

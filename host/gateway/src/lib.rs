@@ -5,6 +5,7 @@
 //! * `asyncapi` publishes the protocol as it is written in the types.
 //! * `native` speaks `agent-host.v1`: one task for each connection, between its socket and its [`host::Conversation`].
 //! * `netra` speaks the wire of the platform that this host replaces, through the same task and loop.
+//! * [`rules`] is what holds at the doors, exchanged as a whole while they are open.
 //! * [`auth`] turns a token into a principal; nothing else of the host sees a token.
 //! * [`admin`] is the operators' API: what it shows, whom it obeys, what it notes.
 //! * [`outside`] is a connection as its client reads it, for those who look at a host.
@@ -43,6 +44,7 @@ mod rest;
 pub mod revoked;
 mod rotation;
 mod routes;
+pub mod rules;
 mod self_check;
 mod server;
 pub mod settings;

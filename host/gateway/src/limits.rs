@@ -12,28 +12,22 @@ use tokio::time::Instant;
 /// Counts the open connections of each user.
 ///
 /// The lock is held for a map operation, at the begin and the end of a connection only.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct UserConnections {
-    most: usize,
     open: Arc<Mutex<HashMap<Scope, usize>>>,
 }
 
 impl UserConnections {
-    /// `most` of 0: no limit.
-    pub(crate) fn new(most: usize) -> Self {
-        Self { most, open: Arc::default() }
-    }
-
     /// How many are open, of all users.
     pub(crate) fn open(&self) -> usize {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
     }
 
-    /// A place for one more, given back when it is dropped; `None`: the user has as many as allowed.
-    pub(crate) fn admit(&self, scope: &Scope) -> Option<UserConnection> {
+    /// A place for one more, given back when it is dropped; `None`: the user has as many as allowed. `most` of 0: no limit.
+    pub(crate) fn admit(&self, scope: &Scope, most: usize) -> Option<UserConnection> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(scope.clone()).or_default();
-        if self.most != 0 && *count >= self.most {
+        if most != 0 && *count >= most {
             return None;
         }
         *count += 1;
@@ -77,6 +71,23 @@ impl TokenBucket {
         (burst > 0.0 && per_second.is_finite()).then_some(Self { burst, per_second, left: burst, at: now })
     }
 
+    /// The new one, as empty as the old one was: who had used up what was allowed is given nothing by a change.
+    pub(crate) fn in_place_of(old: Option<Self>, new: Option<Self>) -> Option<Self> {
+        match (old, new) {
+            (Some(old), Some(new)) => {
+                let left = new.burst - (old.burst - old.left).min(new.burst);
+                Some(Self { left, at: old.at, ..new })
+            }
+            (None, new) => new,
+            (Some(_), None) => None,
+        }
+    }
+
+    /// The most that it holds.
+    pub(crate) fn burst(&self) -> f64 {
+        self.burst
+    }
+
     /// When one was asked for last.
     pub(crate) fn last_taken(&self) -> Instant {
         self.at
@@ -111,18 +122,19 @@ mod tests {
 
     #[test]
     fn a_user_s_places_are_their_own_and_come_back() {
-        let users = UserConnections::new(2);
-        let (a, _b) = (users.admit(&scope("u")).unwrap(), users.admit(&scope("u")).unwrap());
-        assert!(users.admit(&scope("u")).is_none());
-        assert!(users.admit(&scope("v")).is_some());
+        let users = UserConnections::default();
+        let (a, _b) = (users.admit(&scope("u"), 2).unwrap(), users.admit(&scope("u"), 2).unwrap());
+        assert!(users.admit(&scope("u"), 2).is_none());
+        assert!(users.admit(&scope("v"), 2).is_some());
         drop(a);
-        assert!(users.admit(&scope("u")).is_some());
+        assert!(users.admit(&scope("u"), 1).is_none(), "the limit is what it is now");
+        assert!(users.admit(&scope("u"), 2).is_some());
     }
 
     #[test]
     fn nothing_is_remembered_of_users_without_connections() {
-        let users = UserConnections::new(0);
-        drop((0..100).map(|i| users.admit(&scope(&i.to_string())).unwrap()).collect::<Vec<_>>());
+        let users = UserConnections::default();
+        drop((0..100).map(|i| users.admit(&scope(&i.to_string()), 0).unwrap()).collect::<Vec<_>>());
         assert!(users.open.lock().unwrap().is_empty());
     }
 
@@ -142,6 +154,22 @@ mod tests {
                 prop_assert!(passed <= 11 + now.duration_since(start).as_secs());
             }
         }
+    }
+
+    #[test]
+    fn a_new_bucket_is_as_empty_as_the_old_one() {
+        let now = Instant::now();
+        let bucket = |burst| TokenBucket::new(burst, Duration::from_secs(60), now);
+        let mut old = bucket(3).unwrap();
+        (0..3).for_each(|_| old.take(now).unwrap());
+        let passing = |of: &Option<TokenBucket>| {
+            let mut of = of.clone().unwrap();
+            (0..100).take_while(|_| of.take(now).is_ok()).count()
+        };
+        assert_eq!(passing(&TokenBucket::in_place_of(Some(old.clone()), bucket(10))), 7);
+        assert_eq!(passing(&TokenBucket::in_place_of(Some(old.clone()), bucket(2))), 0);
+        assert_eq!(passing(&TokenBucket::in_place_of(None, bucket(2))), 2);
+        assert!(TokenBucket::in_place_of(Some(old), bucket(0)).is_none());
     }
 
     #[test]

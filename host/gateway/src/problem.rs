@@ -76,6 +76,11 @@ impl Problem {
         self.body.code
     }
 
+    /// All that it says.
+    pub(crate) fn body(&self) -> &ProblemBody {
+        &self.body
+    }
+
     /// What happened, in one line.
     pub(crate) fn detail(&self) -> &str {
         &self.body.detail

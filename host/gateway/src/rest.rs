@@ -52,7 +52,7 @@ const PREFLIGHT: &str = "600";
 /// Answers one request below `/v1/`.
 pub(crate) async fn answer<H: Host>(State(door): State<Arc<Door<H>>>, request: Request) -> Response {
     let (parts, _body) = request.into_parts();
-    let page = match origin::check(&parts.headers, &door.shared.settings.origins) {
+    let page = match origin::check(&parts.headers, &door.shared.rules.now().settings.origins) {
         Ok(()) => parts.headers.get(header::ORIGIN).cloned(),
         Err(refusal) => return refusal.into_response(),
     };
@@ -148,7 +148,8 @@ async fn work<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Response, Refuse
 async fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Principal, Refused> {
     let token = TokenSource::of_header(&parts.headers, &parts.uri)
         .map_err(|error| refused(UpgradeRefusal::of_token(error)))?;
-    door.shared.verifier.judge(token).await.map_err(|error| refused(door.no_token(error, parts)))
+    let rules = door.shared.rules.now();
+    rules.users.judge(token).await.map_err(|error| refused(door.no_token(error, parts)))
 }
 
 fn issue<H: Host>(door: &Door<H>, principal: &Arc<Principal>) -> Result<Response, Refused> {

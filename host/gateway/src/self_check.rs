@@ -78,7 +78,12 @@ impl<H: Host> SelfCheck<H> {
             self.tidy = self.door.host.delete_user(&Scope::self_check()).await.is_ok();
         }
         let began = Instant::now();
-        let failure = self.pass().await;
+        let rules = self.door.shared.rules.now();
+        let mut failure = self.pass().await;
+        // What was exchanged in the midst of it, its own key perhaps, is no fault.
+        if failure.is_some() && !Arc::ptr_eq(&rules, &self.door.shared.rules.now()) {
+            failure = self.pass().await;
+        }
         // A host that goes away refuses in order.
         if draining() {
             return;

@@ -1,14 +1,7 @@
 //! The gateway as a whole: binds both listeners, serves, and shuts down in order.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use agent_host_core::ports::clock::Clock;
-use serde_json::Value;
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::{Semaphore, watch},
@@ -19,7 +12,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     accept::Listener,
     admin::{Admin, configuration::Configuration},
-    auth::{KeySet, Verifier},
     descriptors::Places,
     guesses::Guesses,
     health::Health,
@@ -27,11 +19,10 @@ use crate::{
     limits::UserConnections,
     native::{DeliveredNetra, Shared},
     open::OpenConnections,
-    revoked::RevokedTokens,
     rotation::Rotation,
     routes,
+    rules::Rules,
     self_check::{Own, Report, SelfCheck},
-    settings::Settings,
     tickets::Tickets,
     upgrade::Door,
 };
@@ -45,24 +36,23 @@ pub struct Gateway {
     admin: SocketAddr,
     tasks: TaskTracker,
     stop: CancellationToken,
-    shown_configuration: Arc<OnceLock<Value>>,
 }
 
 impl Gateway {
     /// Binds and serves. Answers as soon as both listeners are bound: a host that is still starting has its doors open.
-    /// `keys`, if there are any, are kept fetched until [`Gateway::shutdown`].
+    /// What holds is what `rules` say at each time; their key set, if there is one, is kept fetched until
+    /// [`Gateway::shutdown`].
     ///
     /// # Errors
     /// If an address cannot be bound; nothing is served then.
     pub async fn start<H: Host>(
-        settings: Settings,
+        rules: Arc<Rules>,
         host: H,
-        clock: Arc<dyn Clock>,
         metrics: MetricsPage,
-        revoked: Arc<RevokedTokens>,
-        keys: Option<Arc<KeySet>>,
         configuration: Option<Arc<dyn Configuration>>,
     ) -> io::Result<Self> {
+        let begun = rules.now();
+        let settings = &begun.settings;
         let public = listen(settings.listen)?;
         let admin = listen(settings.admin_listen)?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -71,7 +61,6 @@ impl Gateway {
             admin: admin.local_addr()?,
             tasks: tasks.clone(),
             stop: stop.clone(),
-            shown_configuration: Arc::default(),
         };
 
         let host = Arc::new(host);
@@ -79,11 +68,8 @@ impl Gateway {
         let checked = watch::Sender::new(Report::before(settings.self_check));
         let health = Arc::new(Health {
             host: Arc::clone(&host),
-            require: settings.require.clone(),
             checked: checked.subscribe(),
-            admin: Verifier::new(&settings.admin, Arc::clone(&clock)),
-            clock: Arc::clone(&clock),
-            keys: keys.clone(),
+            rules: Arc::clone(&rules),
             rotation: Arc::clone(&rotation),
         });
         let listener = |name, socket, router, places| Listener {
@@ -96,20 +82,13 @@ impl Gateway {
             stop: stop.clone(),
         };
         let places = Places::of(settings.limits.connections);
-        let api =
-            Admin::new(&settings, Arc::clone(&host), Arc::clone(&clock), tasks.clone(), gateway.admin.ip())
-                .revoking(Arc::clone(&revoked))
-                .configuring(configuration)
-                .beside(Arc::clone(&open), Arc::clone(&rotation), stop.clone())
-                .bundling(Arc::clone(&gateway.shown_configuration), metrics.clone());
-        let verifier = Verifier::new(&settings.auth, Arc::clone(&clock))
-            .with_key_set(keys.clone())
-            .without(Arc::clone(&revoked));
-        if let Some(keys) = keys {
-            // None of `tasks`: it is no connection, and nobody waits for it.
-            tokio::spawn(keys.keep(revoked, stop.clone()));
-        }
-        let door = door(&settings, host, clock, verifier, (open, rotation), (&tasks, &stop));
+        let api = Admin::new(&rules, Arc::clone(&host), tasks.clone(), gateway.admin.ip())
+            .configuring(configuration)
+            .beside(Arc::clone(&open), Arc::clone(&rotation), stop.clone())
+            .bundling(metrics.clone());
+        // None of `tasks`: it is no connection, and nobody waits for it.
+        tokio::spawn(Arc::clone(&rules).keep_keys(stop.clone()));
+        let door = door(rules, host, (open, rotation), (&tasks, &stop));
         if !settings.self_check.is_zero() {
             let check = SelfCheck::new(Arc::clone(&door), gateway.public, checked);
             tasks.spawn(check.run(settings.self_check));
@@ -127,12 +106,6 @@ impl Gateway {
     /// Where operators connect.
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin
-    }
-
-    /// What the host was started with, as it may be shown: without secrets. For the support bundle; told once.
-    pub fn show_configuration(&self, shown: Value) {
-        // Told again, the first stays: it is what the host was started with.
-        let _ = self.shown_configuration.set(shown);
     }
 
     /// About how many connections are open.
@@ -161,27 +134,24 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn door<H: Host>(
-    settings: &Settings,
+    rules: Arc<Rules>,
     host: Arc<H>,
-    clock: Arc<dyn Clock>,
-    verifier: Verifier,
     (open, rotation): (Arc<OpenConnections>, Arc<Rotation>),
     (tasks, stop): (&TaskTracker, &CancellationToken),
 ) -> Arc<Door<H>> {
     let shared = Arc::new(Shared {
-        verifier,
-        clock,
+        clock: Arc::clone(rules.clock()),
+        rules,
         delivered: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::Native.name()),
         delivered_netra: DeliveredNetra::default(),
         closers: Semaphore::new(CLOSING_AT_ONCE),
-        settings: settings.clone(),
     });
     Arc::new(Door {
         host,
         shared,
-        users: UserConnections::new(settings.limits.connections_per_user),
+        users: UserConnections::default(),
         tickets: Tickets::default(),
-        failures: Guesses::new(settings.limits.auth_failures_per_minute),
+        failures: Guesses::default(),
         own: Own::default(),
         tasks: tasks.clone(),
         stop: stop.clone(),

@@ -98,7 +98,7 @@ fn seal(text: &str) -> Seal {
 mod tests {
     use std::time::UNIX_EPOCH;
 
-    use agent_host_core::identity::Scope;
+    use agent_host_core::identity::{Scope, SignedBy};
 
     use super::*;
 
@@ -113,7 +113,9 @@ mod tests {
             expires_at: at(expires),
             issued_at: None,
             token_id: None,
-            key: None,
+            signed_by: SignedBy::Host,
+            issuer: None,
+            audiences: [].into(),
         })
     }
 

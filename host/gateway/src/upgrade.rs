@@ -44,6 +44,7 @@ use crate::{
     problem::Problem,
     refusal::UpgradeRefusal,
     rotation::Rotation,
+    rules::InForce,
     self_check::Own,
     surface::{Policy, Surface},
     tickets::Tickets,
@@ -75,7 +76,7 @@ impl<H: Host> Door<H> {
     /// Where the client of a request is, as far as trusted proxies tell.
     fn address_of(&self, parts: &Parts) -> Option<IpAddr> {
         let peer = parts.extensions.get::<Peer>()?;
-        Some(client_address(peer.0.ip(), &parts.headers, &self.shared.settings.trusted_proxies))
+        Some(client_address(peer.0.ip(), &parts.headers, &self.shared.rules.now().settings.trusted_proxies))
     }
 
     /// Refuses a token that is no good. An address with too many of them is told to wait: good tokens from the same
@@ -87,7 +88,10 @@ impl<H: Host> Door<H> {
         let peer = of.extensions.get::<Peer>().filter(|peer| !self.own.is(peer.0));
         let peer = peer.and_then(|_| self.address_of(of));
         // The host's own look at itself guesses at no token.
-        let counted = peer.map_or(Ok(()), |peer| self.failures.count(peer, Instant::now()));
+        let counted = peer.map_or(Ok(()), |peer| {
+            let per_minute = self.shared.rules.now().settings.limits.auth_failures_per_minute;
+            self.failures.count(peer, per_minute, Instant::now())
+        });
         match counted {
             Ok(()) => UpgradeRefusal::of_token(error),
             Err(TooMany { retry_after, first }) => {
@@ -149,7 +153,9 @@ pub(crate) async fn answer<H: Host>(State(door): State<Arc<Door<H>>>, request: R
         return method_not_allowed();
     }
     let own = request.extensions().get::<Peer>().is_some_and(|peer| door.own.is(peer.0));
-    let response = guarded(door.shared.settings.timing.upgrade, |step| upgrade(&door, request, step)).await;
+    // One for the whole of it: what is exchanged meanwhile holds for the next.
+    let rules = door.shared.rules.now();
+    let response = guarded(rules.settings.timing.upgrade, |step| upgrade(&door, &rules, request, step)).await;
     let (status, code) = match &response {
         Ok(_) => (StatusCode::SWITCHING_PROTOCOLS, ""),
         Err(refusal) => (refusal.status(), refusal.code().as_str()),
@@ -164,6 +170,7 @@ pub(crate) async fn answer<H: Host>(State(door): State<Arc<Door<H>>>, request: R
 /// The path itself. `at` says which step it is in, for the log.
 async fn upgrade<H: Host>(
     door: &Arc<Door<H>>,
+    rules: &InForce,
     mut request: Request,
     at: StepCell,
 ) -> Result<Response, UpgradeRefusal> {
@@ -174,7 +181,7 @@ async fn upgrade<H: Host>(
     enter(&at, Step::Headers, failpoint!("gateway.upgrade.headers")).await?;
     let handshake = Handshake::check(&parts)?;
     // Before the token is judged: which refusal its client understands depends on it.
-    let choice = Surface::choose(&parts.headers, Policy::from(&door.shared.settings));
+    let choice = Surface::choose(&parts.headers, Policy::from(&rules.settings));
 
     enter(&at, Step::Drain, failpoint!("gateway.upgrade.drain")).await?;
     if door.is_draining() {
@@ -182,15 +189,15 @@ async fn upgrade<H: Host>(
     }
 
     enter(&at, Step::Origin, failpoint!("gateway.upgrade.origin")).await?;
-    origin::check(&parts.headers, &door.shared.settings.origins)?;
+    origin::check(&parts.headers, &rules.settings.origins)?;
 
     enter(&at, Step::Token, failpoint!("gateway.upgrade.token")).await?;
-    let principal = authenticate(door, &parts).await.map_err(|refusal| refusal.on(choice.surface))?;
+    let principal = authenticate(door, rules, &parts).await.map_err(|refusal| refusal.on(choice.surface))?;
 
     enter(&at, Step::Limits, failpoint!("gateway.upgrade.limits")).await?;
     let user = door
         .users
-        .admit(&principal.scope)
+        .admit(&principal.scope, rules.settings.limits.connections_per_user)
         .ok_or_else(|| UpgradeRefusal::too_many(Code::LimitConnections, CONNECTIONS_RETRY))?;
 
     enter(&at, Step::Subprotocol, failpoint!("gateway.upgrade.subprotocol")).await?;
@@ -203,7 +210,7 @@ async fn upgrade<H: Host>(
     let connection = uuid::Uuid::new_v4().simple().to_string();
     let status = conversation.status();
     let speech = speech(surface, &principal, &status);
-    let welcome = welcome(door, &speech, &status, &principal, &connection);
+    let welcome = welcome(door, rules, (&speech, &status), &principal, &connection);
 
     enter(&at, Step::Accept, failpoint!("gateway.upgrade.accept")).await?;
     let slot = parts.extensions.get::<ConnectionSlot>().cloned();
@@ -255,7 +262,11 @@ async fn enter(at: &StepCell, step: Step, injected: Option<Action>) -> Result<()
     }
 }
 
-async fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Principal>, UpgradeRefusal> {
+async fn authenticate<H: Host>(
+    door: &Door<H>,
+    rules: &InForce,
+    parts: &Parts,
+) -> Result<Arc<Principal>, UpgradeRefusal> {
     let refuse = UpgradeRefusal::of_token;
     // For a broken twin: a host that logs what opens its doors.
     if failpoint!("gateway.quiet_tokens") == Some(Action::Off) {
@@ -263,31 +274,30 @@ async fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Prin
     }
     match TokenSource::find(&parts.headers, &parts.uri).map_err(refuse)? {
         TokenSource::Jwt(token) => {
-            let verified = door.shared.verifier.judge(&token).await.map(Arc::new);
+            let verified = rules.users.judge(&token).await.map(Arc::new);
             verified.map_err(|error| door.no_token(error, parts))
         }
         TokenSource::Ticket(ticket) => door
             .tickets
             .redeem(ticket, door.shared.clock.now())
             .ok_or_else(|| AuthError::of(Code::AuthTicketInvalid))
-            // Its token may have been revoked since.
-            .and_then(|principal| door.shared.verifier.check_revoked(&principal).map(|()| principal))
+            // Its token may have been revoked since, its key removed.
+            .and_then(|principal| rules.users.check_standing(&principal).map(|()| principal))
             .map_err(|error| door.no_token(error, parts)),
     }
 }
 
 fn welcome<H: Host>(
     door: &Door<H>,
-    speech: &Speech,
-    status: &Status,
+    rules: &InForce,
+    (speech, status): (&Speech, &Status),
     principal: &Principal,
     connection: &str,
 ) -> Vec<Utf8Bytes> {
-    let shared = &door.shared;
-    let now = shared.clock.now();
+    let (settings, now) = (&rules.settings, door.shared.clock.now());
     match speech {
-        Speech::Native => vec![native::welcome(connection, principal, status, &shared.settings, now)],
-        Speech::Netra(codec) => codec.welcome(connection, status, &shared.settings, now),
+        Speech::Native => vec![native::welcome(connection, principal, status, settings, now)],
+        Speech::Netra(codec) => codec.welcome(connection, status, settings, now),
         Speech::None => Vec::new(),
     }
 }
@@ -321,7 +331,7 @@ async fn take_over<C: Conversation>(
     stop: CancellationToken,
 ) {
     // An error or a timeout is a client that left before it had its answer.
-    let Ok(Ok(stream)) = timeout(shared.settings.timing.write, on_upgrade).await else { return };
+    let Ok(Ok(stream)) = timeout(shared.rules.now().settings.timing.write, on_upgrade).await else { return };
     let Opened { conversation, principal, place, speech, welcome, accepted, places } = opened;
     let upgraded =
         Upgraded { stream: TokioIo::new(stream), conversation, principal, place, speech, welcome, accepted };

@@ -9,6 +9,7 @@ mod host;
 pub(crate) mod http;
 mod link;
 mod list;
+mod operations;
 mod screen;
 mod target;
 mod top;
@@ -27,15 +28,17 @@ pub(crate) use self::{
     deleting::delete_threads,
     events::events,
     host::{log_level, rotation, support_bundle},
+    operations::operations,
     top::top,
 };
 use self::{
     link::{Method, ask},
+    operations::{Carried, carry_out},
     target::Target,
     words::Style,
 };
 use crate::{
-    cli::{AdminArgs, Output, PluginArgs, PluginsCommand, RevokeArgs, ToggleArgs, WatchArgs},
+    cli::{AdminArgs, OrderArgs, Output, PluginArgs, PluginsCommand, RevokeArgs, ToggleArgs, WatchArgs},
     exit::{Exit, Failure, say},
     safe,
 };
@@ -111,26 +114,29 @@ fn show_plugin(args: &PluginArgs, text: impl FnOnce(&PluginPage) -> String) -> R
 }
 
 /// Gives an order. It failed if the plugin has another verdict afterwards than the order is for.
-fn order(args: &PluginArgs, order: &str, aim: &str) -> Result<ExitCode, Failure> {
+fn order(args: &OrderArgs, order: &str, aim: &str) -> Result<ExitCode, Failure> {
+    let (how, args) = (args.how, &args.plugin);
     let target = Target::new(&args.admin, TOGGLE)?;
-    let answer = ask(&target, Method::Post, &path(&args.plugin, &format!("/{order}")))?;
+    let carried =
+        carry_out(&args.admin, &target, how, Method::Post, &path(&args.plugin, &format!("/{order}")))?;
+    let Carried::Ended(answer) = carried else { return Ok(ExitCode::SUCCESS) };
+    if how.dry_run {
+        show(&args.admin, &answer.json, || Ok(operations::foreseen(&answer.read()?)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let page: PluginPage = answer.read()?;
-    show(&args.admin, &answer.json, || Ok(why::sentence(&page)))?;
+    show(&args.admin, &answer.json, || Ok(format!("{}{}", why::sentence(&page), kept(&page))))?;
     Ok(if page.line.verdict == aim { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Switches a plugin, and says where that is kept.
 fn toggle(args: &ToggleArgs, order: &str, aim: &str) -> Result<ExitCode, Failure> {
-    let target = Target::new(&args.plugin.admin, TOGGLE)?;
     let lasting = args.lasting.as_ref();
     if lasting.is_some_and(|text| duration::parse(text).is_none()) {
         return Err(Failure::new(Exit::Failed, "--for takes a time such as 10m"));
     }
     let query = lasting.map(|text| format!("?for={text}")).unwrap_or_default();
-    let answer = ask(&target, Method::Post, &path(&args.plugin.plugin, &format!("/{order}{query}")))?;
-    let page: PluginPage = answer.read()?;
-    show(&args.plugin.admin, &answer.json, || Ok(format!("{}{}", why::sentence(&page), kept(&page))))?;
-    Ok(if page.line.verdict == aim { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    self::order(&args.order, &format!("{order}{query}"), aim)
 }
 
 fn kept(page: &PluginPage) -> String {

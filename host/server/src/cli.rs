@@ -13,13 +13,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use check::{CheckArgs, ExplainArgs};
 pub(crate) use client::{ChatArgs, VerifyArgs};
-pub(crate) use config::{ConfigArgs, ConfigCommand, DevArgs, DiffArgs, PrintArgs, SetArgs};
+pub(crate) use config::{ConfigArgs, ConfigCommand, DevArgs, DiffArgs, PrintArgs, ReloadArgs, SetArgs};
 pub(crate) use log::{
     DbCheckArgs, DbCommand, StoreArgs, ThreadArgs, ThreadsCommand, ThreadsDeleteArgs, ThreadsListArgs,
 };
-pub(crate) use plugins::{PluginArgs, PluginsCommand, ToggleArgs};
+pub(crate) use plugins::{OrderArgs, PluginArgs, PluginsCommand, ToggleArgs};
 pub(crate) use running::{
-    AdminArgs, ConnectionsCommand, EventsArgs, LogLevelArgs, StatusArgs, SupportArgs, TopArgs, WatchArgs,
+    AdminArgs, ConnectionsCommand, EventsArgs, HowArgs, LogLevelArgs, OperationsCommand, StatusArgs,
+    SupportArgs, TopArgs, WatchArgs,
 };
 pub(crate) use token::{MintArgs, RevokeArgs, TokenCommand};
 
@@ -54,6 +55,9 @@ pub(crate) enum Command {
     /// Shows who is connected to a running host, and closes connections
     #[command(subcommand)]
     Connections(ConnectionsCommand),
+    /// Shows orders to a running host that go on by themselves, and how the last ones ended
+    #[command(subcommand)]
+    Operations(OperationsCommand),
     /// Shows what happened at a running host, and what happens
     Events(EventsArgs),
     /// Takes a running host out of rotation: not ready, no new connections; what is open goes on
@@ -162,6 +166,8 @@ mod tests {
             "agent-host support-bundle",
             "agent-host top --every 0s",
             "agent-host connections close ../x",
+            "agent-host operations show ../x",
+            "agent-host plugins reload echo --dry-run --no-wait",
             "agent-host log-level loud",
             "agent-host log-level --for 10m",
             "agent-host log-level debug --for 10",

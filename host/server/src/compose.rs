@@ -17,7 +17,7 @@ use agent_host_core::{
     service::{ServiceName, ServiceState, ServiceTable},
 };
 use agent_host_engine::{Engine, Parts};
-use agent_host_gateway::{Gateway, MetricsPage};
+use agent_host_gateway::{Gateway, MetricsPage, rules::Rules};
 use agent_host_runtime::{InProcessRuntime, ProcessRuntime, Tuning, WorkerCommand};
 use agent_host_services::{BuiltinTools, ServiceBoard, TcpNetwork};
 use agent_host_store::{Contained, MemoryStore, Place, SqliteStore};
@@ -76,17 +76,11 @@ impl Host {
         let engine =
             steps::take(Step::Engine, || Ok::<_, String>(Engine::start(settings::engine(config), parts)))?;
         let keys = settings::key_set(config).map(Arc::new);
-        let (live, owner) = Live::new(loaded, sources, Arc::clone(&clock), manager);
-        tokio::spawn(owner.run(engine.clone()));
-        let gateway = Gateway::start(
-            settings::gateway(config),
-            engine.clone(),
-            clock,
-            metrics,
-            Arc::new(revoked),
-            keys,
-            Some(Arc::new(live)),
-        );
+        let rules =
+            Arc::new(Rules::new(settings::gateway(config), keys, Arc::new(revoked), Arc::clone(&clock)));
+        let (live, owner) = Live::new(loaded, sources, clock, manager);
+        tokio::spawn(owner.run(engine.clone(), Arc::clone(&rules)));
+        let gateway = Gateway::start(rules, engine.clone(), metrics, Some(Arc::new(live)));
         let gateway = listening(config, gateway).await?;
         Ok(Self { engine, gateway, store, grace: config.drain.grace, _services: board })
     }

@@ -43,6 +43,11 @@ impl Failure {
         Self { exit, message: message.into() }
     }
 
+    /// The same, and what else can be done.
+    pub(crate) fn with_hint(self, hint: &str) -> Self {
+        Self { message: format!("{}\n\n{hint}", self.message), ..self }
+    }
+
     /// Says it on stderr.
     pub(crate) fn report(&self) -> ExitCode {
         log::say(&self.to_string());

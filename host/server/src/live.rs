@@ -18,9 +18,12 @@ use agent_host_core::{
     timestamp::rfc3339,
 };
 use agent_host_engine::{ControlError, Engine, view::PluginDetail};
-use agent_host_gateway::admin::{
-    configuration::{Configuration, NotChanged},
-    view::{ChangePage, ConfigFailurePart, ConfigPage, KeptPart, OverridePart, SettingPart},
+use agent_host_gateway::{
+    admin::{
+        configuration::{Configuration, NotChanged},
+        view::{ChangePage, ConfigFailurePart, ConfigPage, KeptPart, OverridePart, SettingPart},
+    },
+    rules::Rules,
 };
 use agent_plugin_protocol::{Code, PluginId};
 use serde_json::Value;
@@ -68,6 +71,12 @@ type Answer<T, E = NotChanged> = oneshot::Sender<Result<T, E>>;
 enum Ask {
     Compare(Answer<ChangePage>),
     Reload(Answer<ChangePage>),
+    /// What setting would change.
+    Consider {
+        if_match: Option<String>,
+        set: BTreeMap<String, Value>,
+        answer: Answer<ChangePage>,
+    },
     Set {
         if_match: Option<String>,
         set: BTreeMap<String, Value>,
@@ -132,8 +141,8 @@ pub(crate) struct Owner {
 
 impl Owner {
     /// Owns the configuration until the host ends.
-    pub(crate) async fn run(self, engine: Engine) {
-        owner::Task::new(self, engine).run().await;
+    pub(crate) async fn run(self, engine: Engine, rules: Arc<Rules>) {
+        owner::Task::new(self, engine, rules).run().await;
     }
 }
 
@@ -189,6 +198,14 @@ impl Configuration for Live {
         set: BTreeMap<String, Value>,
     ) -> BoxFuture<'static, Result<ChangePage, NotChanged>> {
         self.ask(|answer| Ask::Set { if_match, set, answer }, gone)
+    }
+
+    fn consider(
+        &self,
+        if_match: Option<String>,
+        set: BTreeMap<String, Value>,
+    ) -> BoxFuture<'static, Result<ChangePage, NotChanged>> {
+        self.ask(|answer| Ask::Consider { if_match, set, answer }, gone)
     }
 
     fn toggle(

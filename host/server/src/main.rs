@@ -59,6 +59,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Status(args) => admin::status(&args)?,
         Command::Plugins(command) => return admin::plugins(&command),
         Command::Connections(command) => admin::connections(&command)?,
+        Command::Operations(command) => admin::operations(&command)?,
         Command::Events(args) => admin::events(&args)?,
         Command::Drain(args) => admin::rotation(&args, true)?,
         Command::Undrain(args) => admin::rotation(&args, false)?,

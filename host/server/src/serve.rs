@@ -21,7 +21,6 @@ use tokio::{
 
 use crate::{
     compose::Host,
-    configuration,
     exit::Failure,
     notify::Manager,
     steps::{self, Step, StepFailed},
@@ -84,7 +83,6 @@ async fn run(loaded: &Loaded, sources: Sources, ready: impl FnOnce(&Host)) -> Re
     let manager = Manager::of_environment();
     let host = Host::start(loaded, sources, metrics, manager.clone()).await?;
     let (address, admin) = (host.gateway.public_addr(), host.gateway.admin_addr());
-    host.gateway.show_configuration(configuration::print::for_support(loaded));
     announce(format!("agent-host listening on http://{address} (admin http://{admin})"));
     HostListening { address: address.to_string(), admin: admin.to_string() }.emit();
     // Ends with the runtime.

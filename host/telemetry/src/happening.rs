@@ -255,6 +255,14 @@ happenings! {
     HostOrdered [audit] INFO Success "an operator's order to the host was carried out" action "None; ask whom the line names if the order is a surprise."
     { operator: String, token: String, from: String, order: &'static str, about: String, outcome: String }
 
+    /// An order is carried out that nobody waits for: `operation` is the name by which it can be looked up.
+    OperationBegun INFO Success "an operation was begun" action "None; `agent-host operations show` says how it goes."
+    { operation: String, order: &'static str, about: String }
+
+    /// It ended. `outcome` is `done`, or the code of what went wrong.
+    OperationEnded INFO Success "an operation ended" action "None where `outcome` is `done`; else look it up: it says what to do."
+    { operation: String, order: String, about: String, outcome: &'static str }
+
     /// The log writes other levels from now on.
     LogLevelChanged [audit] INFO Success "the level of the log changed" action "None; `HostOrdered` before it says who wanted it."
     { from: &'static str, to: &'static str, why: &'static str }

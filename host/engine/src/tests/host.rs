@@ -262,7 +262,9 @@ impl Host {
             expires_at: SystemTime::now(),
             issued_at: None,
             token_id: None,
-            key: None,
+            signed_by: agent_host_core::identity::SignedBy::Host,
+            issuer: None,
+            audiences: [].into(),
         };
         Client { session: self.engine.open_session(Arc::new(principal)) }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -10,28 +11,27 @@ use agent_host_telemetry::happening::{HostOrdered, OperatorOrdered, OrderRefused
 use http::request::Parts;
 
 use super::operation::Operation;
-use crate::{accept::Peer, problem::Problem};
+use crate::{accept::Peer, problem::Problem, rules::InForce};
 
 /// Who holds the token of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Operator {
     name: String,
     token: String,
-    /// When the token runs out.
-    expires_at: SystemTime,
+    principal: Arc<Principal>,
 }
 
-impl From<&Principal> for Operator {
-    fn from(principal: &Principal) -> Self {
+impl From<Principal> for Operator {
+    fn from(principal: Principal) -> Self {
         let token = principal.token_id.as_deref().unwrap_or(NOBODY);
-        Self { name: shown(&principal.scope.user), token: shown(token), expires_at: principal.expires_at }
+        Self { name: shown(&principal.scope.user), token: shown(token), principal: Arc::new(principal) }
     }
 }
 
 impl Operator {
-    /// Whether the token has run out.
-    pub(crate) fn is_expired(&self, now: SystemTime) -> bool {
-        now >= self.expires_at
+    /// Whether the token holds no more: it has run out, or by these rules it would not be let in.
+    pub(crate) fn is_over(&self, rules: &InForce, now: SystemTime) -> bool {
+        now >= self.principal.expires_at || rules.operators.check_standing(&self.principal).is_err()
     }
 
     /// The name and the token's id, as they are shown.

@@ -7,7 +7,7 @@ use std::fs;
 
 use agent_host_core::{failpoint, failpoint::Action, timestamp::rfc3339};
 use agent_host_telemetry::{
-    admin::{self as happenings, Position},
+    admin::{self as happenings, AdminEvent, Position},
     log,
 };
 use axum::response::Response;
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::{
     door::Admin,
     pages,
-    view::{LogLevelPage, PluginPage, StatusPage},
+    view::{ConfigPage, LogLevelPage, PluginPage, StatusPage},
 };
 use crate::{host::Host, problem::Problem};
 
@@ -36,19 +36,48 @@ pub(crate) fn answer<H: Host>(admin: &Admin<H>, query: Option<&str>) -> Result<R
         "status": status,
         "plugins": plugins.iter().take(PLUGINS).map(|plugin| of_plugin(&PluginPage::from(plugin))).collect::<Vec<_>>(),
         "plugins_left_out": plugins.len().saturating_sub(PLUGINS),
-        "configuration": admin.shown_configuration.get(),
+        "configuration": admin.configuration.as_ref().map(|configuration| in_force(&configuration.page())),
         "log": log::level().map(|in_force| LogLevelPage::new(in_force, now)),
         "connections": admin.open.len(),
-        "events": kept.events.iter().map(|event| withheld(json!(event))).collect::<Vec<_>>(),
+        "events": kept.events.iter().map(of_event).collect::<Vec<_>>(),
         "metrics": admin.metrics.as_ref().map(|render| cut(render(), METRICS)),
         "machine": machine(),
     });
     Ok(pages::json(&bundle))
 }
 
+/// What is in force, with where each value comes from. What a plugin is handed is the plugin's, and why an edit was refused
+/// quotes the file that it is in.
+fn in_force(page: &ConfigPage) -> Value {
+    let mut page = page.clone();
+    // For a broken twin, as below.
+    if failpoint!("gateway.bundle_withheld") != Some(Action::Off) {
+        for (key, setting) in &mut page.settings {
+            let mut parts = key.split('.');
+            if (parts.next(), parts.nth(1)) == (Some("plugins"), Some("config")) {
+                setting.value = json!(GONE);
+            }
+        }
+        if let Some(failure) = &mut page.failure {
+            GONE.clone_into(&mut failure.reason);
+        }
+    }
+    json!(page)
+}
+
 /// A plugin as it is shown, but for what it printed.
 fn of_plugin(page: &PluginPage) -> Value {
     withheld(json!(page))
+}
+
+/// A happening, but for whom it is about, and what it quotes of a file.
+fn of_event(event: &AdminEvent) -> Value {
+    let mut shown = withheld(json!(event));
+    let quotes = event.event == "ConfigRefused" && failpoint!("gateway.bundle_withheld") != Some(Action::Off);
+    if let (true, Some(reason)) = (quotes, shown.pointer_mut("/fields/reason")) {
+        *reason = json!(GONE);
+    }
+    shown
 }
 
 /// The same without what is somebody's: at whatever depth.
@@ -115,6 +144,7 @@ const FILE: usize = 16 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::view::{ConfigFailurePart, SettingPart};
 
     #[test]
     fn what_is_somebody_s_is_withheld_at_every_depth() {
@@ -127,6 +157,26 @@ mod tests {
             withheld(json!({ "last_crash": { "stderr": ["a word"] } })),
             json!({ "last_crash": { "stderr": GONE } })
         );
+    }
+
+    #[test]
+    fn what_a_plugin_is_handed_and_what_a_refusal_quotes_are_withheld() {
+        let setting = |value: &str| SettingPart { value: json!(value), origin: "a.toml:1:1".to_owned() };
+        let page = ConfigPage {
+            settings: [
+                ("plugins.a.config.key".to_owned(), setting("a word")),
+                ("plugins.config.path".to_owned(), setting("l.so")),
+                ("routing.wait".to_owned(), setting("2s")),
+            ]
+            .into(),
+            failure: Some(ConfigFailurePart { reason: "key = \"a word\"".to_owned(), ..Default::default() }),
+            ..ConfigPage::default()
+        };
+        let shown = in_force(&page);
+        assert!(!shown.to_string().contains("a word"), "{shown}");
+        assert_eq!(shown["settings"]["plugins.a.config.key"]["origin"], "a.toml:1:1");
+        assert_eq!(shown["settings"]["plugins.config.path"]["value"], "l.so", "a plugin may be called so");
+        assert_eq!(shown["settings"]["routing.wait"]["value"], "2s");
     }
 
     #[test]

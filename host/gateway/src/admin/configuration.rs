@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use agent_host_core::{duration, ports::BoxFuture};
+use agent_host_core::{ports::BoxFuture, sanitise};
 use agent_host_engine::{ControlError, view::PluginDetail};
 use agent_plugin_protocol::{Code, PluginId};
 use axum::{body::Body, response::Response};
@@ -13,11 +13,14 @@ use super::{
     audit::{self, Operator},
     body,
     door::Admin,
+    lasting,
     operation::Operation,
+    orders::{self, DRY_RUN},
     pages,
+    undertaking::{Answered, Undertaking, undertake},
     view::{ChangePage, ConfigFailurePart, ConfigOrder, ConfigPage, KeptPart},
 };
-use crate::problem::Problem;
+use crate::{host::Host, problem::Problem};
 
 /// The configuration of a host that serves.
 pub trait Configuration: Send + Sync + 'static {
@@ -33,6 +36,12 @@ pub trait Configuration: Send + Sync + 'static {
     fn compare(&self) -> BoxFuture<'static, Result<ChangePage, NotChanged>>;
     /// Puts the files as they are now in force.
     fn reload(&self) -> BoxFuture<'static, Result<ChangePage, NotChanged>>;
+    /// What setting keys would change; nothing is set. `if_match` as there.
+    fn consider(
+        &self,
+        if_match: Option<String>,
+        set: BTreeMap<String, Value>,
+    ) -> BoxFuture<'static, Result<ChangePage, NotChanged>>;
     /// Sets keys, and writes them into the files that said otherwise. `if_match`: only if that is in force.
     fn set(
         &self,
@@ -99,43 +108,50 @@ pub(crate) async fn diff<H>(admin: &Admin<H>, query: Option<&str>) -> Result<Res
 
 /// `POST /admin/v1/config/validate`: the same, for who only wants to know whether it holds.
 pub(crate) async fn validate<H>(admin: &Admin<H>, parts: &Parts, body: Body) -> Result<Response, Problem> {
-    super::orders::check(parts, body, &[]).await?;
+    orders::check(parts, body, &[]).await?;
     answered(of(admin)?.compare().await)
 }
 
 /// `POST /admin/v1/config/reload`
-pub(crate) async fn reload<H>(
-    admin: &Admin<H>,
+pub(crate) async fn reload<H: Host>(
+    admin: &Arc<Admin<H>>,
     parts: &Parts,
     body: Body,
     operator: &Operator,
 ) -> Result<Response, Problem> {
-    super::orders::check(parts, body, &[]).await?;
+    let only_says = orders::is_dry_run(parts, &[DRY_RUN])?;
+    orders::check(parts, body, &[DRY_RUN]).await?;
+    if only_says {
+        return answered(of(admin)?.compare().await);
+    }
     let change = of(admin)?.reload();
     carried_out(admin, change, Operation::ReloadConfig, parts, operator, String::new()).await
 }
 
 /// `PATCH /admin/v1/config`
-pub(crate) async fn set<H>(
-    admin: &Admin<H>,
+pub(crate) async fn set<H: Host>(
+    admin: &Arc<Admin<H>>,
     parts: &Parts,
     body: Body,
     operator: &Operator,
 ) -> Result<Response, Problem> {
-    pages::parameters(parts.uri.query(), &[])?;
+    let only_says = orders::is_dry_run(parts, &[DRY_RUN])?;
     let if_match = if_match(&parts.headers)?;
     let order: ConfigOrder = body::read(body, "order to set keys", NOTHING).await?;
     if order.set.is_empty() {
         return Err(pages::bad_request("`set` names no key".to_owned(), NOTHING));
+    }
+    if only_says {
+        return answered(of(admin)?.consider(if_match, order.set).await);
     }
     let keys = order.set.keys().cloned().collect::<Vec<_>>().join(",");
     let change = of(admin)?.set(if_match, order.set);
     carried_out(admin, change, Operation::SetConfig, parts, operator, keys).await
 }
 
-/// A task of its own: what was begun is finished, and noted, though the client may have left.
-async fn carried_out<H>(
-    admin: &Admin<H>,
+/// What was begun is finished, and noted, though the client may have left.
+async fn carried_out<H: Host>(
+    admin: &Arc<Admin<H>>,
     change: BoxFuture<'static, Result<ChangePage, NotChanged>>,
     operation: Operation,
     parts: &Parts,
@@ -143,26 +159,30 @@ async fn carried_out<H>(
     about: String,
 ) -> Result<Response, Problem> {
     let (operator, from) = (operator.clone(), audit::from(parts));
-    let task = async move {
+    let undertaking = Undertaking { operation, about: sanitise::line(&about, 200), plugin: None };
+    let order = async move {
         let ended = change.await;
         let outcome = match &ended {
             Ok(_) => "in force",
             Err(refused) => refused.code.as_str(),
         };
         audit::host_ordered(&operator, &from, operation, &about, outcome);
-        ended
+        ended.map_err(NotChanged::problem)
     };
-    let internal =
-        || NotChanged { code: Code::HostInternal, reason: Code::HostInternal.meaning().to_owned() };
-    // The join fails where the runtime ends.
-    answered(admin.tasks.spawn(task).await.unwrap_or_else(|_| Err(internal())))
+    match undertake(admin, parts, undertaking, order).await? {
+        Answered::Ended(ended) => Ok(shown(&ended?)),
+        Answered::Begun(response) => Ok(response),
+    }
 }
 
 fn answered(ended: Result<ChangePage, NotChanged>) -> Result<Response, Problem> {
-    let page = ended.map_err(NotChanged::problem)?;
-    let mut response = pages::json(&page);
+    Ok(shown(&ended.map_err(NotChanged::problem)?))
+}
+
+fn shown(page: &ChangePage) -> Response {
+    let mut response = pages::json(page);
     tag(&mut response, &page.etag);
-    Ok(response)
+    response
 }
 
 fn of<H>(admin: &Admin<H>) -> Result<&Arc<dyn Configuration>, Problem> {
@@ -200,18 +220,17 @@ fn if_match(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 ///
 /// # Errors
 /// If it is no length of time.
-pub(crate) fn lasting(query: Option<&str>) -> Result<Option<Duration>, Problem> {
-    let Some(text) = pages::parameters(query, &["for"])? else { return Ok(None) };
-    match duration::parse(text) {
-        Some(lasting) if (SHORTEST..=LONGEST).contains(&lasting) => Ok(Some(lasting)),
-        Some(_) | None => Err(pages::bad_request(
+pub(crate) fn lasting(text: Option<&str>) -> Result<Option<Duration>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    match lasting::read(text, LONGEST) {
+        Some(lasting) => Ok(Some(lasting)),
+        None => Err(pages::bad_request(
             format!("`for` is {text:?}, which is no time from 1s to 30d"),
             "write it as in for=10m; nothing was done",
         )),
     }
 }
 
-const SHORTEST: Duration = Duration::from_secs(1);
 /// 30 days: what shall hold longer belongs into a file.
 const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 

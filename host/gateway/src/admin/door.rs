@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -15,7 +15,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, Uri, header, request::Parts};
-use serde_json::Value;
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -28,17 +27,18 @@ use super::{
     openapi,
     operation::{Operation, Scope, Unknown},
     orders, page, pages, revocations, rotation, threads,
+    undertaking::{self, Undertakings},
 };
 use crate::{
-    auth::{AuthError, TokenSource, Verifier, permits},
+    auth::{AuthError, TokenSource, permits},
     guesses::{Guesses, TooMany},
     host::Host,
     open::OpenConnections,
     problem::Problem,
     revoked::RevokedTokens,
     rotation::Rotation,
+    rules::Rules,
     server::MetricsPage,
-    settings::Settings,
 };
 
 /// What the admin API needs.
@@ -57,14 +57,14 @@ pub(crate) struct Admin<H> {
     pub(crate) rotation: Arc<Rotation>,
     /// Ends what would go on for ever.
     pub(crate) stop: CancellationToken,
-    /// What the host is set up with, as it may be shown, once it is told.
-    pub(crate) shown_configuration: Arc<OnceLock<Value>>,
     pub(crate) metrics: MetricsPage,
+    /// Orders that go on though nobody waits.
+    pub(crate) undertakings: Undertakings,
     /// A place for each who watches what happens.
     pub(crate) watchers: Arc<Semaphore>,
-    verifier: Verifier,
-    has_keys: bool,
-    names: Names,
+    /// Whose tokens are good, and by which names this API is reached.
+    pub(crate) rules: Arc<Rules>,
+    listens_on: IpAddr,
     guesses: Guesses,
 }
 
@@ -138,6 +138,8 @@ async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> R
         }
         (Operation::Events, Some(operator)) => events::answer(admin, parts, operator),
         (Operation::SupportBundle, _) => bundle::answer(admin, query),
+        (Operation::ListOperations, _) => undertaking::list(admin, query),
+        (Operation::ShowOperation, _) => undertaking::show(admin, id, query),
         (Operation::Drain, Some(operator)) => rotation::set(admin, parts, body, operator, true).await,
         (Operation::Undrain, Some(operator)) => rotation::set(admin, parts, body, operator, false).await,
         // Each of these takes a scope, and so an operator; if ever one does not, it is not carried out.
@@ -160,36 +162,24 @@ async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> R
 
 impl<H: Host> Admin<H> {
     /// For a listener at `listens_on`.
-    pub(crate) fn new(
-        settings: &Settings,
-        host: Arc<H>,
-        clock: Arc<dyn Clock>,
-        tasks: TaskTracker,
-        listens_on: IpAddr,
-    ) -> Self {
+    pub(crate) fn new(rules: &Arc<Rules>, host: Arc<H>, tasks: TaskTracker, listens_on: IpAddr) -> Self {
         Self {
             host,
-            since: clock.now(),
+            since: rules.clock().now(),
             tasks,
-            revoked: Arc::default(),
+            revoked: Arc::clone(rules.revoked()),
             configuration: None,
             open: Arc::default(),
             rotation: Arc::default(),
             stop: CancellationToken::new(),
-            shown_configuration: Arc::default(),
             metrics: None,
+            undertakings: Undertakings::default(),
             watchers: Arc::new(Semaphore::new(events::WATCHERS)),
-            verifier: verifier(settings, Arc::clone(&clock)),
-            has_keys: !settings.admin.hs256_secrets.is_empty(),
-            names: Names::new(listens_on, &settings.admin_hosts),
-            guesses: Guesses::new(settings.limits.auth_failures_per_minute),
-            clock,
+            listens_on,
+            guesses: Guesses::default(),
+            clock: Arc::clone(rules.clock()),
+            rules: Arc::clone(rules),
         }
-    }
-
-    /// Which tokens it revokes.
-    pub(crate) fn revoking(self, revoked: Arc<RevokedTokens>) -> Self {
-        Self { revoked, ..self }
     }
 
     /// Whose configuration it shows and changes.
@@ -208,15 +198,17 @@ impl<H: Host> Admin<H> {
     }
 
     /// What goes into a support bundle.
-    pub(crate) fn bundling(self, shown_configuration: Arc<OnceLock<Value>>, metrics: MetricsPage) -> Self {
-        Self { shown_configuration, metrics, ..self }
+    pub(crate) fn bundling(self, metrics: MetricsPage) -> Self {
+        Self { metrics, ..self }
     }
 
     /// In the order of cost, and so that a page that lured a browser learns nothing.
     fn judge<'a>(&self, parts: &'a Parts) -> Result<Admitted<'a>, Refused> {
         // For a broken twin: a host that answers whatever page asks, by whatever name.
         if failpoint!("gateway.admin_names") != Some(Action::Off) {
-            self.names.check(&parts.uri, &parts.headers).map_err(misdirected)?;
+            let rules = self.rules.now();
+            let names = Names { listens_on: self.listens_on, configured: &rules.settings.admin_hosts };
+            names.check(&parts.uri, &parts.headers).map_err(misdirected)?;
         }
         let (operation, id) = route(parts).map_err(|unknown| no_operation(&parts.uri, &unknown))?;
         let operator = match operation.scope() {
@@ -241,8 +233,8 @@ impl<H: Host> Admin<H> {
                 return Err(unauthorized(Code::AuthTicketInvalid, "no ticket here").into());
             }
         };
-        let principal = self.verifier.verify(&token).map_err(refuse)?;
-        let operator = Operator::from(&principal);
+        let principal = self.rules.now().operators.verify(&token).map_err(refuse)?;
+        let operator = Operator::from(principal.clone());
         // For a broken twin: a host that takes every operator for one who may do everything.
         let checked = failpoint!("gateway.admin_scopes") != Some(Action::Off);
         if checked && !permits(&principal, scope.as_str()) {
@@ -255,10 +247,10 @@ impl<H: Host> Admin<H> {
     }
 
     fn no_token(&self, error: AuthError) -> Refused {
-        let hint = if self.has_keys {
+        let hint = if !self.rules.now().settings.admin.hs256_secrets.is_empty() {
             "send `Authorization: Bearer TOKEN` with an admin token: `agent-host token mint --scope admin:read …`"
         } else {
-            "this host has no admin key, so that no token is good: set `admin.hs256_secret` and restart it"
+            "this host has no admin key, so that no token is good: set `admin.hs256_secret`"
         };
         challenge(error.code, error.detail, hint.to_owned()).into()
     }
@@ -268,7 +260,10 @@ impl<H: Host> Admin<H> {
         let Refused { mut problem, operator } = refused;
         let counted = match operator {
             Some(_) => Ok(()),
-            None => self.guesses.count(audit::address(parts), Instant::now()),
+            None => {
+                let per_minute = self.rules.now().settings.limits.auth_failures_per_minute;
+                self.guesses.count(audit::address(parts), per_minute, Instant::now())
+            }
         };
         match counted {
             Ok(()) if is_order(parts) => audit::refused(operator.as_ref(), parts, &problem),
@@ -284,19 +279,6 @@ impl<H: Host> Admin<H> {
         series::admin_refused(problem.status().as_u16());
         problem
     }
-}
-
-/// The operators' own keys and audience. A key that signs users' tokens is none of them.
-fn verifier(settings: &Settings, clock: Arc<dyn Clock>) -> Verifier {
-    let mut auth = settings.admin.clone();
-    // For broken twins: a host that believes its users' key here too, and one that does not ask for whom a token is.
-    if failpoint!("gateway.admin_keys") == Some(Action::Off) {
-        auth.hs256_secrets.extend(settings.auth.hs256_secrets.iter().cloned());
-    }
-    if failpoint!("gateway.admin_audience") == Some(Action::Off) {
-        auth.audience.clear();
-    }
-    Verifier::new(&auth, clock)
 }
 
 /// The operation of a request.

@@ -5,7 +5,6 @@
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
-use agent_host_core::ports::clock::Clock;
 use agent_host_telemetry::admin::{self as happenings, AdminEvent, Kept, Position};
 use agent_plugin_protocol::Code;
 use axum::{
@@ -15,13 +14,17 @@ use axum::{
 use futures_util::stream;
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use tokio::{
-    sync::{OwnedSemaphorePermit, broadcast::error::RecvError},
+    sync::{OwnedSemaphorePermit, broadcast::error::RecvError, watch},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{audit::Operator, door::Admin, pages};
-use crate::{problem::Problem, rest::query::Query};
+use crate::{
+    problem::Problem,
+    rest::query::Query,
+    rules::{InForce, Rules},
+};
 
 /// `GET /admin/v1/events[?since=&follow=]`
 pub(crate) fn answer<H>(admin: &Admin<H>, parts: &Parts, operator: &Operator) -> Result<Response, Problem> {
@@ -49,7 +52,12 @@ pub(crate) fn answer<H>(admin: &Admin<H>, parts: &Parts, operator: &Operator) ->
     let watching = Watching {
         ready,
         next: follow.then_some(next),
-        ends: Ends { stop: admin.stop.clone(), clock: Arc::clone(&admin.clock), operator: operator.clone() },
+        ends: Ends {
+            stop: admin.stop.clone(),
+            rules: Arc::clone(&admin.rules),
+            exchanged: admin.rules.watch(),
+            operator: operator.clone(),
+        },
         _place: place,
     };
     let body = Body::from_stream(stream::unfold(watching, |mut watching| async move {
@@ -71,7 +79,8 @@ struct Watching {
 
 struct Ends {
     stop: CancellationToken,
-    clock: Arc<dyn Clock>,
+    rules: Arc<Rules>,
+    exchanged: watch::Receiver<Arc<InForce>>,
     operator: Operator,
 }
 
@@ -82,19 +91,25 @@ impl Watching {
             return Some(bytes);
         }
         let events = self.next.as_mut()?;
-        if self.ends.operator.is_expired(self.ends.clock.now()) {
-            return None;
-        }
-        let event = tokio::select! {
-            event = timeout(QUIET, events.recv()) => event,
-            () = self.ends.stop.cancelled() => return None,
-        };
-        match event {
-            Ok(Ok(event)) => Some(frame(&event)),
-            Ok(Err(RecvError::Lagged(missed))) => Some(of_missed(missed)),
-            Ok(Err(RecvError::Closed)) => None,
-            // So that a connection that is dead is noticed, and none is taken for dead.
-            Err(_) => Some(Bytes::from_static(b": still here\n\n")),
+        loop {
+            let Ends { rules, operator, stop, exchanged } = &mut self.ends;
+            let over = operator.is_over(&exchanged.borrow_and_update(), rules.clock().now());
+            if over {
+                return None;
+            }
+            let event = tokio::select! {
+                event = timeout(QUIET, events.recv()) => event,
+                () = stop.cancelled() => return None,
+                // The sender is there as long as the rules are.
+                _ = exchanged.changed() => continue,
+            };
+            return match event {
+                Ok(Ok(event)) => Some(frame(&event)),
+                Ok(Err(RecvError::Lagged(missed))) => Some(of_missed(missed)),
+                Ok(Err(RecvError::Closed)) => None,
+                // So that a connection that is dead is noticed, and none is taken for dead.
+                Err(_) => Some(Bytes::from_static(b": still here\n\n")),
+            };
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use agent_host_core::duration;
 use agent_host_telemetry::log::{self, InForce, Level};
 use agent_plugin_protocol::Code;
 use axum::{body::Body, response::Response};
@@ -12,6 +11,7 @@ use super::{
     audit::{self, Operator},
     body,
     door::Admin,
+    lasting,
     operation::Operation,
     pages,
     view::{LogLevelOrder, LogLevelPage},
@@ -48,9 +48,9 @@ fn meant(order: &LogLevelOrder) -> Result<(Level, Option<Duration>), String> {
         .ok_or_else(|| "`level` is one of error, warn, info, debug and trace".to_owned())?;
     let lasting = match &order.lasting {
         None => None,
-        Some(text) => match duration::parse(text.trim()) {
-            Some(lasting) if (SHORTEST..=LONGEST).contains(&lasting) => Some(lasting),
-            Some(_) | None => {
+        Some(text) => match lasting::read(text, LONGEST) {
+            Some(lasting) => Some(lasting),
+            None => {
                 return Err("`for` is a time from 1s to 1d, such as 10m; left out, it is for good".to_owned());
             }
         },
@@ -71,7 +71,6 @@ fn page<H>(admin: &Admin<H>, in_force: Option<InForce>) -> Result<Response, Prob
     }
 }
 
-const SHORTEST: Duration = Duration::from_secs(1);
 /// A day: who needs it for longer writes it into the file.
 const LONGEST: Duration = Duration::from_secs(86_400);
 

@@ -11,17 +11,14 @@ use http::{HeaderMap, HeaderValue, Uri, header, uri::Authority};
 
 /// The names of the operators' listener.
 #[derive(Debug)]
-pub(crate) struct Names {
-    listens_on: IpAddr,
-    configured: Vec<String>,
+pub(crate) struct Names<'a> {
+    /// Its address.
+    pub(crate) listens_on: IpAddr,
+    /// What it is called beside that; lower case.
+    pub(crate) configured: &'a [String],
 }
 
-impl Names {
-    /// Of a listener at that address.
-    pub(crate) fn new(listens_on: IpAddr, configured: &[String]) -> Self {
-        Self { listens_on, configured: configured.to_vec() }
-    }
-
+impl Names<'_> {
     /// Judges where a request was sent to and which page it comes from, if from any.
     ///
     /// # Errors
@@ -80,7 +77,8 @@ mod tests {
     use super::*;
 
     fn judge(listens_on: &str, host: Option<&str>, origin: Option<&str>) -> Result<(), Code> {
-        let names = Names::new(listens_on.parse().unwrap(), &["admin.example".to_owned()]);
+        let names =
+            Names { listens_on: listens_on.parse().unwrap(), configured: &["admin.example".to_owned()] };
         let mut headers = HeaderMap::new();
         for (name, value) in [(header::HOST, host), (header::ORIGIN, origin)] {
             headers.extend(value.map(|value| (name, HeaderValue::from_str(value).unwrap())));
@@ -135,7 +133,7 @@ mod tests {
 
     #[test]
     fn who_says_it_twice_is_not_believed() {
-        let names = Names::new("127.0.0.1".parse().unwrap(), &[]);
+        let names = Names { listens_on: "127.0.0.1".parse().unwrap(), configured: &[] };
         let mut headers = HeaderMap::new();
         headers.append(header::HOST, HeaderValue::from_static("localhost"));
         let of = |headers: &HeaderMap, uri: &'static str| names.check(&Uri::from_static(uri), headers);

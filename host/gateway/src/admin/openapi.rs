@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::{
     operation::Operation,
     view::{
-        ChangePage, ConfigOrder, ConfigPage, ConnectionList, ConnectionPart, DeletedPart, LogLevelOrder,
-        LogLevelPage, PluginList, PluginPage, RevocationList, RevocationOrder, RevocationPart, StatusPage,
+        ChangePage, ConfigOrder, ConfigPage, ConnectionList, ConnectionPart, DeletedPart, ForesightPage,
+        LogLevelOrder, LogLevelPage, OperationList, OperationPage, PluginList, PluginPage, RevocationList,
+        RevocationOrder, RevocationPart, StatusPage,
     },
 };
 use crate::document::{
@@ -64,7 +65,36 @@ fn describe(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
     if let (Some(schema), Some(described)) = (body, described.as_object_mut()) {
         described.insert("requestBody".to_owned(), json!({ "required": true, "content": content(schema) }));
     }
+    if let (true, Some(described)) = (can_go_on(operation), described.as_object_mut()) {
+        let goes_on = json!({
+            "description": "It goes on (`Prefer: respond-async`), and can be looked up at `Location`.",
+            "content": content(reference::<OperationPage>(schemas)),
+        });
+        described.insert("responses".to_owned(), json!({ "202": goes_on }));
+    }
     described
+}
+
+/// Whether it is an operation of its own for a client that prefers not to wait.
+fn can_go_on(operation: Operation) -> bool {
+    matches!(operation, Operation::Order(_) | Operation::ReloadConfig | Operation::SetConfig)
+}
+
+/// The header by which a client says that it does not wait.
+fn prefer() -> Value {
+    json!({
+        "name": "Prefer", "in": "header", "required": false,
+        "schema": { "type": "string", "examples": ["respond-async"] },
+        "description": "`respond-async`: answer 202 at once; GET /admin/v1/operations/{id} says how it goes.",
+    })
+}
+
+/// The parameter by which nothing is done.
+fn dry_run() -> Value {
+    json!({
+        "name": "dry_run", "in": "query", "required": false, "schema": { "type": "boolean", "default": false },
+        "description": "Only says what would happen; nothing is done.",
+    })
 }
 
 fn summary(operation: Operation) -> &'static str {
@@ -126,6 +156,13 @@ fn summary(operation: Operation) -> &'static str {
                 restart."
         }
         Operation::Undrain => "Takes it back into rotation.",
+        Operation::ListOperations => {
+            "Orders that go on though nobody waits, and the last that ended; the newest first."
+        }
+        Operation::ShowOperation => {
+            "One of them: how far it is, and what came of it. Its steps are what happened to what it is about. What was \
+                begun is finished: an order is undone by its opposite."
+        }
         Operation::SupportBundle => {
             "How the host fares and is set up, in one document for whoever helps: without secrets, people's names and \
                 addresses, plugins' own configuration and what they printed."
@@ -148,14 +185,18 @@ fn parameters(operation: Operation) -> Value {
         | Operation::ConfigSchema
         | Operation::DiffConfig
         | Operation::ValidateConfig
-        | Operation::ReloadConfig
-        | Operation::SetConfig
         | Operation::Revoke
         | Operation::LogLevel
         | Operation::SetLogLevel
         | Operation::Drain
         | Operation::Undrain
-        | Operation::SupportBundle => json!([]),
+        | Operation::SupportBundle
+        | Operation::ListOperations => json!([]),
+        Operation::ReloadConfig | Operation::SetConfig => json!([dry_run(), prefer()]),
+        Operation::ShowOperation => json!([{
+            "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
+            "description": "The operation's name, as the order was answered.",
+        }]),
         Operation::ListConnections => json!([
             {
                 "name": "after", "in": "query", "required": false, "schema": { "type": "integer", "minimum": 0 },
@@ -209,11 +250,15 @@ fn parameters(operation: Operation) -> Value {
         }, {
             "name": "for", "in": "query", "required": false, "schema": { "type": "string", "examples": ["10m"] },
             "description": "How long it holds; left out: from now on, and the file that said otherwise says so.",
-        }]),
-        Operation::ShowPlugin | Operation::Order(_) => json!([{
+        }, dry_run(), prefer()]),
+        Operation::ShowPlugin => json!([{
             "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
             "description": "The plugin's name in the configuration.",
         }]),
+        Operation::Order(_) => json!([{
+            "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
+            "description": "The plugin's name in the configuration.",
+        }, dry_run(), prefer()]),
     }
 }
 
@@ -255,8 +300,12 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
             });
         }
         Operation::Order(_) => {
-            ("It is so; or this is how far it came in 30 s.", reference::<PluginPage>(schemas))
+            let (page, foresight) = (reference::<PluginPage>(schemas), reference::<ForesightPage>(schemas));
+            let what = "It is so; or this is how far it came in 30 s. With `dry_run`: what would happen.";
+            (what, json!({ "anyOf": [page, foresight] }))
         }
+        Operation::ListOperations => ("As they are now.", reference::<OperationList>(schemas)),
+        Operation::ShowOperation => ("The operation, as it is now.", reference::<OperationPage>(schemas)),
     };
     json!({ "description": description, "content": content(schema) })
 }

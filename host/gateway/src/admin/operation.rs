@@ -32,6 +32,8 @@ pub(crate) enum Operation {
     Undrain,
     SupportBundle,
     DeleteThreads,
+    ListOperations,
+    ShowOperation,
 }
 
 /// What an operator's token must permit.
@@ -102,9 +104,11 @@ impl Operation {
         Self::Undrain,
         Self::SupportBundle,
         Self::DeleteThreads,
+        Self::ListOperations,
+        Self::ShowOperation,
     ];
 
-    /// Its path; `{id}` stands for a plugin's or a connection's.
+    /// Its path; `{id}` stands for a plugin's, a connection's or an operation's.
     pub(crate) const fn path(self) -> &'static str {
         match self {
             Self::Describe => "/admin/v1/openapi.json",
@@ -131,6 +135,8 @@ impl Operation {
             Self::Drain => "/admin/v1/drain",
             Self::Undrain => "/admin/v1/undrain",
             Self::SupportBundle => "/admin/v1/support-bundle",
+            Self::ListOperations => "/admin/v1/operations",
+            Self::ShowOperation => "/admin/v1/operations/{id}",
             Self::DeleteThreads => "/admin/v1/threads",
         }
     }
@@ -150,7 +156,9 @@ impl Operation {
             | Self::LogLevel
             | Self::ListConnections
             | Self::Events
-            | Self::SupportBundle => &Method::GET,
+            | Self::SupportBundle
+            | Self::ListOperations
+            | Self::ShowOperation => &Method::GET,
             Self::Order(_)
             | Self::Revoke
             | Self::ValidateConfig
@@ -174,7 +182,9 @@ impl Operation {
             | Self::ConfigSchema
             | Self::DiffConfig
             | Self::ValidateConfig
-            | Self::LogLevel => Some(Scope::Read),
+            | Self::LogLevel
+            | Self::ListOperations
+            | Self::ShowOperation => Some(Scope::Read),
             Self::ReloadConfig | Self::SetConfig | Self::DeleteThreads => Some(Scope::Config),
             Self::Order(_)
             | Self::ListRevoked
@@ -214,6 +224,8 @@ impl Operation {
             Self::Drain => "drain",
             Self::Undrain => "undrain",
             Self::SupportBundle => "support_bundle",
+            Self::ListOperations => "list_operations",
+            Self::ShowOperation => "show_operation",
             Self::DeleteThreads => "delete_threads",
         }
     }

@@ -2,9 +2,10 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use agent_host_core::{failpoint, failpoint::Action};
 use agent_host_engine::{ControlError, PluginOrder, view::PluginDetail};
 use agent_host_telemetry::{happening::PanicCaught, series};
-use agent_plugin_protocol::{Code, PluginId};
+use agent_plugin_protocol::PluginId;
 use axum::{
     body::{Body, to_bytes},
     response::{IntoResponse as _, Response},
@@ -17,11 +18,13 @@ use super::{
     audit::{self, Operator},
     configuration,
     door::Admin,
+    foresight::{Known, foresee},
     operation::{Operation, plugin_id},
     pages,
+    undertaking::{self, Answered, Undertaking, undertake},
     view::{KeptPart, PluginPage},
 };
-use crate::{host::Host, problem::Problem, upgrade::panic_message};
+use crate::{host::Host, problem::Problem, rest::query::Query, upgrade::panic_message};
 
 /// An order is said by its path alone.
 const BODY_BYTES: usize = 1024;
@@ -41,14 +44,52 @@ pub(crate) async fn answer<H: Host>(
     operator: Operator,
 ) -> Result<Response, Problem> {
     let switches = matches!(order, PluginOrder::Enable | PluginOrder::Disable);
-    let lasting = if switches && admin.configuration.is_some() {
-        check(parts, body, &["for"]).await?;
-        configuration::lasting(parts.uri.query())?
-    } else {
-        check(parts, body, &[]).await?;
-        None
+    let known: &[&str] =
+        if switches && admin.configuration.is_some() { &["for", DRY_RUN] } else { &[DRY_RUN] };
+    let only_says = is_dry_run(parts, known)?;
+    check(parts, body, known).await?;
+    let query = Query::read(&parts.uri, known).map_err(wrong)?;
+    let lasting = configuration::lasting(query.text("for"))?;
+    if only_says {
+        return would(admin, order, plugin);
+    }
+    carry_out(admin, Told { order, lasting }, plugin, parts, operator).await
+}
+
+/// The parameter of an order that is not to be carried out: what it would do is said.
+pub(crate) const DRY_RUN: &str = "dry_run";
+
+/// Whether a request only wants to know.
+///
+/// # Errors
+/// If a parameter is not known, or the answer is neither yes nor no: whoever wrote it did not mean it to be done.
+pub(crate) fn is_dry_run(parts: &Parts, known: &[&str]) -> Result<bool, Problem> {
+    match Query::read(&parts.uri, known).map_err(wrong)?.text(DRY_RUN) {
+        // For a broken twin: a host that does what it is only asked about.
+        Some("true") if failpoint!("gateway.dry_run") == Some(Action::Off) => Ok(false),
+        Some("true" | "") => Ok(true),
+        Some("false") | None => Ok(false),
+        Some(_) => Err(wrong("dry_run is true or false".to_owned())),
+    }
+}
+
+fn wrong(why: String) -> Problem {
+    pages::bad_request(why, "see /admin/v1/openapi.json; nothing was done")
+}
+
+/// What the order would do.
+fn would<H: Host>(admin: &Admin<H>, order: PluginOrder, plugin: &str) -> Result<Response, Problem> {
+    let detail = plugin_id(plugin).and_then(|id| admin.host.plugin(&id));
+    let Some(detail) = detail else { return Err(pages::no_such_plugin(admin.host.as_ref(), plugin)) };
+    let (status, rules) = (admin.host.status(), admin.rules.now());
+    let known = Known {
+        status: &status,
+        heir: admin.host.heir(&detail.view.id),
+        plugin: &detail,
+        require: &rules.settings.require,
     };
-    carry_out(admin, Told { order, lasting }, plugin, operator, audit::from(parts)).await
+    let page = foresee(order, &known);
+    page.map(|page| pages::json(&page)).map_err(|error| pages::not_done(admin.host.as_ref(), plugin, &error))
 }
 
 /// An order, and how long it holds.
@@ -95,20 +136,22 @@ pub(crate) async fn check(parts: &Parts, body: Body, known: &[&str]) -> Result<(
     }
 }
 
-/// Carries it out. A task of its own: what was begun is finished, and noted, though the client may have left.
+/// Carries it out. What was begun is finished, and noted, though the client may have left.
 ///
 /// # Errors
-/// Only for a name that no plugin can have: nothing was tried then.
+/// For a name that no plugin can have, or if too much goes on: nothing was tried then.
 async fn carry_out<H: Host>(
     admin: &Arc<Admin<H>>,
     Told { order, lasting }: Told,
     plugin: &str,
+    parts: &Parts,
     operator: Operator,
-    from: String,
 ) -> Result<Response, Problem> {
     let Some(id) = plugin_id(plugin) else { return Err(pages::no_such_plugin(admin.host.as_ref(), plugin)) };
+    let operation = Operation::Order(order);
+    let undertaking = Undertaking { operation, about: id.to_string(), plugin: Some(id.clone()) };
     let task = {
-        let admin = Arc::clone(admin);
+        let (admin, from) = (Arc::clone(admin), audit::from(parts));
         async move {
             let ordered = AssertUnwindSafe(order_of(&admin, &id, order, lasting)).catch_unwind().await;
             let told = match ordered {
@@ -116,22 +159,21 @@ async fn carry_out<H: Host>(
                 Ok(Err(error)) => Err(pages::not_done(admin.host.as_ref(), id.as_str(), &error)),
                 Err(panic) => {
                     PanicCaught { place: "admin", message: panic_message(panic.as_ref()) }.emit();
-                    Err(internal())
+                    Err(undertaking::internal())
                 }
             };
             let outcome = match &told {
                 Ok(page) => page.line.state.as_str(),
                 Err(problem) => problem.code(),
             };
-            audit::ordered(&operator, &from, Operation::Order(order), id.as_str(), outcome);
+            audit::ordered(&operator, &from, operation, id.as_str(), outcome);
             told
         }
     };
-    // The join fails where the runtime ends.
-    let problem = match admin.tasks.spawn(task).await {
-        Ok(Ok(page)) => return Ok(pages::json(&page)),
-        Ok(Err(problem)) => problem,
-        Err(_) => internal(),
+    let problem = match undertake(admin, parts, undertaking, task).await? {
+        Answered::Begun(response) => return Ok(response),
+        Answered::Ended(Ok(page)) => return Ok(pages::json(&page)),
+        Answered::Ended(Err(problem)) => problem,
     };
     // Counted as refused, and not noted as such: the line says how the order ended.
     series::admin_refused(problem.status().as_u16());
@@ -166,10 +208,4 @@ fn too_large() -> Problem {
         format!("the body is longer than {BODY_BYTES} bytes"),
         "send none: an order is said by its path".to_owned(),
     )
-}
-
-fn internal() -> Problem {
-    let code = Code::HostInternal;
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, code.meaning().to_owned(), code.remedy().to_owned())
-        .retry_after(Duration::from_secs(2))
 }

@@ -8,7 +8,9 @@ mod configuration;
 mod connection;
 mod crash;
 mod deleted;
+mod foresight;
 mod log_level;
+mod operation;
 mod plugin;
 mod revocation;
 mod rolled_back;
@@ -21,7 +23,9 @@ pub use configuration::{
 pub use connection::{ConnectionList, ConnectionPart};
 pub use crash::{CrashPart, FramePart, OpenCallPart};
 pub use deleted::DeletedPart;
+pub use foresight::{ForesightPage, LevelChangePart};
 pub use log_level::{LogLevelOrder, LogLevelPage};
+pub use operation::{OperationList, OperationPage, StepPart};
 pub use plugin::{
     BreakerPart, BudgetPart, CandidatePart, ChangePart, ChangedFilePart, FaultPart, IsolationPart, LayerPart,
     PluginLine, PluginList, PluginPage, SparesPart,

@@ -11,7 +11,7 @@ use std::{
 use agent_host_core::{
     failpoint,
     failpoint::Action,
-    identity::Principal,
+    identity::{Principal, SignedBy},
     key_set::{Demand, KeySetPlan, KeySetPolicy},
     ports::keys::KeySource,
 };
@@ -74,7 +74,10 @@ impl KeySet {
     pub(crate) fn has_withdrawn(&self, principal: &Principal) -> bool {
         // For a broken twin: a host whose connections outlive their key.
         let asks = failpoint!("gateway.key_set.withdrawn") != Some(Action::Off);
-        asks && principal.key.is_some_and(|print| !self.now.borrow().has(print))
+        let SignedBy::Fetched(print) = principal.signed_by else { return false };
+        let now = self.now.borrow();
+        // Before the first fetch nothing is known of the issuer's keys, and nothing withdrawn.
+        asks && now.fetched.is_some() && !now.has(print)
     }
 
     /// A token came whose key is not there. Answers when another look is worth it: at once, or after the fetch that goes

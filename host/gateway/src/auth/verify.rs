@@ -7,7 +7,9 @@ use std::{
 };
 
 use agent_host_core::{
-    identity::{KeyPrint, Principal, Scope},
+    failpoint,
+    failpoint::Action,
+    identity::{KeyPrint, Principal, Scope, SignedBy},
     key_set::Standing,
     ports::clock::Clock,
 };
@@ -17,7 +19,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, errors::ErrorKind};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
-use super::KeySet;
+use super::{KeySet, print};
 use crate::{revoked::RevokedTokens, settings::Auth};
 
 /// A longer token is refused before it is looked at.
@@ -25,7 +27,7 @@ pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// Judges tokens of one kind (users' or operators').
 pub struct Verifier {
-    keys: Vec<Key>,
+    keys: Vec<OwnKey>,
     /// What the allowed algorithms are called, for whoever used another.
     allowed: String,
     /// Those of another issuer.
@@ -57,14 +59,17 @@ impl AuthError {
 impl Verifier {
     /// A verifier with those keys. Without any, every token is invalid.
     pub fn new(auth: &Auth, clock: Arc<dyn Clock>) -> Self {
-        let secrets = auth
-            .hs256_secrets
-            .iter()
-            .map(|secret| Key::new(Algorithm::HS256, DecodingKey::from_secret(secret.expose_secret())));
-        let public = auth.public_keys.iter().map(|public| Key::new(public.algorithm, public.key.clone()));
-        let keys: Vec<Key> = secrets.chain(public).collect();
+        let secrets = auth.hs256_secrets.iter().map(|secret| OwnKey {
+            print: print::of_secret(secret.expose_secret()),
+            key: Key::new(Algorithm::HS256, DecodingKey::from_secret(secret.expose_secret())),
+        });
+        let public = auth.public_keys.iter().map(|public| OwnKey {
+            print: public.print,
+            key: Key::new(public.algorithm, public.key.clone()),
+        });
+        let keys: Vec<OwnKey> = secrets.chain(public).collect();
         Self {
-            allowed: allowed(|algorithm| keys.iter().any(|key| key.algorithm == algorithm)),
+            allowed: allowed(|algorithm| keys.iter().any(|own| own.key.algorithm == algorithm)),
             keys,
             key_set: None,
             issuer: auth.issuer.clone(),
@@ -77,7 +82,7 @@ impl Verifier {
 
     /// Believes these keys beside its own, as they are at each time.
     pub fn with_key_set(self, set: Option<Arc<KeySet>>) -> Self {
-        let own = |algorithm| self.keys.iter().any(|key| key.algorithm == algorithm);
+        let own = |algorithm| self.keys.iter().any(|own| own.key.algorithm == algorithm);
         let to_come = |algorithm| set.is_some() && is_public(algorithm);
         Self { allowed: allowed(|algorithm| own(algorithm) || to_come(algorithm)), key_set: set, ..self }
     }
@@ -85,11 +90,6 @@ impl Verifier {
     /// Refuses these too.
     pub(crate) fn without(self, revoked: Arc<RevokedTokens>) -> Self {
         Self { revoked, ..self }
-    }
-
-    /// What it refuses though it would be good.
-    pub(crate) fn revoked(&self) -> &RevokedTokens {
-        &self.revoked
     }
 
     /// How far past its `exp` a token still holds.
@@ -127,15 +127,15 @@ impl Verifier {
     fn look(&self, token: &str) -> Result<Principal, Refused> {
         let head = check_form(token)?;
         let algorithm = head.algorithm().ok_or_else(|| self.wrong_algorithm())?;
-        let (claims, key) = self.checked_claims(token, algorithm, head.kid.as_deref())?;
-        Ok(self.checked_principal(claims, algorithm, key)?)
+        let (claims, signed_by) = self.checked_claims(token, algorithm, head.kid.as_deref())?;
+        Ok(self.checked_principal(claims, algorithm, signed_by)?)
     }
 
     fn checked_principal(
         &self,
         claims: Claims,
         algorithm: Algorithm,
-        key: Option<KeyPrint>,
+        signed_by: SignedBy,
     ) -> Result<Principal, AuthError> {
         let now = self.clock.now();
         let expires_at = numeric_date(claims.exp, "exp")?
@@ -148,13 +148,8 @@ impl Verifier {
         {
             return Err(error(Code::AuthNotYetValid, "the token's `nbf` is in the future"));
         }
-        if !self.issuer.is_empty() && claims.iss.as_deref() != Some(self.issuer.as_str()) {
-            return Err(error(Code::AuthIssuer, "the token's `iss` is missing or not the configured one"));
-        }
-        if !self.audience.is_empty() && !claims.aud.as_ref().is_some_and(|aud| aud.names(&self.audience)) {
-            return Err(error(Code::AuthAudience, "the token's `aud` is missing or does not name this host"));
-        }
-        let principal = Principal { key, ..principal(claims, expires_at)? };
+        let principal = Principal { signed_by, ..principal(claims, expires_at)? };
+        self.check_intent(&principal)?;
         // Whoever has the host's own secret is trusted with its name as well; another issuer is not.
         if principal.scope.is_self_check() && algorithm != Algorithm::HS256 {
             return Err(error(
@@ -162,41 +157,71 @@ impl Verifier {
                 "the claim `tenant` is the name of the host's own checks",
             ));
         }
-        self.check_revoked(&principal)?;
+        self.check_standing(&principal)?;
         Ok(principal)
     }
 
-    /// Judges whether a token that was good is revoked by now, or its key withdrawn.
+    /// Judges whether a token that was good, by this or an earlier verifier, would still be let in: whether it is revoked by
+    /// now, its key withdrawn, or its issuer or audience another than is wanted now. Its time is judged elsewhere.
     ///
     /// # Errors
-    /// `auth.revoked`, `auth.invalid`
-    pub(crate) fn check_revoked(&self, principal: &Principal) -> Result<(), AuthError> {
+    /// `auth.revoked`, `auth.invalid`, `auth.issuer`, `auth.audience`
+    pub(crate) fn check_standing(&self, principal: &Principal) -> Result<(), AuthError> {
         if self.revoked.covers(principal) {
             Err(AuthError::of(Code::AuthRevoked))
         } else if self.key_set.as_ref().is_some_and(|set| set.has_withdrawn(principal)) {
             Err(error(Code::AuthInvalid, "the issuer has withdrawn the key that signed the token"))
-        } else {
+        } else if failpoint!("gateway.removed_keys") == Some(Action::Off) {
+            // For a broken twin: a host whose connections outlive the keys of its configuration.
             Ok(())
+        } else if !self.has_key_of(principal) {
+            Err(error(Code::AuthInvalid, "the key that signed the token is no key of this host any more"))
+        } else {
+            self.check_intent(principal)
         }
     }
 
-    /// The claims of a token whose signature verifies with one of the keys of its algorithm, and that key where it is one
-    /// of the fetched set. A key has one algorithm of its own: a public key is never taken for the secret of another.
+    /// Whether the key that verified it is still one of the configuration's, or of the set's where there still is one.
+    fn has_key_of(&self, principal: &Principal) -> bool {
+        match principal.signed_by {
+            SignedBy::Host => true,
+            SignedBy::Configured(print) => self.keys.iter().any(|own| own.print == print),
+            SignedBy::Fetched(_) => self.key_set.is_some(),
+        }
+    }
+
+    /// From whom it is, and for whom.
+    fn check_intent(&self, principal: &Principal) -> Result<(), AuthError> {
+        if principal.signed_by == SignedBy::Host {
+            return Ok(());
+        }
+        if !self.issuer.is_empty() && principal.issuer.as_deref() != Some(self.issuer.as_str()) {
+            return Err(error(Code::AuthIssuer, "the token's `iss` is missing or not the configured one"));
+        }
+        if !self.audience.is_empty() && !principal.audiences.iter().any(|one| **one == *self.audience) {
+            return Err(error(Code::AuthAudience, "the token's `aud` is missing or does not name this host"));
+        }
+        Ok(())
+    }
+
+    /// The claims of a token whose signature verifies with one of the keys of its algorithm, and which key that is. A key has one algorithm of its own: a public key is never taken for the secret of another.
     fn checked_claims(
         &self,
         token: &str,
         algorithm: Algorithm,
         name: Option<&str>,
-    ) -> Result<(Claims, Option<KeyPrint>), Refused> {
+    ) -> Result<(Claims, SignedBy), Refused> {
         let set = self.key_set.as_ref().map(|set| set.now());
         let fetched = set.iter().flat_map(|set| set.find(algorithm, name));
-        let fetched: Vec<(&Key, Option<KeyPrint>)> = fetched.map(|one| (&one.key, Some(one.print))).collect();
-        let own = self.keys.iter().filter(|key| key.algorithm == algorithm).map(|key| (key, None));
+        let fetched: Vec<(&Key, SignedBy)> =
+            fetched.map(|one| (&one.key, SignedBy::Fetched(one.print))).collect();
+        let own = self.keys.iter().filter(|own| own.key.algorithm == algorithm);
+        let own = own.map(|own| (&own.key, SignedBy::Configured(own.print)));
         let mut tried = false;
-        for (key, print) in fetched.iter().copied().chain(own) {
+        for (key, signed_by) in fetched.iter().copied().chain(own) {
             tried = true;
             match jsonwebtoken::decode::<Claims>(token, &key.key, &key.validation) {
-                Ok(data) => return Ok((data.claims, print)),
+                Ok(data) => return Ok((data.claims, signed_by)),
                 Err(e) => match e.kind() {
                     // A signature that is not even base64url does not verify either. Nor does any with a published key
                     // that is none, such as a point beside its curve.
@@ -253,6 +278,12 @@ impl From<AuthError> for Refused {
     fn from(error: AuthError) -> Self {
         Self::Token(error)
     }
+}
+
+/// A key of the configuration.
+struct OwnKey {
+    print: KeyPrint,
+    key: Key,
 }
 
 /// A key with the algorithm that it is for, and how the crate is to judge with it.
@@ -355,11 +386,11 @@ enum Audience {
     Many(Vec<String>),
 }
 
-impl Audience {
-    fn names(&self, audience: &str) -> bool {
-        match self {
-            Self::One(one) => one == audience,
-            Self::Many(many) => many.iter().any(|one| one == audience),
+impl From<Audience> for Arc<[Box<str>]> {
+    fn from(audience: Audience) -> Self {
+        match audience {
+            Audience::One(one) => Self::from([one.into_boxed_str()]),
+            Audience::Many(many) => many.into_iter().map(String::into_boxed_str).collect(),
         }
     }
 }
@@ -382,7 +413,9 @@ fn principal(claims: Claims, expires_at: SystemTime) -> Result<Principal, AuthEr
         expires_at,
         issued_at: numeric_date(claims.iat, "iat")?,
         token_id: claims.jti.map(Into::into),
-        key: None,
+        signed_by: SignedBy::Host,
+        issuer: claims.iss.map(Into::into),
+        audiences: claims.aud.map(Into::into).unwrap_or_default(),
     })
 }
 

@@ -35,7 +35,8 @@ impl OpenApi {
         &mut self.schemas
     }
 
-    /// Adds an operation: `described` without its responses, which are the one of its success and these refusals.
+    /// Adds an operation: `described` without its responses, which are the one of its success and these refusals; others that
+    /// it has are kept.
     pub(crate) fn add(
         &mut self,
         (method, path): (&Method, &'static str),
@@ -43,7 +44,11 @@ impl OpenApi {
         (status, success): (&str, Value),
         refusals: &[&str],
     ) {
-        let mut responses = Map::new();
+        let others = described.as_object_mut().and_then(|described| described.remove("responses"));
+        let mut responses = match others {
+            Some(Value::Object(others)) => others,
+            Some(_) | None => Map::new(),
+        };
         responses.insert(status.to_owned(), success);
         for status in refusals {
             responses.insert((*status).to_owned(), json!({ "$ref": "#/components/responses/refused" }));

@@ -26,7 +26,9 @@ use super::{
     speech::Speech,
     task::Shared,
 };
-use crate::{host::Conversation, jitter, limits::TokenBucket, netra, open::Card};
+use crate::{
+    host::Conversation, jitter, limits::TokenBucket, netra, open::Card, rules::InForce, settings::Limits,
+};
 
 /// One connection while it is open.
 pub(crate) struct Connection<'a, T, C> {
@@ -34,6 +36,8 @@ pub(crate) struct Connection<'a, T, C> {
     conversation: C,
     speech: Speech,
     shared: &'a Shared,
+    /// What holds for it, until it is woken by an exchange.
+    rules: Arc<InForce>,
     principal: &'a Principal,
     /// Of the token that was sent since, if one was: the connection stands on that.
     refreshed: Option<Arc<Principal>>,
@@ -74,7 +78,7 @@ enum Event {
     Stopped,
     /// An operator wants it closed.
     Dismissed,
-    /// Further tokens are revoked, or a key is withdrawn.
+    /// Further tokens are revoked, a key is withdrawn, or other rules hold.
     Revoked,
 }
 
@@ -94,12 +98,9 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         principal: &'a Principal,
         (stop, card): (&'a CancellationToken, &'a Card),
     ) -> Self {
-        let (timing, limits) = (&shared.settings.timing, &shared.settings.limits);
-        let now = Instant::now();
-        let messages = TokenBucket::new(limits.messages_per_minute, Duration::from_secs(60), now);
-        let frames = messages.as_ref().and_then(|_| {
-            TokenBucket::new(limits.frames_per_second.saturating_mul(5), Duration::from_secs(5), now)
-        });
+        let (rules, now) = (shared.rules.now(), Instant::now());
+        let timing = &rules.settings.timing;
+        let (messages, frames) = buckets(&rules.settings.limits, now);
         Self {
             socket,
             conversation,
@@ -110,7 +111,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             stop,
             card,
             liveness: Liveness::new(now + jitter::within(&timing.ping), timing.pong),
-            expiry: Expiry::new(principal.expires_at, timing.expiry_warning, shared.verifier.leeway()),
+            expiry: Expiry::new(principal.expires_at, timing.expiry_warning, rules.users.leeway()),
             judge_at: now,
             messages,
             frames,
@@ -118,6 +119,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             out_bytes: 0,
             held_until: None,
             urgent: false,
+            rules,
         }
     }
 
@@ -162,8 +164,8 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         let stopped = self.stop.cancelled();
         let dismissed = self.card.dismissed.notified();
         // Waited for first and looked at then: what is revoked in between is in one of the two.
-        let revoked = self.shared.verifier.revoked().next().cancelled_owned();
-        self.check_revoked()?;
+        let revoked = self.shared.rules.revoked().next().cancelled_owned();
+        self.look_again()?;
         tokio::pin!(timer, stopped, dismissed, revoked);
         loop {
             // A sign of life puts the next look off, a new token too.
@@ -197,8 +199,8 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                 }
                 Event::Dismissed => return Err(Ending::ByHost(Close::Dismissed)),
                 Event::Revoked => {
-                    revoked.set(self.shared.verifier.revoked().next().cancelled_owned());
-                    self.check_revoked()?;
+                    revoked.set(self.shared.rules.revoked().next().cancelled_owned());
+                    self.look_again()?;
                 }
             }
         }
@@ -273,7 +275,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         {
             return self.refuse(Code::LimitRate, id, Some(wait));
         }
-        let within = self.speech.answers_within(self.shared.settings.timing.handle);
+        let within = self.speech.answers_within(self.rules.settings.timing.handle);
         // Boxed: an idle connection does not keep the room for a message on its way.
         if timeout(within, Box::pin(self.conversation.handle(incoming))).await.is_err() {
             // It may have taken effect; the same id again finds out.
@@ -283,8 +285,10 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
 
     /// Takes a new token of the same user.
     async fn refresh(&mut self, token: &SecretString) {
+        let rules = self.shared.rules.now();
         // Boxed: an idle connection does not keep the room for it.
-        match Box::pin(self.shared.verifier.judge(token.expose_secret())).await {
+        let judged = Box::pin(rules.users.judge(token.expose_secret())).await;
+        match judged {
             Ok(new) if new.scope == self.principal.scope => {
                 self.expiry.refresh(new.expires_at);
                 self.judge_at = Instant::now();
@@ -382,7 +386,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             }
         };
         let now = Instant::now();
-        match self.liveness.beat(now, || jitter::within(&self.shared.settings.timing.ping)) {
+        match self.liveness.beat(now, || jitter::within(&self.rules.settings.timing.ping)) {
             Beat::Rest => {}
             Beat::Dead => return Err(Ending::ByHost(Close::NoPong)),
             Beat::Ping => {
@@ -399,14 +403,28 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         Ok(())
     }
 
+    /// Takes up what holds now. Its token has to hold by that; what it has used of its limits stays used.
+    fn look_again(&mut self) -> Result<(), Ending> {
+        let rules = self.shared.rules.now();
+        if !Arc::ptr_eq(&rules, &self.rules) {
+            let (messages, frames) = buckets(&rules.settings.limits, Instant::now());
+            self.messages = TokenBucket::in_place_of(self.messages.take(), messages);
+            self.frames = TokenBucket::in_place_of(self.frames.take(), frames);
+            self.expiry.change_leeway(rules.users.leeway());
+            self.judge_at = Instant::now();
+            self.rules = rules;
+        }
+        self.check_standing()
+    }
+
     /// Whether the token that the connection stands on still holds.
-    fn check_revoked(&self) -> Result<(), Ending> {
+    fn check_standing(&self) -> Result<(), Ending> {
         // For a broken twin: a host that asks only at the door.
         if failpoint!("gateway.revoked_sockets") == Some(Action::Off) {
             return Ok(());
         }
         let principal = self.refreshed.as_deref().unwrap_or(self.principal);
-        self.shared.verifier.check_revoked(principal).map_err(|error| match error.code {
+        self.rules.users.check_standing(principal).map_err(|error| match error.code {
             Code::AuthRevoked => Ending::ByHost(Close::Revoked),
             _ => Ending::ByHost(Close::KeyWithdrawn),
         })
@@ -460,6 +478,15 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         pace::wrote(Instant::now());
         self.socket.send(&mut self.out).await.map_err(unwritten)
     }
+}
+
+/// What one connection may say: messages, and frames of any kind.
+fn buckets(limits: &Limits, now: Instant) -> (Option<TokenBucket>, Option<TokenBucket>) {
+    let messages = TokenBucket::new(limits.messages_per_minute, Duration::from_secs(60), now);
+    let frames = messages.as_ref().and_then(|_| {
+        TokenBucket::new(limits.frames_per_second.saturating_mul(5), Duration::from_secs(5), now)
+    });
+    (messages, frames)
 }
 
 fn unwritten(why: Unwritten) -> Ending {

@@ -13,8 +13,8 @@ use crate::surface::Surface;
 
 /// Echoes until either side closes, over the same socket as a conversation's, with the same limits and closes.
 pub(crate) async fn echo<T: AsyncRead + AsyncWrite + Unpin>(stream: T, shared: Arc<Shared>) {
-    let timing = &shared.settings.timing;
-    let bytes = shared.settings.limits.frame_bytes;
+    let rules = shared.rules.now();
+    let (timing, bytes) = (&rules.settings.timing, rules.settings.limits.frame_bytes);
     let mut socket = Socket::new(stream, bytes, timing.write, timing.close, Surface::Native).await;
     loop {
         let message = match socket.recv().await {

@@ -37,6 +37,11 @@ impl Expiry {
         self.warned = false;
     }
 
+    /// How far past its end a token holds from now on.
+    pub(crate) fn change_leeway(&mut self, leeway: Duration) {
+        self.leeway = leeway;
+    }
+
     /// What is due at `now`. Warns once.
     pub(crate) fn due(&mut self, now: SystemTime) -> Due {
         let end = self.expires_at.checked_add(self.leeway).unwrap_or(self.expires_at);

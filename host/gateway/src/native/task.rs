@@ -23,15 +23,11 @@ use super::{
     socket::Socket,
     speech::Speech,
 };
-use crate::{
-    auth::Verifier, host::Conversation, open::OpenPlace, settings::Settings, surface::Surface,
-    upgrade::panic_message,
-};
+use crate::{host::Conversation, open::OpenPlace, rules::Rules, surface::Surface, upgrade::panic_message};
 
 /// What all connections share.
 pub(crate) struct Shared {
-    pub(crate) settings: Settings,
-    pub(crate) verifier: Verifier,
+    pub(crate) rules: Arc<Rules>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) delivered: Delivered,
     /// The same, by the older wire.
@@ -84,8 +80,10 @@ where
     let Upgraded { stream, conversation, principal, place, speech, welcome, accepted } = upgraded;
     let connection = place.card().id.clone();
     let surface = speech.surface();
-    let timing = &shared.settings.timing;
-    let frame_bytes = surface.frame_bytes(shared.settings.limits.frame_bytes);
+    let rules = shared.rules.now();
+    let timing = &rules.settings.timing;
+    // The welcome has told it: it holds for this connection, whatever comes.
+    let frame_bytes = surface.frame_bytes(rules.settings.limits.frame_bytes);
     let mut socket = Socket::new(stream, frame_bytes, timing.write, timing.close, surface).await;
     let counted = !principal.scope.is_self_check();
     if counted {

@@ -40,7 +40,7 @@ pub(crate) fn routes<H: Host>(door: Arc<Door<H>>, health: Arc<Health<H>>) -> Rou
 }
 
 async fn answer<H: Host>(State(paths): State<Arc<Paths<H>>>, request: Request) -> Response {
-    let page = match origin::check(request.headers(), &paths.door.shared.settings.origins) {
+    let page = match origin::check(request.headers(), &paths.door.shared.rules.now().settings.origins) {
         Ok(()) => request.headers().get(header::ORIGIN).cloned(),
         Err(refusal) => return refusal.into_response(),
     };

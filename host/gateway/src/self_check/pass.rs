@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use agent_host_core::identity::{Principal, Scope};
+use agent_host_core::identity::{Principal, Scope, SignedBy};
 use agent_plugin_protocol::{Code, ThreadId};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -107,8 +107,8 @@ impl<'a, H: Host> Pass<'a, H> {
 
     /// Whoever has no key is refused, and by a judgement: not because the keys are missing.
     async fn refuses_strangers(&self) -> Result<(), String> {
-        let keys = &self.door.shared.settings.auth;
-        let algorithm = if keys.hs256_secrets.is_empty() { "RS256" } else { "HS256" };
+        let rules = self.door.shared.rules.now();
+        let algorithm = if rules.settings.auth.hs256_secrets.is_empty() { "RS256" } else { "HS256" };
         let part = |text: String| URL_SAFE_NO_PAD.encode(text);
         let forged = format!(
             "Bearer {}.{}.{}",
@@ -128,7 +128,8 @@ impl<'a, H: Host> Pass<'a, H> {
     /// What opens the door to the host itself: a token, where it has a key to sign one, so that tokens are tried as well.
     fn authorization(&self) -> Result<String, String> {
         let (shared, scope) = (&self.door.shared, Scope::self_check());
-        let (auth, now) = (&shared.settings.auth, shared.clock.now());
+        let (rules, now) = (shared.rules.now(), shared.clock.now());
+        let auth = &rules.settings.auth;
         if let Some(secret) = auth.hs256_secrets.first() {
             let claims = MintClaims {
                 user: scope.user.to_string(),
@@ -148,7 +149,9 @@ impl<'a, H: Host> Pass<'a, H> {
             expires_at: now + LIFETIME,
             issued_at: Some(now),
             token_id: None,
-            key: None,
+            signed_by: SignedBy::Host,
+            issuer: None,
+            audiences: [].into(),
         };
         let ticket = self.door.tickets.issue(Arc::new(principal), now);
         Ok(format!("{TICKET}{}", ticket.map_err(|no| format!("no ticket could be made: {no:?}"))?.text))

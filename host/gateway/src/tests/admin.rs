@@ -244,7 +244,7 @@ async fn what_is_not_there_or_not_understood_is_said() {
         ("POST", "/admin/v1/status", "", (405, "http.method_not_allowed")),
         ("GET", "/admin/v1/plugins?state=well", "", (400, "http.bad_request")),
         ("GET", "/admin/v1/plugins?stat=failed", "", (400, "http.bad_request")),
-        ("POST", "/admin/v1/plugins/echo/disable?dry_run=true", "", (400, "http.bad_request")),
+        ("POST", "/admin/v1/plugins/echo/disable?dryrun=true", "", (400, "http.bad_request")),
         ("POST", "/admin/v1/plugins/echo/disable", r#"{"dry_run":true}"#, (400, "http.bad_request")),
         ("POST", "/admin/v1/plugins/echo/disable", &long, (413, "http.too_large")),
         ("POST", "/admin/v1/plugins/panics/reset", "", (503, "host.internal")),
@@ -421,7 +421,7 @@ async fn the_description_is_served_to_whoever_asks_and_names_what_is_served() {
             // What takes a body is refused without one.
             let expected = match (method.as_str(), path.as_str()) {
                 _ if operation.get("requestBody").is_some() => 400,
-                ("DELETE", "/admin/v1/connections/echo") => 404,
+                ("DELETE", "/admin/v1/connections/echo") | ("GET", "/admin/v1/operations/echo") => 404,
                 // It says not whose.
                 ("DELETE", "/admin/v1/threads") => 400,
                 // These doors stand before no configuration.

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::support::*;
+use crate::rules::Keys;
 
 #[tokio::test]
 async fn the_welcome_is_first_and_says_what_is_missing() {
@@ -248,4 +249,22 @@ async fn an_expired_token_ends_the_connection_4401_after_a_warning() {
     }
     doors.clock.forward(Duration::from_secs(80));
     assert_eq!(client.close_code().await, Some(4401));
+}
+
+#[tokio::test]
+async fn an_open_connection_is_judged_by_what_holds_now() {
+    const OTHER: &[u8] = b"the users' next secret, of 32 or more";
+    let doors = open(|_| {}).await;
+    let mut client = Client::welcomed(&doors).await;
+    let with = |secrets: &[&[u8]]| {
+        let mut settings = settings();
+        settings.auth.hs256_secrets = secrets.iter().map(|secret| secret.to_vec().into()).collect();
+        settings
+    };
+    doors.rules.put(with(&[OTHER, SECRET]), Keys::AsBefore);
+    client.send(r#"{"type":"ping"}"#).await;
+    assert_eq!(client.frame().await["type"], "pong");
+    doors.rules.put(with(&[OTHER]), Keys::AsBefore);
+    assert_eq!(u16::from(client.closed().await.unwrap().code), 4401);
+    assert!(Client::connect(&doors, &token()).await.is_err());
 }

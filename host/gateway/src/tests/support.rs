@@ -19,6 +19,7 @@ pub(crate) use self::{
 use crate::{
     Gateway, MetricsPage, Settings,
     auth::{MintClaims, mint},
+    rules::Rules,
 };
 
 pub(crate) const SECRET: &[u8] = b"the users' secret of many bytes!";
@@ -54,6 +55,12 @@ pub(crate) struct Doors {
     pub(crate) gateway: Gateway,
     pub(crate) script: Script,
     pub(crate) clock: Shifted,
+    pub(crate) rules: Arc<Rules>,
+}
+
+/// Without a key set, and without revoked tokens.
+pub(crate) fn rules(settings: Settings, clock: impl Clock) -> Arc<Rules> {
+    Arc::new(Rules::new(settings, None, Arc::default(), Arc::new(clock)))
 }
 
 pub(crate) async fn open(change: impl FnOnce(&mut Settings)) -> Doors {
@@ -61,11 +68,9 @@ pub(crate) async fn open(change: impl FnOnce(&mut Settings)) -> Doors {
     change(&mut settings);
     let (script, clock) = (Script::new(), Shifted::default());
     let page: MetricsPage = Some(Arc::new(|| "agent_host_upgrades_total 1\n".to_owned()));
-    let gateway =
-        Gateway::start(settings, script.clone(), Arc::new(clock.clone()), page, Arc::default(), None, None)
-            .await
-            .unwrap();
-    Doors { gateway, script, clock }
+    let rules = rules(settings, clock.clone());
+    let gateway = Gateway::start(Arc::clone(&rules), script.clone(), page, None).await.unwrap();
+    Doors { gateway, script, clock, rules }
 }
 
 pub(crate) fn token_of(user: &str, lifetime: Duration) -> String {

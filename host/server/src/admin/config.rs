@@ -8,18 +8,19 @@ use time::OffsetDateTime;
 use super::{
     READ,
     link::{Method, ask},
+    operations::{Carried, carry_out},
     show,
     target::Target,
     words::{clock, shown},
 };
 use crate::{
-    cli::{AdminArgs, SetArgs},
+    cli::{AdminArgs, HowArgs, ReloadArgs, SetArgs},
     exit::Failure,
 };
 
 /// `config show`
 pub(crate) fn show_running(args: &AdminArgs) -> Result<(), Failure> {
-    let target = Target::new(args, READ)?;
+    let target = Target::of_any_folder(args, READ)?;
     let answer = ask(&target, Method::Get, "/admin/v1/config")?;
     show(args, &answer.json, || Ok(in_force(&answer.read()?, OffsetDateTime::now_utc())))
 }
@@ -32,10 +33,13 @@ pub(crate) fn diff(args: &AdminArgs) -> Result<(), Failure> {
 }
 
 /// `config reload`
-pub(crate) fn reload(args: &AdminArgs) -> Result<(), Failure> {
-    let target = Target::new(args, CONFIG)?;
-    let answer = ask(&target, Method::Post, "/admin/v1/config/reload")?;
-    show(args, &answer.json, || Ok(changes(&answer.read()?, "in force already: nothing was changed")))
+pub(crate) fn reload(args: &ReloadArgs) -> Result<(), Failure> {
+    let target = Target::new(&args.admin, CONFIG)?;
+    let carried = carry_out(&args.admin, &target, args.how, Method::Post, "/admin/v1/config/reload")?;
+    let Carried::Ended(answer) = carried else { return Ok(()) };
+    show(&args.admin, &answer.json, || {
+        Ok(said(args.how, changes(&answer.read()?, "in force already: nothing was changed")))
+    })
 }
 
 /// `config set`
@@ -43,8 +47,9 @@ pub(crate) fn set(args: &SetArgs) -> Result<(), Failure> {
     let target = Target::new(&args.admin, CONFIG)?;
     let set = args.keys.iter().map(|(key, value)| (key.clone(), meant(value))).collect();
     let order = serde_json::to_string(&ConfigOrder { set }).expect("keys and values encode");
-    let answer = ask(&target, Method::Patch(order), "/admin/v1/config")?;
-    show(&args.admin, &answer.json, || Ok(changes(&answer.read()?, "it was so already")))
+    let carried = carry_out(&args.admin, &target, args.how, Method::Patch(order), "/admin/v1/config")?;
+    let Carried::Ended(answer) = carried else { return Ok(()) };
+    show(&args.admin, &answer.json, || Ok(said(args.how, changes(&answer.read()?, "it was so already"))))
 }
 
 /// A value as JSON has it; what is none is text: `3s` needs no quotes on a command line.
@@ -84,6 +89,11 @@ fn in_force(page: &ConfigPage, now: OffsetDateTime) -> String {
         ));
     }
     lines.join("\n")
+}
+
+/// What was changed, or only would be.
+fn said(how: HowArgs, changes: String) -> String {
+    if how.dry_run { format!("{changes}\n(nothing was done)") } else { changes }
 }
 
 fn changes(page: &ChangePage, none: &str) -> String {

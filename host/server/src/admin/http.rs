@@ -31,16 +31,16 @@ impl std::fmt::Display for Authority {
     }
 }
 
-/// Sends a request and reads the whole answer. `token` holds no character that ends a header.
+/// Sends a request and reads the whole answer. `token` and the preference (RFC 7240) hold no character that ends a header.
 pub(crate) fn exchange(
     to: &Authority,
-    method: &str,
+    (method, preference): (&str, Option<&str>),
     path: &str,
     token: &str,
     body: &str,
 ) -> io::Result<Response> {
     let deadline = Instant::now() + WITHIN;
-    let mut stream = sent(to, method, path, token, body)?;
+    let mut stream = sent(to, (method, preference), path, token, body)?;
     let mut bytes = Vec::new();
     let mut chunk = [0; 16 * 1024];
     loop {
@@ -74,7 +74,7 @@ pub(crate) fn lines(
     token: &str,
     mut each: impl FnMut(&str) -> bool,
 ) -> io::Result<Option<Response>> {
-    let stream = sent(to, "GET", path, token, "")?;
+    let stream = sent(to, ("GET", None), path, token, "")?;
     // A host says something every 15 s.
     stream.set_read_timeout(Some(WITHIN))?;
     let mut reader = BufReader::new(stream);
@@ -136,11 +136,18 @@ fn line(reader: &mut impl BufRead, text: &mut String) -> io::Result<usize> {
 }
 
 /// A connection on which that was asked.
-fn sent(to: &Authority, method: &str, path: &str, token: &str, body: &str) -> io::Result<TcpStream> {
+fn sent(
+    to: &Authority,
+    (method, preference): (&str, Option<&str>),
+    path: &str,
+    token: &str,
+    body: &str,
+) -> io::Result<TcpStream> {
     let mut stream = connect(to)?;
+    let prefer = preference.map(|preference| format!("Prefer: {preference}\r\n")).unwrap_or_default();
     stream.set_write_timeout(Some(CONNECT_WITHIN))?;
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {to}\r\nAuthorization: Bearer {token}\r\nAccept: */*\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: {to}\r\nAuthorization: Bearer {token}\r\nAccept: */*\r\n{prefer}\
          Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );

@@ -1,6 +1,7 @@
 //! Asks a host, and turns its refusals into this command's failure.
 
 use agent_host_core::sanitise;
+use agent_host_gateway::admin::view::OperationPage;
 use agent_plugin_protocol::Code;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -31,12 +32,7 @@ pub(super) struct Answer {
 impl Answer {
     /// As a page of the admin API.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        T::deserialize(&self.json).map_err(|error| {
-            Failure::new(
-                Exit::Failed,
-                format!("the host's answer is not of this version of the API: {error}"),
-            )
-        })
+        T::deserialize(&self.json).map_err(|error| other_version(&error))
     }
 }
 
@@ -51,7 +47,50 @@ struct Problem {
 
 /// Asks.
 pub(super) fn ask(target: &Target, method: Method, path: &str) -> Result<Answer, Failure> {
-    let (verb, body) = match &method {
+    judge(target, &exchange(target, &method, path, None)?)
+}
+
+/// What becomes of an order.
+pub(super) enum Begun {
+    /// It ended, with this.
+    Ended(Answer),
+    /// It goes on.
+    GoesOn(Box<OperationPage>),
+}
+
+/// Asks for what goes on by itself.
+pub(super) fn begin(target: &Target, method: &Method, path: &str) -> Result<Begun, Failure> {
+    let response = exchange(target, method, path, Some("respond-async"))?;
+    match response.status {
+        202 => {
+            let page = serde_json::from_slice(&response.body).map_err(|error| other_version(&error))?;
+            Ok(Begun::GoesOn(Box::new(page)))
+        }
+        // A host of an older version waits all the same.
+        _ => judge(target, &response).map(Begun::Ended),
+    }
+}
+
+/// What came of an operation that has ended.
+pub(super) fn outcome(target: &Target, page: OperationPage) -> Result<Answer, Failure> {
+    match (page.result, page.problem) {
+        (Some(json), _) => Ok(Answer { json }),
+        (None, problem) => {
+            let status = problem.as_ref().and_then(|problem| problem["status"].as_u64());
+            let problem =
+                problem.and_then(|problem| serde_json::from_value(problem).ok()).unwrap_or_default();
+            Err(refusal(target, status.and_then(|status| u16::try_from(status).ok()).unwrap_or(500), problem))
+        }
+    }
+}
+
+fn exchange(
+    target: &Target,
+    method: &Method,
+    path: &str,
+    preference: Option<&str>,
+) -> Result<http::Response, Failure> {
+    let (verb, body) = match method {
         Method::Get => ("GET", ""),
         Method::Post => ("POST", ""),
         Method::Delete => ("DELETE", ""),
@@ -59,14 +98,17 @@ pub(super) fn ask(target: &Target, method: Method, path: &str) -> Result<Answer,
         Method::Put(body) => ("PUT", body.as_str()),
         Method::Patch(body) => ("PATCH", body.as_str()),
     };
-    let response = http::exchange(&target.authority, verb, path, &target.token, body)
-        .map_err(|error| unreachable(target, &error))?;
-    judge(target, &response)
+    http::exchange(&target.authority, (verb, preference), path, &target.token, body)
+        .map_err(|error| unreachable(target, &error))
+}
+
+fn other_version(error: &serde_json::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("the host's answer is not of this version of the API: {error}"))
 }
 
 /// Asks for a page that is no JSON.
 pub(super) fn text(target: &Target, path: &str) -> Result<String, Failure> {
-    let response = http::exchange(&target.authority, "GET", path, &target.token, "")
+    let response = http::exchange(&target.authority, ("GET", None), path, &target.token, "")
         .map_err(|error| unreachable(target, &error))?;
     match response.status {
         200 => Ok(String::from_utf8_lossy(&response.body).into_owned()),
@@ -74,13 +116,26 @@ pub(super) fn text(target: &Target, path: &str) -> Result<String, Failure> {
     }
 }
 
+/// How a stream ended.
+pub(super) enum Watched {
+    /// It ended in order, or whoever watched has seen enough.
+    Ended,
+    /// The host is not to be reached, or it broke off, or it has no place just now: another try may go on.
+    Lost(Failure),
+    /// It was refused: another try is as well.
+    Refused(Failure),
+}
+
 /// Asks for a stream, and hands each of its lines to `each` until that answers `false` or the stream ends.
-pub(super) fn watch(target: &Target, path: &str, each: impl FnMut(&str) -> bool) -> Result<(), Failure> {
-    let refused = http::lines(&target.authority, path, &target.token, each)
-        .map_err(|error| unreachable(target, &error))?;
-    match refused {
-        None => Ok(()),
-        Some(response) => judge(target, &response).map(|_| ()),
+pub(super) fn watch(target: &Target, path: &str, each: impl FnMut(&str) -> bool) -> Watched {
+    match http::lines(&target.authority, path, &target.token, each) {
+        Err(error) => Watched::Lost(unreachable(target, &error)),
+        Ok(None) => Watched::Ended,
+        Ok(Some(response)) => match (judge(target, &response), response.status) {
+            (Ok(_), _) => Watched::Ended,
+            (Err(failure), 503) => Watched::Lost(failure),
+            (Err(failure), _) => Watched::Refused(failure),
+        },
     }
 }
 

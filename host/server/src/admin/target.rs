@@ -3,8 +3,9 @@
 use std::{env, fs, net::SocketAddr, path::Path, time::Duration};
 
 use agent_host_config::Loaded;
+use agent_host_telemetry::log;
 
-use super::http::Authority;
+use super::{READ, http::Authority};
 use crate::{
     cli::{AdminArgs, ConfigArgs, MintArgs},
     configuration, dev,
@@ -20,9 +21,24 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// What the arguments name. A token that is made has that scope and no more.
+    /// What the arguments name. A token that is made has that scope, may read, and no more.
     pub(super) fn new(args: &AdminArgs, scope: &str) -> Result<Self, Failure> {
-        let configured = args.config.as_deref().map(configuration_of).transpose()?;
+        Self::made_by(args, scope, |dir, _| configuration_of(dir))
+    }
+
+    /// The same, from a folder that may be wrong: for who asks just why it is not in force.
+    pub(super) fn of_any_folder(args: &AdminArgs, scope: &str) -> Result<Self, Failure> {
+        Self::made_by(args, scope, as_far_as_it_reads)
+    }
+
+    fn made_by(
+        args: &AdminArgs,
+        scope: &str,
+        configuration_of: impl Fn(&Path, bool) -> Result<Loaded, Failure>,
+    ) -> Result<Self, Failure> {
+        let variable = env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
+        let has_token = args.token_file.is_some() || variable.is_some();
+        let configured = args.config.as_deref().map(|dir| configuration_of(dir, has_token)).transpose()?;
         // A token of this workspace's `dev` is nobody else's business.
         let dev = if configured.is_none() && args.admin.is_none() { dev::existing()? } else { None };
         let authority = match (&args.admin, &configured, &dev) {
@@ -31,7 +47,6 @@ impl Target {
             (None, None, Some(dev::Dev { admin: Some(address), .. })) => listener(*address)?,
             (None, None, _) => listener(USUAL)?,
         };
-        let variable = env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
         let has_key = |loaded: &Loaded| !loaded.config.admin.hs256_secrets.is_empty();
         let token = match (&args.token_file, configured, variable, dev) {
             (Some(file), _, _, _) => read(file)?,
@@ -46,7 +61,36 @@ impl Target {
 }
 
 fn configuration_of(dir: &Path) -> Result<Loaded, Failure> {
-    configuration::load(&ConfigArgs { config: dir.to_owned(), profile: None, overrides: Vec::new() })
+    configuration::load(&of_folder(dir))
+}
+
+fn of_folder(dir: &Path) -> ConfigArgs {
+    ConfigArgs { config: dir.to_owned(), profile: None, overrides: Vec::new() }
+}
+
+/// The folder of a host that runs: it may hold an edit that is wrong, which is just when the host is asked. Its listener and
+/// key are used as far as they can be read, and what is wrong is said beside.
+fn as_far_as_it_reads(dir: &Path, has_token: bool) -> Result<Loaded, Failure> {
+    let args = of_folder(dir);
+    let (loaded, Some(errors)) = agent_host_config::as_far_as_it_reads(configuration::sources(&args)) else {
+        return configuration::load(&args);
+    };
+    let admin_is_wrong = errors.iter().any(|error| error.key.starts_with("admin"));
+    let has_key = !loaded.config.admin.hs256_secrets.is_empty();
+    if admin_is_wrong || !(has_key || has_token) {
+        let failure = Failure::from(errors);
+        return Err(failure.with_hint(&format!(
+            "what a running host of this folder has in force can be asked without it: \
+             give --admin http://HOST:PORT, and --token-file FILE or {TOKEN_VARIABLE}"
+        )));
+    }
+    let first = errors.iter().next().map(ToString::to_string).unwrap_or_default();
+    let first = first.lines().next().unwrap_or_default();
+    log::say(&format!(
+        "warning: the files of {} are wrong, and not what runs: {first}; its listener and admin key could be read",
+        dir.display()
+    ));
+    Ok(loaded)
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
@@ -60,7 +104,8 @@ fn made(loaded: &Loaded, scope: &str) -> Result<String, Failure> {
         ["USER", "LOGNAME"].iter().find_map(|name| env::var(name).ok().filter(|user| !user.is_empty()));
     let mut args = MintArgs::for_user(user.as_deref().unwrap_or("cli"));
     args.ttl = MADE_FOR;
-    args.scopes = vec![scope.to_owned()];
+    args.scopes = [READ, scope].map(str::to_owned).into();
+    args.scopes.dedup();
     token::sign(&token::order(&args, &loaded.config)?)
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{AdminArgs, Output, read::key_and_value};
+use super::{AdminArgs, HowArgs, Output, read::key_and_value};
 
 /// Where the configuration is. Shared by every command that needs one.
 #[derive(Debug, Clone, Args)]
@@ -43,7 +43,7 @@ pub(crate) enum ConfigCommand {
     /// Shows what a running host has in force, what waits for a restart, and why an edit is not in force
     Show(AdminArgs),
     /// Has a running host take up its files now; it does so by itself when one changes
-    Reload(AdminArgs),
+    Reload(ReloadArgs),
     /// Sets keys in a running host and in its files: limits, routing, a plugin's switch, limits and own configuration
     Set(SetArgs),
 }
@@ -73,10 +73,20 @@ pub(crate) struct DiffArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+pub(crate) struct ReloadArgs {
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
+#[derive(Debug, Clone, Args)]
 pub(crate) struct SetArgs {
     /// As in limits.runs_at_once=8; `null` takes a key out
     #[arg(value_name = "KEY=VALUE", required = true, value_parser = key_and_value)]
     pub(crate) keys: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
     #[command(flatten)]
     pub(crate) admin: AdminArgs,
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{AdminArgs, read::word};
+use super::{AdminArgs, HowArgs, read::word};
 
 /// Orders end with 0 only if the plugin then has the verdict that the order is for.
 #[derive(Debug, Subcommand)]
@@ -24,13 +24,13 @@ pub(crate) enum PluginsCommand {
     /// Switches it off: its runs finish, new ones go elsewhere, connections stay
     Disable(ToggleArgs),
     /// Reads its file again: the new generation takes over once it is healthy; one that fails leaves the old
-    Reload(PluginArgs),
+    Reload(OrderArgs),
     /// Ends a quarantine: forgets crashes and the breaker, and starts it if it does not run
-    Reset(PluginArgs),
+    Reset(OrderArgs),
     /// Asks it for a self-test now
-    Probe(PluginArgs),
+    Probe(OrderArgs),
     /// Goes back to the generation that served before, while it is kept
-    Rollback(PluginArgs),
+    Rollback(OrderArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -38,6 +38,14 @@ pub(crate) struct ToggleArgs {
     /// For how long, as in 10m; left out, from now on: the file that says otherwise is changed
     #[arg(long = "for", value_name = "TIME")]
     pub(crate) lasting: Option<String>,
+    #[command(flatten)]
+    pub(crate) order: OrderArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OrderArgs {
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
     #[command(flatten)]
     pub(crate) plugin: PluginArgs,
 }

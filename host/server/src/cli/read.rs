@@ -22,10 +22,10 @@ pub(super) fn lifetime(text: &str) -> Result<Duration, String> {
     parsed.filter(|time| time.as_secs() > 0).ok_or_else(|| "write a time such as 15m, 1h or 30d".to_owned())
 }
 
-/// A connection's name is one part of a path.
+/// A connection's or an operation's name is one part of a path.
 pub(super) fn connection(text: &str) -> Result<String, String> {
     let name = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric());
-    if name { Ok(text.to_owned()) } else { Err("write a name that `connections list` shows".to_owned()) }
+    if name { Ok(text.to_owned()) } else { Err("write a name that `list` shows".to_owned()) }
 }
 
 /// A length of time, as the host reads it.

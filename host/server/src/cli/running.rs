@@ -26,6 +26,31 @@ pub(crate) struct AdminArgs {
     pub(crate) output: Output,
 }
 
+/// How an order is given. Shared by those that may take a while.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct HowArgs {
+    /// Only says what would happen; nothing is done
+    #[arg(long, conflicts_with = "no_wait")]
+    pub(crate) dry_run: bool,
+    /// Does not wait for its end: prints the name by which `operations show` says how it goes
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperationsCommand {
+    /// Lists those that go on and the last that ended, the newest first
+    List(AdminArgs),
+    /// Shows one: how far it is, and what came of it
+    Show {
+        /// Its name, as it is listed
+        #[arg(value_name = "OPERATION", value_parser = connection)]
+        operation: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
@@ -55,7 +80,7 @@ pub(crate) struct TopArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EventsArgs {
-    /// Goes on with what happens, until it is interrupted or its token has expired
+    /// Goes on with what happens, through restarts of the host too, until it is interrupted
     #[arg(long)]
     pub(crate) follow: bool,
     #[command(flatten)]

@@ -29,16 +29,6 @@ pub(crate) fn print(args: &PrintArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Every value in force with its origin, as it may leave the house: what a plugin is handed is withheld.
-pub(crate) fn for_support(loaded: &Loaded) -> Value {
-    let shown = loaded.settings().map(|setting| {
-        let handed = setting.key.starts_with("plugins.") && setting.key.split('.').nth(2) == Some("config");
-        let value = if handed { json!("[withheld]") } else { setting.value.clone() };
-        (setting.key.to_owned(), json!({ "value": value, "origin": setting.origin.to_string() }))
-    });
-    Value::Object(shown.collect())
-}
-
 /// `config schema`.
 pub(crate) fn schema() -> Result<(), Failure> {
     exit::say(&format!("{:#}", agent_host_config::schema()))

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use agent_host_core::{failpoint, failpoint::Action};
+
 /// A new text that lies ready beside its file. Dropped, it is gone.
 #[derive(Debug)]
 pub(super) struct Ready {
@@ -42,7 +44,12 @@ impl Ready {
     /// # Errors
     /// If that fails; the file is as it was.
     pub(super) fn put(self) -> io::Result<()> {
-        fs::rename(&self.beside, &self.file)
+        match failpoint!("server.config_put") {
+            None | Some(Action::Off | Action::Delay(_) | Action::Hang) => {
+                fs::rename(&self.beside, &self.file)
+            }
+            Some(Action::Error | Action::Panic) => Err(io::Error::other("injected error")),
+        }
     }
 }
 

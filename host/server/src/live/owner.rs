@@ -10,9 +10,12 @@ use std::{
 use agent_host_config::{Loaded, Origin, Sources, edited};
 use agent_host_core::timestamp::rfc3339;
 use agent_host_engine::{ChangeError, ControlError, Engine, PluginOrder, view::PluginDetail};
-use agent_host_gateway::admin::{
-    configuration::NotChanged,
-    view::{ChangePage, ConfigFailurePart, KeptPart},
+use agent_host_gateway::{
+    admin::{
+        configuration::NotChanged,
+        view::{ChangePage, ConfigFailurePart, KeptPart},
+    },
+    rules::{Keys, Rules},
 };
 use agent_host_telemetry::happening::{ConfigApplied, ConfigRefused};
 use agent_plugin_protocol::{Code, PluginId};
@@ -29,6 +32,8 @@ use crate::{configuration, settings};
 pub(super) struct Task {
     own: Owner,
     engine: Engine,
+    /// What holds at the doors: put by this task only.
+    rules: Arc<Rules>,
     watch: watch::Watch,
 }
 
@@ -36,9 +41,9 @@ pub(super) struct Task {
 type Texts = BTreeMap<PathBuf, String>;
 
 impl Task {
-    pub(super) fn new(own: Owner, engine: Engine) -> Self {
+    pub(super) fn new(own: Owner, engine: Engine, rules: Arc<Rules>) -> Self {
         let watch = own.sources.dir.as_deref().map(watch::Watch::of).unwrap_or_default();
-        Self { own, engine, watch }
+        Self { own, engine, rules, watch }
     }
 
     /// Serves until the host ends.
@@ -68,6 +73,7 @@ impl Task {
         match ask {
             Ask::Compare(answer) => drop(answer.send(self.compare().await)),
             Ask::Reload(answer) => drop(answer.send(self.reload().await)),
+            Ask::Consider { if_match, set, answer } => drop(answer.send(self.consider(if_match, &set).await)),
             Ask::Set { if_match, set, answer } => drop(answer.send(self.set(if_match, set).await)),
             Ask::Toggle { plugin, enabled, lasting, answer } => {
                 drop(answer.send(self.toggle(&plugin, enabled, lasting).await));
@@ -92,7 +98,7 @@ impl Task {
         let now = self.in_force();
         let loaded = self.load(Texts::new(), &now.overrides).await?;
         let warnings = configuration::warnings(&loaded.config);
-        let changes = plan::changes(&now.loaded.values, &loaded.values);
+        let changes = plan::differences(&now.loaded, &loaded);
         Ok(ChangePage { etag: now.etag.clone(), changes, warnings })
     }
 
@@ -116,12 +122,43 @@ impl Task {
         outcome
     }
 
+    /// What setting keys would change, if it may be done: all that [`Self::set`] asks before it does anything.
+    async fn consider(
+        &self,
+        if_match: Option<String>,
+        set: &BTreeMap<String, Value>,
+    ) -> Result<ChangePage, NotChanged> {
+        let now = self.in_force();
+        let (_, loaded) = self.prepared(if_match, set).await?;
+        let warnings = configuration::warnings(&loaded.config);
+        let changes = plan::differences(&now.loaded, &loaded);
+        Ok(ChangePage { etag: now.etag.clone(), changes, warnings })
+    }
+
     /// Sets keys, in force and in their files.
     async fn set(
         &mut self,
         if_match: Option<String>,
         set: BTreeMap<String, Value>,
     ) -> Result<ChangePage, NotChanged> {
+        let now = self.in_force();
+        let (texts, loaded) = self.prepared(if_match, &set).await?;
+        let ready = write_beside(texts).await?;
+        let page = self.apply(loaded, now.overrides.clone()).await?;
+        if let Err(wrong) = self.put(ready).await {
+            // What no file says does not hold. What was in force a moment ago can be again; if not, the page shows it.
+            drop(self.apply(now.loaded.clone(), now.overrides.clone()).await);
+            return Err(wrong);
+        }
+        Ok(page)
+    }
+
+    /// The files with those keys set, and the configuration that they make: it holds as a whole.
+    async fn prepared(
+        &self,
+        if_match: Option<String>,
+        set: &BTreeMap<String, Value>,
+    ) -> Result<(Texts, Loaded), NotChanged> {
         let now = self.in_force();
         if if_match.is_some_and(|etag| etag != now.etag) {
             let reason =
@@ -132,16 +169,9 @@ impl Task {
             let reason = format!("`{key}` cannot be set through the API");
             return Err(NotChanged { code: Code::ConfigFilesOnly, reason });
         }
-        let texts = self.texts_with(&now.loaded, &set)?;
+        let texts = self.texts_with(&now.loaded, set).await?;
         let loaded = self.load(texts.clone(), &now.overrides).await?;
-        let ready = write_beside(texts).await?;
-        let page = self.apply(loaded, now.overrides.clone()).await?;
-        if let Err(wrong) = self.put(ready).await {
-            // What no file says does not hold. What was in force a moment ago can be again; if not, the page shows it.
-            drop(self.apply(now.loaded.clone(), now.overrides.clone()).await);
-            return Err(wrong);
-        }
-        Ok(page)
+        Ok((texts, loaded))
     }
 
     /// Switches a plugin, and keeps that.
@@ -169,12 +199,12 @@ impl Task {
         let key = format!("plugins.{plugin}.enabled");
         let set = BTreeMap::from([(key, Value::from(enabled))]);
         let reason = |wrong: NotChanged| wrong.reason;
-        let texts = self.texts_with(&now.loaded, &set).map_err(reason)?;
+        let texts = self.texts_with(&now.loaded, &set).await.map_err(reason)?;
         let file = texts.keys().next().map(|file| file.display().to_string()).unwrap_or_default();
         let mut overrides = now.overrides.clone();
         overrides.remove(plugin);
         let loaded = self.load(texts.clone(), &overrides).await.map_err(reason)?;
-        let others = plan::changes(&now.loaded.values, &loaded.values);
+        let others = plan::differences(&now.loaded, &loaded);
         if others.iter().any(|change| !change.key.starts_with(&format!("plugins.{plugin}."))) {
             return Err("the files hold another edit that is not in force".to_owned());
         }
@@ -256,8 +286,10 @@ impl Task {
         overrides: BTreeMap<PluginId, Override>,
     ) -> Result<ChangePage, NotChanged> {
         let now = self.in_force();
-        let changes = plan::changes(&now.loaded.values, &loaded.values);
+        let changes = plan::differences(&now.loaded, &loaded);
         self.engine.configure(settings::engine(&loaded.config)).await.map_err(refused)?;
+        // Only now: what the engine refuses holds nowhere. From here on nothing can fail.
+        self.rules.put(settings::gateway(&loaded.config), keys(&now.loaded, &loaded));
         if let Err(error) = agent_host_telemetry::log::set_level(loaded.config.log.level.as_str()) {
             tracing::warn!(%error, "the level of the log was not changed");
         }
@@ -294,21 +326,15 @@ impl Task {
     }
 
     /// The files' texts with those keys set: each in the file that sets it, else where its plugin is, else in the main one.
-    fn texts_with(&self, loaded: &Loaded, set: &BTreeMap<String, Value>) -> Result<Texts, NotChanged> {
-        let unwritable = |reason: String| NotChanged { code: Code::ConfigUnwritable, reason };
-        let mut texts = Texts::new();
-        for (key, value) in set {
+    async fn texts_with(&self, loaded: &Loaded, set: &BTreeMap<String, Value>) -> Result<Texts, NotChanged> {
+        let edit = |(key, value): (&String, &Value)| {
             let file = self.file_of(loaded, key).map_err(unwritable)?;
-            let text = match texts.get(&file) {
-                Some(text) => text.clone(),
-                None => std::fs::read_to_string(&file)
-                    .map_err(|error| unwritable(format!("{} cannot be read: {error}", file.display())))?,
-            };
-            let new = edited(&text, key, value)
-                .map_err(|error| unwritable(format!("`{key}` in {}: {error}", file.display())))?;
-            texts.insert(file, new);
-        }
-        Ok(texts)
+            Ok((file, key.clone(), value.clone()))
+        };
+        let edits = set.iter().map(edit).collect::<Result<Vec<_>, NotChanged>>()?;
+        // A file may lie behind a network: whoever else asks this task waits, and no other task.
+        let read = tokio::task::spawn_blocking(move || texts_of(edits));
+        read.await.unwrap_or_else(|_| Err(super::gone()))
     }
 
     fn file_of(&self, loaded: &Loaded, key: &str) -> Result<PathBuf, String> {
@@ -331,7 +357,6 @@ impl Task {
     }
 
     async fn put(&mut self, ready: Vec<Ready>) -> Result<(), NotChanged> {
-        let unwritable = |reason: String| NotChanged { code: Code::ConfigUnwritable, reason };
         let put = move || ready.into_iter().try_for_each(Ready::put);
         let put = tokio::task::spawn_blocking(put).await.map_err(|_| super::gone())?;
         if let Some(dir) = &self.own.sources.dir {
@@ -339,6 +364,26 @@ impl Task {
         }
         put.map_err(|error| unwritable(format!("the file cannot be replaced: {error}")))
     }
+}
+
+/// The files as they are, with those keys set. Blocks on the disk.
+fn texts_of(edits: Vec<(PathBuf, String, Value)>) -> Result<Texts, NotChanged> {
+    let mut texts = Texts::new();
+    for (file, key, value) in edits {
+        let text = match texts.get(&file) {
+            Some(text) => text.clone(),
+            None => std::fs::read_to_string(&file)
+                .map_err(|error| unwritable(format!("{} cannot be read: {error}", file.display())))?,
+        };
+        let new = edited(&text, &key, &value)
+            .map_err(|error| unwritable(format!("`{key}` in {}: {error}", file.display())))?;
+        texts.insert(file, new);
+    }
+    Ok(texts)
+}
+
+fn unwritable(reason: String) -> NotChanged {
+    NotChanged { code: Code::ConfigUnwritable, reason }
 }
 
 async fn write_beside(texts: Texts) -> Result<Vec<Ready>, NotChanged> {
@@ -354,6 +399,15 @@ async fn write_beside(texts: Texts) -> Result<Vec<Ready>, NotChanged> {
             .collect()
     };
     tokio::task::spawn_blocking(write).await.unwrap_or_else(|_| Err(super::gone()))
+}
+
+/// The key set of another issuer, if it is to be another one. One that stays keeps what it has fetched.
+fn keys(from: &Loaded, to: &Loaded) -> Keys {
+    if from.config.auth.jwks == to.config.auth.jwks {
+        Keys::AsBefore
+    } else {
+        Keys::These(settings::key_set(&to.config).map(Arc::new))
+    }
 }
 
 async fn hung_up(signal: &mut Option<Signal>) {

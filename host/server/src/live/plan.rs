@@ -1,22 +1,25 @@
 //! What differs between two configurations, key by key, and what of it can hold without a restart. Pure.
 
-use agent_host_config::Values;
+use agent_host_config::{Loaded, Values};
 use agent_host_gateway::admin::view::KeyChangePart;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Keys that the components take up while they serve. Whatever else changes holds from the next start on, and is named.
-const LIVE: [&str; 10] = [
+const LIVE: [&str; 11] = [
     "plugins.",
     "trust.",
     "routing.",
     "service.",
     "log.level",
-    "limits.runs_at_once",
-    "limits.subscriptions_per_user",
-    "limits.threads_per_user",
-    "limits.storage_per_user",
+    "limits.",
     "chaos.",
+    "auth.",
+    "admin.",
+    "gateway.",
+    "readiness.",
 ];
+/// Keys among those that are taken up at the start only: what is bound, and what was counted when it was.
+const AT_START: [&str; 3] = ["gateway.listen", "admin.listen", "limits.connections"];
 
 /// Keys that may be set through the API. Path, isolation, trust, keys, commands and listeners are not among them: who
 /// may set those decides what runs, and as whom.
@@ -27,7 +30,7 @@ const OF_PLUGIN_BY_API: [&str; 8] =
 
 /// Whether a key holds without a restart.
 pub(super) fn is_live(key: &str) -> bool {
-    LIVE.iter().any(|live| key.starts_with(live))
+    LIVE.iter().any(|live| key.starts_with(live)) && !AT_START.contains(&key)
 }
 
 /// Whether a key may be set through the API.
@@ -56,6 +59,25 @@ pub(super) fn changes(from: &Values, to: &Values) -> Vec<KeyChangePart> {
     changes.collect()
 }
 
+/// Every key that differs between two configurations, and those whose text is the same while what it refers to is not: a
+/// file of a secret, or of a public key, that has another content by now. Neither content is told.
+pub(super) fn differences(from: &Loaded, to: &Loaded) -> Vec<KeyChangePart> {
+    let mut all = changes(&from.values, &to.values);
+    let (one, other) = (&from.config, &to.config);
+    for (key, differ) in [
+        ("auth.hs256_secret", one.auth.hs256_secrets != other.auth.hs256_secrets),
+        ("auth.public_keys", one.auth.public_keys != other.auth.public_keys),
+        ("admin.hs256_secret", one.admin.hs256_secrets != other.admin.hs256_secrets),
+    ] {
+        // `…secret` and `…secrets` are the same key, written in two ways.
+        if differ && !all.iter().any(|change| change.key.starts_with(key)) {
+            let (from, to) = (json!("[as it was]"), json!("[another content]"));
+            all.push(KeyChangePart { key: key.to_owned(), from, to, live: true });
+        }
+    }
+    all
+}
+
 /// Keys whose new value waits for a restart, against what the host was started with.
 pub(super) fn pending(started: &Values, now: &Values) -> Vec<String> {
     changes(started, now).into_iter().filter(|change| !change.live).map(|change| change.key).collect()
@@ -63,8 +85,6 @@ pub(super) fn pending(started: &Values, now: &Values) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn values(of: &[(&str, Value)]) -> Values {
@@ -85,6 +105,27 @@ mod tests {
         ];
         assert_eq!(told, expected);
         assert_eq!(pending(&from, &to), ["gateway.listen"]);
+    }
+
+    #[test]
+    fn keys_and_limits_hold_at_once_and_listeners_with_the_next_start() {
+        for key in [
+            "auth.hs256_secrets",
+            "auth.issuer",
+            "auth.jwks_url",
+            "admin.hs256_secret",
+            "admin.hosts",
+            "gateway.origins",
+            "gateway.trusted_proxies",
+            "limits.messages_per_minute",
+            "limits.connections_per_user",
+            "readiness.require",
+        ] {
+            assert!(is_live(key), "{key}");
+        }
+        for key in ["gateway.listen", "admin.listen", "limits.connections", "store.path", "drain.grace"] {
+            assert!(!is_live(key), "{key}");
+        }
     }
 
     #[test]

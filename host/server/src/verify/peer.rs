@@ -56,7 +56,7 @@ impl Address {
 
     /// Asks over HTTP: the status and the body.
     pub(super) fn asks(&self, method: &str, path: &str, token: &str) -> Result<(u16, Value), String> {
-        let answer = http::exchange(&self.authority, method, path, token, "");
+        let answer = http::exchange(&self.authority, (method, None), path, token, "");
         let answer = answer.map_err(|error| format!("{method} {path}: {error}"))?;
         Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or_default()))
     }

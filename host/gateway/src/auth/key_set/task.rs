@@ -90,7 +90,8 @@ impl KeySet {
             self.now.send_replace(Arc::clone(&after));
             (after, next)
         };
-        if before.keys.iter().any(|key| !after.has(key.print)) {
+        let first = before.fetched.is_none() && after.fetched.is_some();
+        if first || before.keys.iter().any(|key| !after.has(key.print)) {
             revoked.look_again();
         }
         self.tell(&before, &after, next);

@@ -5,6 +5,7 @@ use std::{
 };
 
 use agent_host_core::{
+    identity::Scope,
     key_set::Standing,
     ports::{BoxFuture, clock::Clock, keys::NoKeySet},
 };
@@ -151,7 +152,7 @@ async fn a_token_waits_for_the_first_fetch_and_is_then_judged_by_its_keys() {
     ] {
         assert_eq!(bench.code(&token(key, kid)).await, code, "{key} {kid:?}");
     }
-    assert!(bench.judge(&token("rsa", Some("a"))).await.unwrap().key.is_some());
+    assert!(bench.judge(&token("rsa", Some("a"))).await.unwrap().signed_by != SignedBy::Host);
 }
 
 #[tokio::test(start_paused = true)]
@@ -233,7 +234,7 @@ async fn old_keys_are_kept_while_they_cannot_be_fetched_and_expire() {
         (bench.code(&good).await, bench.standing()),
         (Some(Code::AuthKeysUnavailable), Standing::Expired)
     );
-    let principal = Principal { key: Some(bench.set.now().keys[0].print), ..nobody() };
+    let principal = Principal { signed_by: SignedBy::Fetched(bench.set.now().keys[0].print), ..nobody() };
     assert!(!bench.set.has_withdrawn(&principal), "an issuer that is down has withdrawn nothing");
     bench.now_answers(Answer::Keys(vec![published("rsa", "a")]));
     pass(80).await;
@@ -242,12 +243,14 @@ async fn old_keys_are_kept_while_they_cannot_be_fetched_and_expire() {
 
 fn nobody() -> Principal {
     Principal {
-        scope: agent_host_core::identity::Scope { tenant: "t".into(), user: "u".into() },
+        scope: Scope { tenant: "t".into(), user: "u".into() },
         permissions: Default::default(),
         expires_at: UNIX_EPOCH,
         issued_at: None,
         token_id: None,
-        key: None,
+        signed_by: SignedBy::Host,
+        issuer: None,
+        audiences: [].into(),
     }
 }
 
@@ -267,7 +270,7 @@ async fn a_key_that_the_set_has_no_more_is_withdrawn_and_connections_are_woken()
     assert!(bench.set.has_withdrawn(&old) && woken.is_cancelled());
     assert!(!bench.set.has_withdrawn(&kept) && !bench.set.has_withdrawn(&nobody()));
     assert_eq!(bench.code(&token("rsa", Some("a"))).await, Some(Code::AuthInvalid));
-    assert_eq!(bench.verifier.check_revoked(&old).unwrap_err().code, Code::AuthInvalid);
+    assert_eq!(bench.verifier.check_standing(&old).unwrap_err().code, Code::AuthInvalid);
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,11 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Settings,
-    auth::Verifier,
     host::Host,
     native::{DeliveredNetra, Shared, Speech, Upgraded, pace, serve},
     open::{Card, OpenConnections},
-    tests::support::{Script, Shifted, event, settings, token},
+    tests::support::{Script, Shifted, event, rules, settings, token},
 };
 
 /// A connection over memory, under a paused clock.
@@ -48,18 +47,17 @@ async fn wire_of(
 ) -> Wire {
     let mut settings = settings();
     change(&mut settings);
-    let clock = Arc::new(Shifted::default());
+    let clock = Shifted::default();
     let shared = Arc::new(Shared {
-        verifier: Verifier::new(&settings.auth, clock.clone()),
-        clock,
+        rules: rules(settings, clock.clone()),
+        clock: Arc::new(clock),
         delivered: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::Native.name()),
         delivered_netra: DeliveredNetra::default(),
         closers: Semaphore::new(1),
-        settings,
     });
     let (near, far) = duplex(buffer);
     let (script, stop) = (Script::new(), CancellationToken::new());
-    let principal = Arc::new(shared.verifier.verify(&token()).unwrap());
+    let principal = Arc::new(shared.rules.now().users.verify(&token()).unwrap());
     let card = Card {
         id: "c1".to_owned(),
         scope: principal.scope.clone(),

@@ -1,6 +1,9 @@
 use std::{sync::Arc, time::UNIX_EPOCH};
 
-use agent_host_core::{identity::Scope, ports::store::NewEvent};
+use agent_host_core::{
+    identity::{Scope, SignedBy},
+    ports::store::NewEvent,
+};
 use agent_plugin_protocol::EventKind;
 use serde_json::Value;
 
@@ -53,7 +56,9 @@ fn the_welcome_is_as_documented() {
         expires_at: at() + Duration::from_secs(60),
         issued_at: None,
         token_id: None,
-        key: None,
+        signed_by: SignedBy::Host,
+        issuer: None,
+        audiences: [].into(),
     };
     let text = welcome("c1", &principal, &support::status(), &support::settings(), at());
     let pretty: Value = serde_json::from_str(&text).unwrap();

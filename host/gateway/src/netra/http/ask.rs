@@ -26,6 +26,7 @@ use crate::{
     netra::{ANSWER_WITHIN, events, frames::ClientFrame},
     problem::Problem,
     refusal::UpgradeRefusal,
+    rules::InForce,
     upgrade::Door,
 };
 
@@ -43,16 +44,18 @@ type Refused = Box<Response>;
 pub(super) async fn answer<H: Host>(door: &Door<H>, path: &Path, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let answered = async {
-        let principal = authenticate(door, &parts)?;
+        let rules = door.shared.rules.now();
+        let principal = authenticate(door, &rules, &parts)?;
+        let limits = &rules.settings.limits;
         if door.host.is_draining() {
             return Err(refused(UpgradeRefusal::unavailable(Code::HostDraining, RETRY)));
         }
         // A place as a WebSocket has one: so many requests of one user wait at once, and no more.
         let _place = door
             .users
-            .admit(&principal.scope)
+            .admit(&principal.scope, limits.connections_per_user)
             .ok_or_else(|| refused(UpgradeRefusal::too_many(Code::LimitConnections, RETRY)))?;
-        let message = read(body, door.shared.settings.limits.frame_bytes, path, &door.host.status()).await?;
+        let message = read(body, limits.frame_bytes, path, &door.host.status()).await?;
         run(door, principal, message).await
     };
     answered.await.unwrap_or_else(|refused: Refused| *refused)
@@ -62,10 +65,10 @@ fn refused(refusal: impl IntoResponse) -> Refused {
     Box::new(refusal.into_response())
 }
 
-fn authenticate<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Arc<Principal>, Refused> {
+fn authenticate<H: Host>(door: &Door<H>, rules: &InForce, parts: &Parts) -> Result<Arc<Principal>, Refused> {
     let token = TokenSource::of_header(&parts.headers, &parts.uri)
         .map_err(|error| refused(UpgradeRefusal::of_token(error)))?;
-    let verified = door.shared.verifier.verify(token);
+    let verified = rules.users.verify(token);
     verified.map(Arc::new).map_err(|error| refused(door.no_token(error, parts)))
 }
 

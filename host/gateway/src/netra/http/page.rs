@@ -72,7 +72,8 @@ fn health<H: Host>(paths: &Paths<H>, status: &Status, draining: bool) -> Respons
 }
 
 fn socket_config<H: Host>(paths: &Paths<H>, status: &Status) -> Value {
-    let settings = &paths.door.shared.settings;
+    let rules = paths.door.shared.rules.now();
+    let settings = &rules.settings;
     let socket = json!({
         "endpoint": "/ws",
         "authentication": "required",

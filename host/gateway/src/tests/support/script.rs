@@ -145,6 +145,11 @@ impl Host for Script {
         self.plugins().into_iter().find(|detail| detail.view.id == *plugin)
     }
 
+    fn heir(&self, plugin: &PluginId) -> Option<PluginId> {
+        let others = self.status().plugins.clone().into_iter();
+        others.map(|other| other.id).find(|other| other != plugin)
+    }
+
     async fn control(&self, plugin: &PluginId, order: PluginOrder) -> Result<PluginDetail, ControlError> {
         let gate = self.gate.lock().unwrap().clone();
         if let Some(gate) = gate {

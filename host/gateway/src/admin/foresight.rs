@@ -1,0 +1,145 @@
+//! Says what an order to a plugin would do, from what is so now. Pure: nothing is tried, and what a file would turn out to
+//! be is not known before it is loaded.
+
+use agent_host_core::level::ServiceLevel;
+use agent_host_engine::{
+    ControlError, PluginOrder,
+    view::{PluginDetail, Status},
+};
+use agent_plugin_protocol::{Code, PluginId, PluginKind};
+
+use super::view::{ForesightPage, LevelChangePart};
+
+/// What is known now.
+pub(crate) struct Known<'a> {
+    pub(crate) status: &'a Status,
+    pub(crate) plugin: &'a PluginDetail,
+    /// Who would get its messages if it got none; `None`: the fallback.
+    pub(crate) heir: Option<PluginId>,
+    /// What `/ready` insists on.
+    pub(crate) require: &'a [String],
+}
+
+/// What would come of it.
+///
+/// # Errors
+/// If the order would be refused: as it would be.
+pub(crate) fn foresee(order: PluginOrder, known: &Known<'_>) -> Result<ForesightPage, ControlError> {
+    let view = &known.plugin.view;
+    let (id, disabled) = (view.id.clone(), view.verdict == "disabled");
+    if known.status.draining {
+        return Err(ControlError::Draining);
+    }
+    let page = |changes, would: String| ForesightPage {
+        dry_run: true,
+        order: order.as_str().to_owned(),
+        plugin: id.to_string(),
+        verdict: view.verdict.to_owned(),
+        changes,
+        would,
+        in_flight: known.plugin.in_flight,
+        ..ForesightPage::default()
+    };
+    let of = view.generation;
+    match order {
+        PluginOrder::Disable if disabled => Ok(page(false, "it is disabled already".to_owned())),
+        PluginOrder::Disable => Ok(disabled_then(known, page)),
+        PluginOrder::Enable if disabled => {
+            Ok(page(true, "it is started, and gets messages once it is healthy".to_owned()))
+        }
+        PluginOrder::Enable => Ok(page(false, format!("it is enabled already, and {}", view.verdict))),
+        PluginOrder::Reload | PluginOrder::Rollback | PluginOrder::Reset if disabled => {
+            Err(ControlError::Disabled(id))
+        }
+        PluginOrder::Reload => {
+            let file = match &known.plugin.changed_file {
+                Some(_) => "the other file that lies at its path by now",
+                None => "its file",
+            };
+            Ok(page(
+                true,
+                format!(
+                    "{file} is loaded and probed beside generation {of}, which serves until the new one is healthy, \
+                     and goes on if it never is"
+                ),
+            ))
+        }
+        PluginOrder::Rollback => match known.plugin.former {
+            None => Err(ControlError::NothingBefore(id)),
+            Some(former) => Ok(page(true, format!("generation {former} serves again in place of {of}"))),
+        },
+        PluginOrder::Reset if view.verdict == "healthy" => {
+            Ok(page(true, "its crashes and its breaker are forgotten; it goes on".to_owned()))
+        }
+        PluginOrder::Reset => {
+            Ok(page(true, "its crashes and its breaker are forgotten, and it is started".to_owned()))
+        }
+        PluginOrder::Probe if view.verdict == "healthy" || view.state == "degraded" => {
+            Ok(page(false, "it is asked for its self-test; one that fails makes it degraded".to_owned()))
+        }
+        PluginOrder::Probe => {
+            let code = view.fault.as_ref().map_or(Code::PluginDisabled, |fault| fault.code);
+            Err(ControlError::NotRunning { plugin: id, code })
+        }
+    }
+}
+
+fn disabled_then(known: &Known<'_>, page: impl FnOnce(bool, String) -> ForesightPage) -> ForesightPage {
+    let view = &known.plugin.view;
+    let serves = view.verdict == "healthy";
+    let is_agent = view.kind == PluginKind::Agent;
+    let heir = known.heir.as_ref().map_or_else(|| "fallback".to_owned(), ToString::to_string);
+    let (now, then) = (known.status.level, level_without(known.status, &view.id));
+    let mut breaks = Vec::new();
+    if then < now {
+        breaks.push(format!("the service level falls from {now} to {then}"));
+    }
+    if is_agent && serves && known.heir.is_none() {
+        breaks.push("no agent is left: the built-in fallback answers, and says so".to_owned());
+    }
+    if !is_agent && serves {
+        breaks.push(
+            "nobody chooses: a message that names no agent goes to the first that is healthy".to_owned(),
+        );
+    }
+    let left = known.status.plugins.iter().filter(|one| one.id != view.id && one.verdict == "healthy");
+    let agents_left = left.clone().any(|one| one.kind == PluginKind::Agent);
+    for name in known.require {
+        let unmet = match name.as_str() {
+            "agent" => serves && is_agent && !agents_left,
+            "supervisor" => serves && !is_agent && left.clone().all(|one| one.kind == PluginKind::Agent),
+            name => serves && name == view.id.as_str(),
+        };
+        if unmet {
+            breaks.push(format!("/ready answers 503: `readiness.require` names {name:?}"));
+        }
+    }
+    let would = match (is_agent, serves) {
+        (true, true) => format!("its runs finish, and new messages go to {heir}"),
+        (true, false) => format!("it is not tried any more; its messages go to {heir} as they do now"),
+        (false, _) => "it is asked for no choice any more".to_owned(),
+    };
+    ForesightPage {
+        served_by: is_agent.then_some(heir),
+        level: Some(LevelChangePart { now: now.to_string(), then: then.to_string() }),
+        breaks,
+        ..page(true, would)
+    }
+}
+
+/// The level if that plugin were switched off: what is switched off is not missing.
+fn level_without(status: &Status, plugin: &PluginId) -> ServiceLevel {
+    let works = |name: &str| !status.services.iter().any(|one| one.name == name && one.verdict == "failed");
+    let healthy = |one: &&agent_host_engine::view::PluginView| one.verdict == "healthy" && one.id != *plugin;
+    let agents = status.plugins.iter().filter(healthy).any(|one| one.kind == PluginKind::Agent);
+    let appends = status.level != ServiceLevel::Basic || (works("store") && works("fallback"));
+    if !appends || (!agents && !works("fallback")) {
+        ServiceLevel::Basic
+    } else if !agents {
+        ServiceLevel::Fallback
+    } else if status.missing.iter().any(|one| one.name != plugin.as_str()) {
+        ServiceLevel::Partial
+    } else {
+        ServiceLevel::Full
+    }
+}
