@@ -53,6 +53,8 @@ mod jwks;
 mod laws;
 mod lies;
 mod live;
+mod live_canary;
+mod live_reasons;
 mod live_swaps;
 mod live_wrong;
 mod log_blocked;
