@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
     ops::Range,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -87,6 +87,10 @@ pub(crate) struct Person {
     /// What became of a message: its run and its position.
     accepted: HashMap<String, (String, u64)>,
     completed: HashSet<String>,
+    /// When each message was sent for the first time, and how long its answer took.
+    pub(crate) waits: Vec<(Instant, Duration)>,
+    /// When the last message was sent.
+    asked: Instant,
     /// Connections on which the conversation was taken up again.
     pub(crate) resumed: usize,
 }
@@ -103,6 +107,8 @@ impl Person {
             sent: Vec::new(),
             accepted: HashMap::new(),
             completed: HashSet::new(),
+            waits: Vec::new(),
+            asked: Instant::now(),
             resumed: 0,
         }
     }
@@ -203,6 +209,7 @@ impl Person {
             message["thread_id"] = thread.as_str().into();
         }
         self.sent.push(message.clone());
+        self.asked = Instant::now();
         message
     }
 
@@ -221,8 +228,8 @@ impl Person {
             "service_status" => {}
             "error" => return Err(Stop::Refused(frame.to_string())),
             kind => {
-                if kind == "agent_completed" {
-                    self.completed.insert(text("run_id"));
+                if kind == "agent_completed" && self.completed.insert(text("run_id")) {
+                    self.waits.push((self.asked, self.asked.elapsed()));
                 }
                 let seq = frame["seq"].as_u64();
                 let seq = seq.ok_or_else(|| Stop::Wrong(format!("no event: {frame}")))?;

@@ -174,7 +174,7 @@ async fn each_metric_is_still_as_declared_after_all_kinds_of_trouble() {
     .unwrap();
     as_declared(&scrape).unwrap();
     for sample in &scrape.samples {
-        let personal = |value: &String| value.contains("canary") || *value == thread;
+        let personal = |value: &String| value.contains("the-canary") || *value == thread;
         assert!(!sample.labels.values().any(personal), "{sample:?} names a person or a thread");
     }
     assert_eq!(scrape.sum("agent_host_plugin_state", &[("plugin", "down"), ("state", "failed")]), 1.0);

@@ -33,9 +33,9 @@ pub use reader::Key;
 pub use schema::schema;
 pub use secret::{HS256_SECRET_BYTES, Secret};
 pub use section::{
-    AdminConfig, AuthConfig, AuthoritiesFile, ChaosConfig, Config, DefaultProtocol, DoubleTexting,
-    DrainConfig, Durability, GatewayConfig, IsolationConfig, KeySetConfig, LimitsConfig, LogConfig,
-    LogFormat, LogLevel, NetraConfig, OnDisconnect, PluginConfig, PluginIsolation, PluginLimits,
+    AdminConfig, AuthConfig, AuthoritiesFile, CanaryConfig, ChaosConfig, Config, DefaultProtocol,
+    DoubleTexting, DrainConfig, Durability, GatewayConfig, IsolationConfig, KeySetConfig, LimitsConfig,
+    LogConfig, LogFormat, LogLevel, NetraConfig, OnDisconnect, PluginConfig, PluginIsolation, PluginLimits,
     PluginTimeouts, PublicKeyFile, ReadinessConfig, RestartConfig, RoutingConfig, SelfCheckConfig,
     ServiceConfig, StoreConfig, TrustConfig, UidRange, known_keys,
 };

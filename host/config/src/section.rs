@@ -1,6 +1,7 @@
 //! The configuration that holds: one struct for each component, and how each is read.
 
 mod auth;
+mod canary;
 mod gateway;
 mod host;
 mod key_set;
@@ -17,6 +18,7 @@ use agent_plugin_protocol::{Code, PluginId};
 pub(crate) use self::security::UID_RANGE_PATTERN;
 pub use self::{
     auth::{AdminConfig, AuthConfig, PublicKeyFile},
+    canary::CanaryConfig,
     gateway::{DefaultProtocol, GatewayConfig, NetraConfig},
     host::{
         ChaosConfig, DrainConfig, Durability, LogConfig, LogFormat, LogLevel, ReadinessConfig,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
-use agent_host_core::duration;
+use agent_host_core::{duration, share::Share};
 use agent_plugin_protocol::{Code, PluginId, PluginKind};
 use serde_json::{Value as Json, json};
 
@@ -265,6 +265,32 @@ impl Bounded for ByteSize {
     }
 }
 
+impl Value for Share {
+    const STYLE: Style = Style::Scalar;
+
+    fn expects() -> String {
+        r#"a share such as "10%""#.to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": SHARE_PATTERN })
+    }
+
+    fn written(&self) -> Json {
+        self.to_string().into()
+    }
+
+    fn parse(node: &Node, _: &Context<'_>) -> Result<Self, Wrong> {
+        let expected = Self::expects();
+        let written = text(node, &expected)
+            .map_err(|wrong| wrong.hint(Some("write it in percent, as in \"10%\"".to_owned())))?;
+        Self::parse(written).ok_or_else(|| {
+            Wrong::new(Code::ConfigType, format!("should be {expected}, not {written:?}"))
+                .hint(Some("a number from 0 to 100 and %, with up to two digits after a point".to_owned()))
+        })
+    }
+}
+
 impl Value for SocketAddr {
     const STYLE: Style = Style::Text;
 
@@ -458,6 +484,9 @@ fn show_quantity(amount: u64, units: &[(&str, u64)], zero: &str) -> String {
 
 /// A duration, as a regular expression.
 pub(crate) const DURATION_PATTERN: &str = "^[0-9]+\\s*(ms|s|m|h|d)$";
+
+/// A share, as a regular expression.
+pub(crate) const SHARE_PATTERN: &str = "^[0-9]{1,3}(\\.[0-9]{1,2})?\\s*%$";
 
 /// A size with its unit, as a regular expression.
 pub(crate) const SIZE_PATTERN: &str = "^[0-9]+\\s*(GiB|MiB|KiB|GB|MB|kB|B)$";

@@ -6,6 +6,7 @@
 
 pub mod address_range;
 pub mod breaker;
+pub mod canary;
 pub mod crash;
 pub mod duration;
 pub mod failpoint;
@@ -25,5 +26,6 @@ pub mod routing;
 pub mod run_machine;
 pub mod sanitise;
 pub mod service;
+pub mod share;
 pub mod timestamp;
 pub mod web_address;

@@ -5,10 +5,10 @@ mod retry;
 
 use std::{fmt, time::Duration};
 
-use agent_plugin_protocol::{Code, Generation, PluginId};
+use agent_plugin_protocol::{Code, Generation, PluginId, ThreadId};
 
 pub use self::retry::{FailedTry, NextMove, after_failure};
-use crate::level::ServiceLevel;
+use crate::{level::ServiceLevel, share::Share};
 
 /// Who can answer: an immutable snapshot, published whole at each change.
 ///
@@ -44,17 +44,54 @@ pub struct RouteEntry {
     pub generation: Generation,
     /// Whether it gets new runs.
     pub health: RouteHealth,
+    /// The generation that is tried on a share of the threads; it gets those whether or not the one that serves gets runs.
+    pub canary: Option<CanaryRoute>,
     /// Who may answer in its place when it is named and not healthy, in order.
     pub substitutes: Vec<PluginId>,
 }
 
+/// A generation that is tried on a share of the threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CanaryRoute {
+    /// Which.
+    pub generation: Generation,
+    /// How many.
+    pub share: Share,
+}
+
 impl RouteEntry {
-    fn target(&self) -> Target {
-        Target { plugin: self.id.clone(), generation: self.generation }
+    /// The generation that serves.
+    fn serving(&self) -> Target {
+        self.of(self.generation)
     }
 
-    fn is_open(&self, tried: &[Target]) -> bool {
-        self.health == RouteHealth::Healthy && !tried.iter().any(|t| *t == self.target())
+    fn of(&self, generation: Generation) -> Target {
+        Target { plugin: self.id.clone(), generation }
+    }
+
+    /// The generation that has that thread.
+    pub fn target(&self, thread: &ThreadId) -> Target {
+        let drawn = self.canary.filter(|canary| canary.share.takes(thread, &self.id, canary.generation));
+        self.of(drawn.map_or(self.generation, |canary| canary.generation))
+    }
+
+    /// Who is to be asked here: the generation that has the thread; if that is one on trial and was tried, the one that
+    /// serves. What that one has failed is not given to one on trial: it would be judged by what nobody can answer.
+    fn open(&self, request: RouteRequest<'_>) -> Option<Target> {
+        let (serving, first) = (self.serving(), self.target(request.thread));
+        if request.tried.contains(&serving) {
+            return None;
+        }
+        if first != serving && !request.tried.contains(&first) {
+            return Some(first);
+        }
+        (self.health == RouteHealth::Healthy).then_some(serving)
+    }
+
+    /// Whether none of its generations was tried, but the one that has a share only.
+    fn is_fresh(&self, tried: &[Target]) -> bool {
+        let canary = |of: &Target| self.canary.is_some_and(|canary| canary.generation == of.generation);
+        !tried.iter().any(|of| of.plugin == self.id && !canary(of))
     }
 }
 
@@ -90,6 +127,8 @@ pub struct RouteRequest<'a> {
     pub named: Option<&'a PluginId>,
     /// Who was tried for this message, or would not take it.
     pub tried: &'a [Target],
+    /// The message's thread: it stays with one generation where two of them serve.
+    pub thread: &'a ThreadId,
 }
 
 /// Who answers.
@@ -191,29 +230,27 @@ impl fmt::Display for FallbackReason {
 ///   generation of one that was, else the fallback.
 pub fn choose(table: &RouteTable, request: RouteRequest<'_>) -> Choice {
     match request.named {
-        Some(name) => choose_named(table, name, request.tried),
-        None => choose_unnamed(table, request.tried),
+        Some(name) => choose_named(table, name, request),
+        None => choose_unnamed(table, request),
     }
 }
 
 /// As [`choose`] for an unnamed message, past the supervisor: it was too slow, or chose nobody who can answer.
-pub fn choose_in_order(table: &RouteTable, tried: &[Target]) -> Choice {
-    let fresh = |entry: &&RouteEntry| !tried.iter().any(|t| t.plugin == entry.id);
-    let mut open = table.agents.iter().filter(|entry| entry.is_open(tried));
-    let next = open.clone().find(fresh).or_else(|| open.next());
-    match next {
-        Some(entry) => Choice::Agent(entry.target()),
+pub fn choose_in_order(table: &RouteTable, request: RouteRequest<'_>) -> Choice {
+    let fresh = table.agents.iter().filter(|entry| entry.is_fresh(request.tried));
+    match fresh.chain(&table.agents).find_map(|entry| entry.open(request)) {
+        Some(target) => Choice::Agent(target),
         None if table.starting => Choice::Fallback(FallbackReason::Starting),
         None if table.agents.is_empty() => Choice::Fallback(FallbackReason::NoneConfigured),
         None => Choice::Fallback(FallbackReason::NoneHealthy),
     }
 }
 
-fn choose_named(table: &RouteTable, name: &PluginId, tried: &[Target]) -> Choice {
+fn choose_named(table: &RouteTable, name: &PluginId, request: RouteRequest<'_>) -> Choice {
     let Some(entry) = table.agent(name) else { return Choice::Unknown };
     let substitutes = entry.substitutes.iter().filter_map(|id| table.agent(id));
-    if let Some(open) = std::iter::once(entry).chain(substitutes).find(|e| e.is_open(tried)) {
-        return Choice::Agent(open.target());
+    if let Some(open) = std::iter::once(entry).chain(substitutes).find_map(|e| e.open(request)) {
+        return Choice::Agent(open);
     }
     Choice::Fallback(match &entry.health {
         // Healthy but tried: what failed was this message's own try.
@@ -230,12 +267,11 @@ fn choose_named(table: &RouteTable, name: &PluginId, tried: &[Target]) -> Choice
     })
 }
 
-fn choose_unnamed(table: &RouteTable, tried: &[Target]) -> Choice {
-    match &table.supervisor {
-        Some(entry) if entry.is_open(tried) && !tried.iter().any(|t| t.plugin == entry.id) => {
-            Choice::Supervisor(entry.target())
-        }
-        Some(_) | None => choose_in_order(table, tried),
+fn choose_unnamed(table: &RouteTable, request: RouteRequest<'_>) -> Choice {
+    let supervisor = table.supervisor.as_ref().filter(|entry| entry.is_fresh(request.tried));
+    match supervisor.and_then(|entry| entry.open(request)) {
+        Some(target) => Choice::Supervisor(target),
+        None => choose_in_order(table, request),
     }
 }
 

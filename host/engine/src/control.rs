@@ -25,14 +25,16 @@ pub enum PluginOrder {
     Reset,
     /// Ask for a self-test now.
     Probe,
-    /// Go back to the generation that served before, while it is kept.
+    /// Give the generation that is on trial everything.
+    Promote,
+    /// Take back the generation that is on trial; else go back to the one that served before, while it is kept.
     Rollback,
 }
 
 impl PluginOrder {
     /// Every order.
-    pub const ALL: [Self; 6] =
-        [Self::Enable, Self::Disable, Self::Reload, Self::Reset, Self::Probe, Self::Rollback];
+    pub const ALL: [Self; 7] =
+        [Self::Enable, Self::Disable, Self::Reload, Self::Reset, Self::Probe, Self::Promote, Self::Rollback];
 
     /// The word in paths, logs and the command line.
     pub const fn as_str(self) -> &'static str {
@@ -42,6 +44,7 @@ impl PluginOrder {
             Self::Reload => "reload",
             Self::Reset => "reset",
             Self::Probe => "probe",
+            Self::Promote => "promote",
             Self::Rollback => "rollback",
         }
     }
@@ -56,6 +59,9 @@ pub enum ControlError {
     /// The slot is switched off: it has to be enabled first.
     #[error("plugin {0} is disabled")]
     Disabled(PluginId),
+    /// No generation is on trial.
+    #[error("plugin {0} has no generation on trial")]
+    NoCanary(PluginId),
     /// No generation is kept that served before.
     #[error("plugin {0} has no generation to go back to")]
     NothingBefore(PluginId),
@@ -89,6 +95,7 @@ impl ControlError {
         match self {
             Self::Unknown(_) => Code::PluginUnknown,
             Self::Disabled(_) => Code::PluginDisabled,
+            Self::NoCanary(_) => Code::PluginNoCanary,
             Self::NothingBefore(_) => Code::PluginNothingBefore,
             Self::NotRunning { code, .. } => *code,
             Self::ReloadFailed { fault, .. } => fault.code,
@@ -103,6 +110,7 @@ impl ControlError {
             Self::ReloadFailed { fault, .. } => fault.hint.clone(),
             Self::Disabled(_) => "enable it first".to_owned(),
             Self::Unknown(_)
+            | Self::NoCanary(_)
             | Self::NothingBefore(_)
             | Self::NotRunning { .. }
             | Self::Draining

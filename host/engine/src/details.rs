@@ -5,10 +5,14 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use agent_host_core::{lifecycle::PluginState, ports::instance::Fault};
+use agent_host_core::{canary::Runs, lifecycle::PluginState, ports::instance::Fault};
 use agent_plugin_protocol::{Generation, PluginId};
 
-use crate::{routes::Instance, supervisor::Goal, view::PluginDetail};
+use crate::{
+    routes::Instance,
+    supervisor::{CanaryCounts, Goal},
+    view::PluginDetail,
+};
 
 /// An immutable snapshot, in configured order.
 #[derive(Default)]
@@ -23,6 +27,8 @@ pub(crate) struct Detail {
     pub(crate) enabled: bool,
     /// The breaker's window.
     pub(crate) calls: Arc<CallCounts>,
+    /// What a canary and the one beside it have ended.
+    pub(crate) canary: Option<CanaryCounts>,
     /// Every generation that may have calls.
     pub(crate) instances: Vec<Arc<Instance>>,
     /// Self-tests that ended, ever.
@@ -40,6 +46,11 @@ impl CallCounts {
     pub(crate) fn set(&self, calls: u32, failures: u32) {
         self.calls.store(calls, Ordering::Relaxed);
         self.failures.store(failures, Ordering::Relaxed);
+    }
+
+    fn runs(&self) -> Runs {
+        let of = |count: &AtomicU32| count.load(Ordering::Relaxed);
+        Runs { ended: of(&self.calls), failed: of(&self.failures) }
     }
 
     pub(crate) fn add_failure(&self) {
@@ -92,6 +103,9 @@ impl Detail {
     fn now(&self) -> PluginDetail {
         let mut detail = self.seen.clone();
         detail.in_flight = self.instances.iter().map(|instance| instance.running()).sum();
+        if let (Some(view), Some(counts)) = (&mut detail.canary, &self.canary) {
+            (view.runs, view.beside) = (counts.canary.runs(), counts.serving.runs());
+        }
         detail.waiting = self.instances.iter().map(|instance| instance.waiting()).sum();
         detail.breaker.calls = self.calls.calls.load(Ordering::Relaxed);
         detail.breaker.failures = self.calls.failures.load(Ordering::Relaxed);

@@ -19,8 +19,10 @@ pub(crate) use self::{
 pub(crate) struct Routes {
     /// For `core::routing`.
     pub(crate) table: RouteTable,
-    /// The generations that the table names as healthy.
+    /// The generations that the table names as healthy, and those on trial.
     pub(crate) instances: HashMap<Target, Arc<Instance>>,
+    /// Which of them have a share only.
+    pub(crate) on_trial: Vec<Target>,
 }
 
 impl Routes {

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{
+    canary::CanaryPolicy,
     ports::{
         clock::Clock,
         instance::{Isolation, PluginRuntime, PluginSpec},
@@ -65,6 +66,8 @@ pub struct PluginSettings {
     pub spares: u32,
     /// Whether it gets no runs while it keeps failing them.
     pub breaker: bool,
+    /// How a new generation is tried before it serves.
+    pub canary: CanaryPolicy,
     /// How long a replaced generation is kept warm, to go back to if the new one fails; 0: not at all.
     pub rollback_window: Duration,
     /// Agents that may answer in its place when it is named and not healthy.

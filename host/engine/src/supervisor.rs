@@ -3,6 +3,7 @@
 //! Lifecycle, restart budget and breaker are pure machines of `core`; they meet only here. Whatever takes time is a
 //! future that ends as an [`Event`], so that a stuck plugin costs only itself.
 
+mod canary;
 mod change;
 mod ends;
 mod probe;
@@ -30,6 +31,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
+pub(crate) use self::slot::CanaryCounts;
 use self::{
     change::{Change, Changed},
     registry::Registry,
@@ -142,6 +144,7 @@ enum Event {
     SpareDue { slot: usize },
     TrialDue { slot: usize, generation: Generation },
     TrialEnded { slot: usize, generation: Generation },
+    CanaryDue { slot: usize, generation: Generation },
     Retired,
     ServicesChanged(ServiceCheck),
 }
@@ -226,7 +229,7 @@ impl Supervisor {
             tokio::select! {
                 Some(event) = self.pending.next() => self.on(event),
                 command = commands.recv() => match command {
-                    // Told for every call: there is something to publish only if a breaker moved.
+                    // Told for every call: there is something to publish only if a breaker moved, or a trial ended.
                     Some(Command::CallEnded { target, call, result }) => {
                         if !self.call_ended(&target, call, result) {
                             continue;
@@ -248,6 +251,7 @@ impl Supervisor {
             self.take_new_files(&files.borrow_and_update().clone());
             self.tend_change();
             self.tend_trials();
+            self.tend_canaries();
             self.tend_spares();
             self.publish();
         }
@@ -288,6 +292,7 @@ impl Supervisor {
             Event::SpareDue { slot } => self.registry.spare_due(slot),
             Event::TrialDue { slot, generation } => self.registry.offer_trial(slot, generation),
             Event::TrialEnded { slot, generation } => self.trial_ended(slot, generation),
+            Event::CanaryDue { slot, generation } => self.registry.canary_due(slot, generation),
             // Its exit has told the rest.
             Event::Retired => {}
             Event::ServicesChanged(ServiceCheck::Store(works)) => self.store(works),
@@ -325,7 +330,9 @@ impl Supervisor {
             if let (Some(spec), Goal::Replaced(generation)) = (ordered.candidate, ordered.goal) {
                 self.launch(slot, spec, generation);
             }
-            if order == PluginOrder::Rollback
+            if ordered.serves && order == PluginOrder::Promote {
+                self.serves_on(slot);
+            } else if ordered.serves
                 && let Some((generation, _)) = self.registry.serving(slot)
             {
                 self.serves(slot, generation);

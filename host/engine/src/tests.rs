@@ -17,3 +17,4 @@ mod resuming;
 mod running;
 mod services;
 mod sparing;
+mod trying;

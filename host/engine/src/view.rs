@@ -15,8 +15,8 @@ use agent_plugin_protocol::{Generation, PluginId, PluginKind};
 use serde::Serialize;
 
 pub use self::detail::{
-    BreakerView, BudgetView, CandidateView, Crash, OpenCall, PluginDetail, RolledBack, SparesView,
-    StateChange,
+    BreakerView, BudgetView, CanaryView, CandidateView, Crash, OpenCall, PluginDetail, RolledBack,
+    SparesView, StateChange,
 };
 
 /// The service, as it is now.

@@ -73,6 +73,11 @@ impl Kept {
     /// Forgets all but what may be started from again.
     fn tidy(&mut self) {
         let Some(at) = self.current().map(|ran| ran.generation) else { return };
+        // A restart runs from the same bytes under another number: those of a generation on trial are not to be
+        // forgotten for it.
+        let same = self.current().map(|ran| Arc::clone(&ran.library));
+        let again = |ran: &Ran| same.as_ref().is_some_and(|same| Arc::ptr_eq(same, &ran.library));
+        self.libraries.retain(|ran| ran.generation >= at || !again(ran));
         let before = self.libraries.iter().filter(|ran| ran.generation < at).count();
         self.libraries.drain(..before.saturating_sub(BEFORE));
         // Spares and candidates that came to nothing.

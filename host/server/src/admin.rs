@@ -77,6 +77,7 @@ pub(crate) fn plugins(command: &PluginsCommand) -> Result<ExitCode, Failure> {
         PluginsCommand::Reload(args) => return order(args, "reload", "healthy"),
         PluginsCommand::Reset(args) => return order(args, "reset", "healthy"),
         PluginsCommand::Probe(args) => return order(args, "probe", "healthy"),
+        PluginsCommand::Promote(args) => return order(args, "promote", "healthy"),
         PluginsCommand::Rollback(args) => return order(args, "rollback", "healthy"),
     }
     Ok(ExitCode::SUCCESS)

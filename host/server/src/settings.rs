@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agent_host_config::{Config, DefaultProtocol, PluginConfig, Secret};
 use agent_host_core::{
+    canary::CanaryPolicy,
     key_set::KeySetPolicy,
     ports::store::{Durability, Quota},
 };
@@ -61,6 +62,12 @@ fn slot(config: &Config, id: &PluginId, plugin: &PluginConfig) -> PluginSettings
         restart_window: plugin.restart.within,
         spares: plugin.spares,
         breaker: plugin.breaker,
+        canary: CanaryPolicy {
+            share: plugin.canary.share,
+            lasts: plugin.canary.lasts,
+            min_runs: plugin.canary.min_runs,
+            tolerance: plugin.canary.tolerance,
+        },
         rollback_window: plugin.rollback_window,
         substitutes: plugin.substitutes.clone(),
         double_texting: match plugin.double_texting {

@@ -68,11 +68,24 @@ happenings! {
     /// A new generation failed within its rollback window, or an operator took it back: the one before serves again.
     PluginRolledBack WARN Warning "plugin was rolled back" action "See the reason; mend the plugin, then reload it. It is not tried again by itself."
     { plugin: String, from: u32, to: u32, code: String, reason: String }
-    => |it| { counter!(metric::PLUGIN_ROLLBACKS, "plugin" => it.plugin.clone()).increment(1); }
+    => |it| {
+        counter!(metric::PLUGIN_ROLLBACKS, "plugin" => it.plugin.clone()).increment(1);
+        series::version_failed(&it.plugin, &it.code);
+    }
+
+    /// A new generation has a share of the threads beside the one that serves, until it is promoted or taken back.
+    CanaryBegan INFO Success "plugin is tried on a share of the threads" action "None; see how it fares in `agent-host plugins show`."
+    { plugin: String, from: u32, to: u32, version: String, digest: String, share: String, for_ms: u128 }
+
+    /// A trial on a share of the threads ended: promoted, rolled back, or withdrawn for another order.
+    CanaryEnded INFO Success "plugin's trial ended" action "None; a rollback has its own event."
+    { plugin: String, generation: u32, end: &'static str, reason: String, runs: u32, failed: u32, runs_beside: u32, failed_beside: u32 }
+    => |it| { counter!(metric::CANARIES_ENDED, "plugin" => it.plugin.clone(), "end" => it.end).increment(1); }
 
     /// The new generation of a reload did not get healthy. The one that served goes on.
     ReloadFailed WARN Warning "plugin was not replaced" action "Follow the hint, then reload again."
     { plugin: String, generation: u32, stage: String, code: String, reason: String, hint: String }
+    => |it| { series::version_failed(&it.plugin, &it.code); }
 
     /// A generation died, and its warm spare serves in its place.
     SpareTookOver INFO Warning "a warm spare took over" action "None; the crash has its own event, and the next spare is loaded by itself."

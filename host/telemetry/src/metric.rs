@@ -46,6 +46,10 @@ metrics_table! {
     PLUGIN_CRASHES counter "agent_host_plugin_crashes_total" ["plugin", "signal"] "Generations that died, by signal or by what else ended them.";
     BREAKER_STATE gauge "agent_host_breaker_state" ["plugin"] "0 closed, 1 half-open, 2 open.";
     PLUGIN_ROLLBACKS counter "agent_host_plugin_rollbacks_total" ["plugin"] "New generations that were taken back for the one before.";
+    VERSION_FAILURES counter "agent_host_plugin_version_failures_total" ["plugin", "fault"] "New generations that do not serve: they could not be loaded, did not answer their probe, or were taken back.";
+    CANARY_SHARE gauge "agent_host_canary_share" ["plugin"] "The share of the threads that a generation on trial has, 0 to 1; 0 while none is.";
+    CANARY_RUNS counter "agent_host_canary_runs_total" ["plugin", "side", "result"] "Runs that ended during trials, of the generation on trial and of the one beside it.";
+    CANARIES_ENDED counter "agent_host_canaries_ended_total" ["plugin", "end"] "Trials of new generations that ended.";
     SPARES_READY gauge "agent_host_plugin_spares_ready" ["plugin"] "Warm spares that are loaded, probed and idle.";
     SPARE_TAKEOVERS counter "agent_host_plugin_spare_takeovers_total" ["plugin"] "Deaths of a generation after which its spare served at once.";
     SERVICE_LEVEL gauge "agent_host_service_level" ["level"] "1 for the level that the service is at.";
@@ -106,6 +110,12 @@ pub const LABELS: &[Label] = &[
         meaning: "WebSocket close code: those of the protocol, 1005 and 1006 for none, 3000 for any other of a client",
     },
     Label { name: "direction", values: &["read", "written"], meaning: "from the model's side" },
+    Label {
+        name: "end",
+        values: CANARY_ENDS,
+        meaning: "what became of the generation on trial; `withdrawn` made room for another order",
+    },
+    Label { name: "fault", values: &[], meaning: "the stable code of what is wrong; see `codes.md`" },
     Label { name: "level", values: LEVELS, meaning: "service level" },
     Label { name: "operation", values: STORE_OPERATIONS, meaning: "what the store was asked for" },
     Label {
@@ -119,6 +129,12 @@ pub const LABELS: &[Label] = &[
         meaning: "a configured plugin, `fallback`, or `host` for a run that nobody took",
     },
     Label { name: "reason", values: REASONS, meaning: "why it was not passed on" },
+    Label { name: "result", values: &CANARY_RESULTS, meaning: "whether the plugin failed it" },
+    Label {
+        name: "side",
+        values: CANARY_SIDES,
+        meaning: "the generation on trial, or the one that serves the rest meanwhile",
+    },
     Label { name: "signal", values: SIGNALS, meaning: "what ended the process" },
     Label { name: "state", values: &[], meaning: "a state of a plugin's life" },
     Label { name: "status", values: &[], meaning: "HTTP status" },
@@ -126,6 +142,9 @@ pub const LABELS: &[Label] = &[
     Label { name: "type", values: &[], meaning: "an event's type, as on the wire" },
 ];
 
+pub(crate) const CANARY_ENDS: &[&str] = &["promoted", "rolled_back", "withdrawn"];
+pub(crate) const CANARY_SIDES: &[&str] = &["canary", "serving"];
+pub(crate) const CANARY_RESULTS: [&str; 2] = ["ok", "failed"];
 /// Least first.
 pub(crate) const LEVELS: &[&str] = &["basic", "fallback", "partial", "full"];
 pub(crate) const OUTCOMES: &[&str] =

@@ -7,11 +7,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use agent_plugin_protocol::EventKind;
+use agent_plugin_protocol::{Code, EventKind};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::metric::{
-    self, ADMIN_STATUSES, CLOSE_CODES, LEVELS, OUTCOMES, REASONS, STATUSES, STORE_OPERATIONS,
+    self, ADMIN_STATUSES, CANARY_ENDS, CANARY_RESULTS, CANARY_SIDES, CLOSE_CODES, LEVELS, OUTCOMES, REASONS,
+    STATUSES, STORE_OPERATIONS,
 };
 
 /// Who speaks an event, or answers a run.
@@ -139,6 +140,17 @@ pub fn plugin_listed(plugin: &str, state: &str, states: impl IntoIterator<Item =
     counter!(metric::SPARE_TAKEOVERS, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_RESTARTS, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_ROLLBACKS, "plugin" => name()).increment(0);
+    canary_share(plugin, 0.0);
+    for fault in COMMON_FAULTS {
+        let fault = fault.as_str();
+        counter!(metric::VERSION_FAILURES, "plugin" => name(), "fault" => fault).increment(0);
+    }
+    for (side, result) in CANARY_SIDES.iter().flat_map(|side| CANARY_RESULTS.map(|result| (*side, result))) {
+        counter!(metric::CANARY_RUNS, "plugin" => name(), "side" => side, "result" => result).increment(0);
+    }
+    for end in CANARY_ENDS {
+        counter!(metric::CANARIES_ENDED, "plugin" => name(), "end" => *end).increment(0);
+    }
     counter!(metric::PEERS_REFUSED, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_CRASHES, "plugin" => name(), "signal" => "exit").increment(0);
     drop(SERIES.responder(plugin));
@@ -151,9 +163,37 @@ pub fn plugin_unlisted(plugin: &str, states: impl IntoIterator<Item = &'static s
     }
 }
 
+/// Why a version mostly does not serve; other faults have a series from their first on.
+const COMMON_FAULTS: [Code; 5] = [
+    Code::PluginInitError,
+    Code::PluginProbeFailed,
+    Code::PluginCrashed,
+    Code::PluginBreakerOpen,
+    Code::PluginCanaryWorse,
+];
+
 /// So many warm spares of a plugin are ready.
 pub fn spares_ready(plugin: &str, ready: u32) {
     gauge!(metric::SPARES_READY, "plugin" => plugin.to_owned()).set(f64::from(ready));
+}
+
+/// A generation on trial has that share of the threads, 0 to 1.
+pub fn canary_share(plugin: &str, share: f64) {
+    gauge!(metric::CANARY_SHARE, "plugin" => plugin.to_owned()).set(share);
+}
+
+/// Counts a run that ended during a trial; `side` is one of the two.
+pub fn canary_run(plugin: &str, side: &'static str, failed: bool) {
+    let [ok, bad] = CANARY_RESULTS;
+    let result = if failed { bad } else { ok };
+    counter!(metric::CANARY_RUNS, "plugin" => plugin.to_owned(), "side" => side, "result" => result)
+        .increment(1);
+}
+
+/// Counts a new generation that does not serve, by the stable code of what is wrong with it.
+pub(crate) fn version_failed(plugin: &str, code: &str) {
+    let (plugin, code) = (plugin.to_owned(), code.to_owned());
+    counter!(metric::VERSION_FAILURES, "plugin" => plugin, "fault" => code).increment(1);
 }
 
 /// The level that the service begins at.

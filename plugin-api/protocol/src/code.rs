@@ -203,6 +203,12 @@ codes! {
     PluginRolledBack "plugin.rolled_back" fatal:
         "the new generation of the plugin was taken back, and the one before serves again",
         "see why in `agent-host plugins show`; mend it, then reload it";
+    PluginCanaryWorse "plugin.canary_worse" fatal:
+        "the new generation of the plugin failed more of its share of the runs than the one beside it",
+        "see its failed runs in the log; mend it, then reload it";
+    PluginNoCanary "plugin.no_canary" fatal:
+        "no generation of the plugin is on trial",
+        "set its `canary.share`, then reload it or change its configuration";
     PluginNothingBefore "plugin.nothing_before" fatal:
         "no generation is kept that the plugin could go back to",
         "put the former file or configuration back, then reload";

@@ -9,7 +9,10 @@ use std::{
 use agent_plugin_protocol::{Code, PluginId, PluginKind};
 use serde_json::{Value as Json, json};
 
-use super::Roster;
+use super::{
+    Roster,
+    canary::{self, CanaryConfig},
+};
 use crate::{
     error::did_you_mean,
     node::{Kind, Node},
@@ -47,6 +50,8 @@ pub struct PluginConfig {
     pub spares: u32,
     /// Whether it gets no runs while it keeps failing them.
     pub breaker: bool,
+    /// How a new version is tried before it serves.
+    pub canary: CanaryConfig,
     /// How long a replaced generation is kept warm, to go back to if the new one fails; zero: not at all.
     pub rollback_window: Duration,
     /// Its own secrets by name; `None` is one whose variable or file is missing, for which the plugin fails.
@@ -204,6 +209,7 @@ pub(crate) fn read_one(r: &Reader<'_>, roster: &Roster, id: Option<&str>) -> Plu
         restart: restart(&r.section("restart")),
         spares: r.within("spares", 0, 0..=1),
         breaker: r.or("breaker", true),
+        canary: canary::read(&r.section("canary")),
         rollback_window: r.within(
             "rollback_window",
             Duration::from_secs(60),

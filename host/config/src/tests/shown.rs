@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
+use agent_host_core::share::Share;
 use agent_plugin_protocol::PluginId;
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ use crate::{
     parse_duration, schema,
     section::UID_RANGE_PATTERN,
     toml_of,
-    value::{DURATION_PATTERN, ID_PATTERN, SIZE_PATTERN},
+    value::{DURATION_PATTERN, ID_PATTERN, SHARE_PATTERN, SIZE_PATTERN},
 };
 
 #[test]
@@ -112,6 +113,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     match pattern {
         DURATION_PATTERN => parse_duration(text).is_some(),
         SIZE_PATTERN => unit(&["GiB", "MiB", "KiB", "GB", "MB", "kB", "B"]),
+        SHARE_PATTERN => Share::parse(text).is_some(),
         ID_PATTERN => PluginId::new(text).is_ok(),
         _ => text.split_once('-').is_some_and(|(first, last)| {
             pattern == UID_RANGE_PATTERN

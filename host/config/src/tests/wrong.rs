@@ -108,6 +108,10 @@ cases! {
         r#"config.type host.toml:2:9: `drain.grace` should be a duration such as "250ms", "5s" or "10m", not "8" | a whole number and one of the units ms, s, m, h, d"#;
     unit_wrong: host("[drain]\ngrace = \"8 seconds\"\n") =>
         r#"config.type host.toml:2:9: `drain.grace` should be a duration such as "250ms", "5s" or "10m", not "8 seconds" | a whole number and one of the units ms, s, m, h, d"#;
+    share_without_its_sign: plugin("canary = { share = 10 }\n") =>
+        r#"config.type host.toml:3:20: `plugins.echo.canary.share` should be a share such as "10%", not an integer | write it in percent, as in "10%""#;
+    share_of_more_than_all: plugin("canary = { share = \"101%\" }\n") =>
+        r#"config.type host.toml:3:20: `plugins.echo.canary.share` should be a share such as "10%", not "101%" | a number from 0 to 100 and %, with up to two digits after a point"#;
     size_unit_wrong: plugin("limits = { memory = \"512mb\" }\n") =>
         r#"config.type host.toml:3:21: `plugins.echo.limits.memory` should be a size such as "64KiB" or "512MiB", or a number of bytes, not "512mb" | a whole number and one of the units B, KiB, MiB, GiB, kB, MB, GB"#;
     size_beyond_all: plugin("limits.memory = \"99999999999999GiB\"\n") =>

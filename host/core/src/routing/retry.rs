@@ -47,7 +47,7 @@ pub fn after_failure(table: &RouteTable, request: RouteRequest<'_>, failed: Fail
     }
     match choose(table, request) {
         // A supervisor that comes back chooses for new messages; this one has waited enough.
-        Choice::Supervisor(_) => match choose_in_order(table, request.tried) {
+        Choice::Supervisor(_) => match choose_in_order(table, request) {
             Choice::Agent(target) => NextMove::Retry(target),
             Choice::Supervisor(_) | Choice::Fallback(_) | Choice::Unknown => gone,
         },

@@ -9,6 +9,10 @@ fn id(name: &str) -> PluginId {
     PluginId::new(name).unwrap()
 }
 
+fn thread() -> ThreadId {
+    ThreadId::new("t").unwrap()
+}
+
 fn target(name: &str, generation: u32) -> Target {
     Target { plugin: id(name), generation: Generation(generation) }
 }
@@ -18,6 +22,7 @@ fn healthy(name: &str, generation: u32) -> RouteEntry {
         id: id(name),
         generation: Generation(generation),
         health: RouteHealth::Healthy,
+        canary: None,
         substitutes: Vec::new(),
     }
 }
@@ -37,11 +42,11 @@ fn with_supervisor(agents: Vec<RouteEntry>, supervisor: RouteEntry) -> RouteTabl
 }
 
 fn named(table: &RouteTable, name: &str, tried: &[Target]) -> Choice {
-    choose(table, RouteRequest { named: Some(&id(name)), tried })
+    choose(table, RouteRequest { named: Some(&id(name)), tried, thread: &thread() })
 }
 
 fn unnamed(table: &RouteTable, tried: &[Target]) -> Choice {
-    choose(table, RouteRequest { named: None, tried })
+    choose(table, RouteRequest { named: None, tried, thread: &thread() })
 }
 
 #[test]
@@ -135,7 +140,7 @@ fn after(
 ) -> NextMove {
     let name = name.map(id);
     let tried = [target("a", 1)];
-    let request = RouteRequest { named: name.as_ref(), tried: &tried };
+    let request = RouteRequest { named: name.as_ref(), tried: &tried, thread: &thread() };
     let target = &tried[0];
     let failed =
         FailedTry { target, outcome, before_first_event, earlier_tries, retries: true, earlier_crashes };
@@ -164,7 +169,7 @@ fn where_no_second_try_is_wanted_only_a_refusal_moves_on() {
             earlier_crashes: 0,
         };
         assert_eq!(
-            after_failure(&table, RouteRequest { named: None, tried: &tried }, failed),
+            after_failure(&table, RouteRequest { named: None, tried: &tried, thread: &thread() }, failed),
             next,
             "{outcome:?}"
         );
@@ -245,7 +250,7 @@ fn however_tries_fail_they_come_to_an_end() {
         for step in 0.. {
             assert!(step < 6, "seed {seed}");
             let outcome = &outcomes[seed / 3_usize.pow(step) % 3];
-            let request = RouteRequest { named: None, tried: &tried };
+            let request = RouteRequest { named: None, tried: &tried, thread: &thread() };
             let failed = FailedTry {
                 target: tried.last().unwrap(),
                 outcome,
@@ -269,4 +274,60 @@ fn the_fallback_s_run_is_never_served_above_its_level() {
     assert_eq!(level_of_run(true, ServiceLevel::Full), ServiceLevel::Fallback);
     assert_eq!(level_of_run(true, ServiceLevel::Basic), ServiceLevel::Basic);
     assert_eq!(level_of_run(false, ServiceLevel::Partial), ServiceLevel::Partial);
+}
+
+/// A generation on trial beside one that serves; it has every thread, or none.
+fn on_trial(name: &str, all: bool) -> RouteEntry {
+    let share = if all { Share::ALL } else { Share::NONE };
+    RouteEntry { canary: Some(CanaryRoute { generation: Generation(2), share }), ..healthy(name, 1) }
+}
+
+#[test]
+fn a_thread_has_the_generation_that_its_share_says() {
+    let half = CanaryRoute { generation: Generation(2), share: Share::percent(50) };
+    let table = table(vec![RouteEntry { canary: Some(half), ..healthy("a", 1) }]);
+    let of = |n: usize| {
+        let thread = ThreadId::new(&format!("t{n}")).unwrap();
+        let choice = choose(&table, RouteRequest { named: None, tried: &[], thread: &thread });
+        let again = choose(&table, RouteRequest { named: Some(&id("a")), tried: &[], thread: &thread });
+        assert_eq!(choice, again, "named or not, and each time");
+        choice
+    };
+    let drawn = (0..1000).filter(|n| of(*n) == Choice::Agent(target("a", 2))).count();
+    assert!((400..600).contains(&drawn), "{drawn}");
+}
+
+#[test]
+fn what_a_generation_on_trial_failed_goes_to_the_one_that_serves() {
+    let two = table(vec![on_trial("a", true), healthy("b", 1)]);
+    assert_eq!(unnamed(&two, &[]), Choice::Agent(target("a", 2)));
+    assert_eq!(unnamed(&two, &[target("a", 2)]), Choice::Agent(target("a", 1)), "before another agent");
+    assert_eq!(named(&two, "a", &[target("a", 2)]), Choice::Agent(target("a", 1)));
+    assert_eq!(unnamed(&two, &[target("a", 2), target("a", 1)]), Choice::Agent(target("b", 1)));
+}
+
+#[test]
+fn what_the_one_that_serves_failed_does_not_go_to_one_on_trial() {
+    for all in [true, false] {
+        let one = table(vec![on_trial("a", all)]);
+        assert!(matches!(named(&one, "a", &[target("a", 1)]), Choice::Fallback(_)));
+        let two = table(vec![on_trial("a", all), healthy("b", 1)]);
+        assert_eq!(unnamed(&two, &[target("a", 1)]), Choice::Agent(target("b", 1)));
+    }
+}
+
+#[test]
+fn one_on_trial_gets_its_share_and_no_more_while_the_other_gets_no_runs() {
+    let with = |all| RouteEntry { canary: on_trial("a", all).canary, ..down("a", Code::PluginCrashed) };
+    let alone = table(vec![with(false), healthy("b", 1)]);
+    assert_eq!(unnamed(&alone, &[]), Choice::Agent(target("b", 1)));
+    let shared = table(vec![with(true), healthy("b", 1)]);
+    assert_eq!(unnamed(&shared, &[]), Choice::Agent(target("a", 2)));
+    assert_eq!(unnamed(&shared, &[target("a", 2)]), Choice::Agent(target("b", 1)));
+}
+
+#[test]
+fn a_supervisor_is_tried_on_a_share_too() {
+    let table = with_supervisor(vec![healthy("a", 1)], on_trial("boss", true));
+    assert_eq!(unnamed(&table, &[]), Choice::Supervisor(target("boss", 2)));
 }

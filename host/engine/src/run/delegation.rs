@@ -19,7 +19,7 @@ use agent_host_core::{
 };
 use agent_host_telemetry::happening::RunFailed;
 use agent_plugin_protocol::{
-    CallId, Code, MessageId, PluginId, RunId,
+    CallId, Code, MessageId, PluginId, RunId, ThreadId,
     call::{Answer, DelegateParams, DelegateResult, HandleParams, IncomingMessage, method},
 };
 use tokio::time::Instant;
@@ -145,7 +145,7 @@ impl Run {
             let answer = refused(Code::PluginOverloaded.as_str(), "too much work handed on at once", true);
             return Err(Refusal::Denied(answer));
         }
-        let to = whom(routes, agent)?;
+        let to = whom(routes, agent, &self.key.thread)?;
         if chain.contains(&to.plugin) {
             return Err(denied("the work would go in a circle"));
         }
@@ -342,13 +342,18 @@ impl Run {
 const INPUT_REQUIRED: &str = "input_required";
 
 /// The healthy plugin that gets work for a name: that agent or its substitute, or another supervisor.
-fn whom(routes: &Routes, agent: &PluginId) -> Result<Target, Refusal> {
-    match choose(&routes.table, RouteRequest { named: Some(agent), tried: &[] }) {
+fn whom(routes: &Routes, agent: &PluginId, thread: &ThreadId) -> Result<Target, Refusal> {
+    match choose(&routes.table, RouteRequest { named: Some(agent), tried: &[], thread }) {
         Choice::Agent(target) => Ok(target),
         Choice::Fallback(reason) => Err(Refusal::Failed(reason.code())),
         Choice::Supervisor(_) | Choice::Unknown => {
-            let healthy = routes.instances.keys().find(|target| target.plugin == *agent).cloned();
-            healthy.ok_or_else(|| Refusal::Denied(of_code(Code::AgentUnknown)))
+            let serving = |target: &&Target| target.plugin == *agent && !routes.on_trial.contains(target);
+            routes
+                .instances
+                .keys()
+                .find(serving)
+                .cloned()
+                .ok_or_else(|| Refusal::Denied(of_code(Code::AgentUnknown)))
         }
     }
 }

@@ -29,7 +29,7 @@ impl Run {
             retries: self.shared.settings().retry,
             earlier_crashes: self.crashes,
         };
-        let request = RouteRequest { named: self.queued.agent.as_ref(), tried: &tried };
+        let request = RouteRequest { tried: &tried, ..self.routing() };
         if matches!(after_failure(&routes.table, request, failed), NextMove::Retry(_)) {
             return false;
         }

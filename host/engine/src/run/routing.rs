@@ -70,11 +70,14 @@ impl Run {
             return self.fall_back(&FallbackReason::SelfCheck);
         }
         let routes = self.shared.routes.load_full();
-        let request = RouteRequest { named: self.queued.agent.as_ref(), tried: &self.tried };
-        let choice = choose(&routes.table, request);
+        let choice = choose(&routes.table, self.routing());
         if let Some(next) = self.follow(choice) {
             self.go(next).await;
         }
+    }
+
+    pub(super) fn routing(&self) -> RouteRequest<'_> {
+        RouteRequest { named: self.queued.agent.as_ref(), tried: &self.tried, thread: &self.key.thread }
     }
 
     /// Carries out moves until one is under way or the run is over.
@@ -162,7 +165,7 @@ impl Run {
             self.tried.push(target.clone());
         }
         let routes = self.shared.routes.load();
-        let request = RouteRequest { named: self.queued.agent.as_ref(), tried: &self.tried };
+        let request = self.routing();
         let failed = FailedTry {
             target: &target,
             outcome: &outcome,
@@ -212,7 +215,7 @@ impl Run {
             self.tried.push(supervisor);
         }
         let routes = self.shared.routes.load();
-        let choice = choose_in_order(&routes.table, &self.tried);
+        let choice = choose_in_order(&routes.table, self.routing());
         drop(routes);
         match choice {
             Choice::Agent(target) => Move::Call(target),
@@ -243,7 +246,7 @@ impl Run {
 
     fn healthy(&self, agent: &PluginId) -> Option<Target> {
         let routes = self.shared.routes.load();
-        let target = Target { plugin: agent.clone(), generation: routes.table.agent(agent)?.generation };
+        let target = routes.table.agent(agent)?.target(&self.key.thread);
         routes.instances.contains_key(&target).then_some(target)
     }
 

@@ -128,10 +128,15 @@ impl Supervisor {
 
     /// What has to follow when a generation serves that replaced another.
     pub(super) fn serves(&mut self, slot: usize, generation: Generation) {
+        self.schedule_probe(slot, generation);
+        self.serves_on(slot);
+    }
+
+    /// The same of one that had its self-tests before, on trial.
+    pub(super) fn serves_on(&mut self, slot: usize) {
         let now = Instant::now();
         // What it requires may have gone while it started.
         self.registry.recheck_services(slot, now);
-        self.schedule_probe(slot, generation);
         self.schedule_trial_end(slot);
         self.tell_who_serves(slot);
     }

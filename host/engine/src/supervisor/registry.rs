@@ -1,5 +1,6 @@
 //! All slots, and what is published of them: the route table and the status.
 
+mod canary;
 mod change;
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
 
 use agent_host_core::{
     breaker::CallResult,
+    canary::Side,
     level::{LevelFacts, Missing as CoreMissing, MissingKind, ServiceStatus},
     lifecycle::PluginState,
     outcome::ExitReport,
@@ -119,26 +121,31 @@ impl Registry {
 
     /// A generation answered its probe; what follows from that.
     pub(super) fn healthy(&mut self, slot: usize, of: Generation, started: Started, took: Duration) -> Began {
-        let now = self.now().wall;
+        let now = self.now();
         let draining = self.draining;
         let Some(slot) = self.slots.get_mut(slot).filter(|_| !draining) else {
             return Began::Unwanted(started);
         };
         match slot.role(of) {
             Role::Current if slot.is_starting() => {
-                slot.healthy(started, took, now);
+                slot.healthy(started, took, now.wall);
                 Began::Serves(Vec::new())
             }
             Role::Candidate if slot.is_staged() => {
                 slot.hold(started, took);
                 Began::Held
             }
-            Role::Candidate => Began::Serves(slot.candidate_healthy(started, took, now)),
+            Role::Candidate => {
+                let over = slot.candidate_healthy(started, took, now);
+                if slot.generation == of { Began::Serves(over) } else { Began::OnTrial(over) }
+            }
             Role::Spare => {
                 slot.spare_ready(started, took);
                 Began::Spare
             }
-            Role::Current | Role::Former | Role::Retiring | Role::None => Began::Unwanted(started),
+            Role::Current | Role::Canary | Role::Former | Role::Retiring | Role::None => {
+                Began::Unwanted(started)
+            }
         }
     }
 
@@ -158,7 +165,7 @@ impl Registry {
                 Verdict::Leave
             }
             Role::Spare => slot.spare_lost(fault, now),
-            Role::Current | Role::Former | Role::Retiring | Role::None => Verdict::Leave,
+            Role::Current | Role::Canary | Role::Former | Role::Retiring | Role::None => Verdict::Leave,
         }
     }
 
@@ -176,6 +183,10 @@ impl Registry {
             Role::Spare => slot.spare_exited(report.as_deref(), now),
             Role::Retiring => {
                 slot.retired(of, report, now.wall);
+                Verdict::Leave
+            }
+            Role::Canary => {
+                slot.canary_exited(report, now);
                 Verdict::Leave
             }
             Role::Former => {
@@ -230,7 +241,7 @@ impl Registry {
         (wanted.collect(), dismissed)
     }
 
-    /// How a call went: the slot whose breaker moved, if one did.
+    /// How a call went: the slot whose breaker moved, or whose canary has its verdict, if one has.
     pub(super) fn call_ended(
         &mut self,
         target: &Target,
@@ -239,6 +250,12 @@ impl Registry {
         now: Instant,
     ) -> Option<usize> {
         let now = self.times(now);
+        let mut slots = self.slots.iter_mut().enumerate();
+        if let Some((index, slot)) = slots
+            .find(|(_, slot)| slot.settings.spec.id == target.plugin && slot.is_canary(target.generation))
+        {
+            return slot.counted(Side::Canary, result, now).then_some(index);
+        }
         let (index, slot) = self.of(target)?;
         slot.call_ended(call, result, now).then_some(index)
     }
@@ -272,7 +289,10 @@ impl Registry {
 
     pub(super) fn probed(&mut self, slot: usize, of: Generation, result: Result<(), String>, now: Instant) {
         let now = self.times(now);
-        if let Some(slot) = self.current(slot, of).filter(|slot| slot.instance.is_some()) {
+        let Some(slot) = self.slots.get_mut(slot) else { return };
+        if slot.is_canary(of) {
+            slot.canary_probed(result);
+        } else if slot.generation == of && slot.instance.is_some() {
             slot.probed(result, now);
         }
     }
@@ -302,15 +322,19 @@ impl Registry {
         self.slots.get(slot).map(|slot| Arc::clone(&slot.settings.spec))
     }
 
-    /// The state of a generation that runs and is wanted.
+    /// The state of a generation that runs and is wanted; one on trial is healthy, or is taken back.
     pub(super) fn serving_state(&self, slot: usize, of: Generation) -> Option<PluginState> {
+        if self.slots.get(slot)?.is_canary(of) {
+            return Some(PluginState::Healthy);
+        }
         let slot = self.slots.get(slot).filter(|slot| slot.generation == of && slot.instance.is_some())?;
         matches!(slot.state, PluginState::Healthy | PluginState::Degraded).then_some(slot.state)
     }
 
     pub(super) fn instance(&self, slot: usize, of: Generation) -> Option<Arc<Instance>> {
         self.serving_state(slot, of)?;
-        self.slots.get(slot)?.instance.clone()
+        let slot = self.slots.get(slot)?;
+        slot.canary_instance(of).or(slot.instance.as_ref()).cloned()
     }
 
     /// The instance that serves in a slot, if one does.
@@ -339,15 +363,18 @@ impl Registry {
 
     /// The route table with its instances.
     pub(super) fn routes(&self, starting: bool) -> Routes {
-        let instances = self.slots.iter().filter(|slot| slot.takes_runs());
+        let serving = self.slots.iter().filter(|slot| slot.takes_runs());
+        let serving = serving.filter_map(|slot| slot.instance.clone());
+        let on_trial = self.slots.iter().filter_map(Slot::canary_for_runs);
         let instances: HashMap<_, _> =
-            instances.filter_map(|slot| slot.instance.clone()).map(|i| (i.target(), i)).collect();
+            serving.chain(on_trial.clone().cloned()).map(|i| (i.target(), i)).collect();
         Routes {
             table: RouteTable {
                 agents: self.agents().map(Slot::route).collect(),
                 supervisor: self.kind(PluginKind::Supervisor).find(|s| s.settings.enabled).map(Slot::route),
                 starting,
             },
+            on_trial: on_trial.map(|instance| instance.target()).collect(),
             instances,
         }
     }
@@ -482,6 +509,8 @@ pub(super) struct Spare {
 pub(super) enum Began {
     /// It serves; these, which served before, end.
     Serves(Vec<Arc<Instance>>),
+    /// It has a share of the threads; these end.
+    OnTrial(Vec<Arc<Instance>>),
     /// It is there in case the other dies.
     Spare,
     /// It waits for the rest of its change.

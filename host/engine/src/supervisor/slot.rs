@@ -1,5 +1,6 @@
 //! One plugin's slot: what the operator wants of it, the generation that serves it, and how it has fared.
 
+mod canary;
 mod fitness;
 mod orders;
 mod record;
@@ -29,14 +30,16 @@ use agent_host_telemetry::{
 use agent_plugin_protocol::{Code, Generation};
 use tokio::{sync::mpsc, time::Instant};
 
+pub(crate) use self::canary::CanaryCounts;
+pub(super) use self::{canary::Awaited, orders::Ordered, understudy::Role};
 use self::{
+    canary::OnTrial,
     fitness::Fitness,
     record::Record,
     rollback::Former,
     staged::policy_of,
     understudy::{Candidate, Spare},
 };
-pub(super) use self::{orders::Ordered, understudy::Role};
 use super::Command;
 use crate::{random, routes::Instance, settings::PluginSettings, view::RolledBack};
 
@@ -82,6 +85,8 @@ pub(super) struct Slot {
     /// The digest of the last new file that it was started from by itself.
     tried: Option<String>,
     candidate: Option<Candidate>,
+    /// What has a share of the threads, beside what serves.
+    canary: Option<OnTrial>,
     /// What served before, for as long as it may have to again.
     former: Option<Former>,
     /// What was asked for and taken back: not tried again until it is asked for by name, or is another.
@@ -117,6 +122,7 @@ impl Slot {
             budget: RestartBudget::new(policy),
             tried: None,
             candidate: None,
+            canary: None,
             former: None,
             rejected: None,
             rolled_back: None,
@@ -202,7 +208,7 @@ impl Slot {
 
     /// Every generation that may have calls.
     pub(super) fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
-        self.instance.iter().chain(self.former()).chain(&self.retiring)
+        self.instance.iter().chain(self.canary()).chain(self.former()).chain(&self.retiring)
     }
 
     pub(super) fn id(&self) -> String {

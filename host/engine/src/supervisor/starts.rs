@@ -100,6 +100,10 @@ impl Supervisor {
                 self.serves(slot, generation);
                 self.retire(slot, over);
             }
+            Began::OnTrial(over) => {
+                self.watch_exit(slot, generation, &handle);
+                self.retire(slot, over);
+            }
             Began::Spare | Began::Held => self.watch_exit(slot, generation, &handle),
             Began::Unwanted(started) => {
                 // Not wanted any more. A full channel ends with the handle all the same.

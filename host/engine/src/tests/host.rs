@@ -8,6 +8,7 @@ use std::{
 };
 
 use agent_host_core::{
+    canary::CanaryPolicy,
     identity::{Principal, Scope},
     level::ServiceLevel,
     ports::{
@@ -22,6 +23,7 @@ use agent_host_core::{
     },
     run_machine::grammar::{self, Seen},
     service::{ServiceName, ServiceState, ServiceTable},
+    share::Share,
 };
 use agent_host_store::MemoryStore;
 use agent_plugin_protocol::{
@@ -41,6 +43,12 @@ use crate::{
 pub(super) fn plugin(id: &str) -> PluginSettings {
     PluginSettings {
         breaker: true,
+        canary: CanaryPolicy {
+            share: Share::NONE,
+            lasts: Duration::from_secs(300),
+            min_runs: 10,
+            tolerance: Share::percent(20),
+        },
         rollback_window: Duration::ZERO,
         spec: Arc::new(PluginSpec {
             id: PluginId::new(id).unwrap(),

@@ -5,7 +5,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use agent_host_core::{isolation::SandboxReport, outcome::ExitReport, ports::instance::Fault};
+use agent_host_core::{
+    canary::Runs, isolation::SandboxReport, outcome::ExitReport, ports::instance::Fault, share::Share,
+};
 use agent_plugin_protocol::{Code, Generation, RunId};
 
 use super::PluginView;
@@ -30,6 +32,8 @@ pub struct PluginDetail {
     pub spares: SparesView,
     /// The generation that a reload loads beside the serving one, or the last that could not take over.
     pub candidate: Option<CandidateView>,
+    /// The generation that has a share of the threads beside the serving one.
+    pub canary: Option<CanaryView>,
     /// The generation that served before, while it is kept to go back to.
     pub former: Option<Generation>,
     /// How the last generation that was taken back failed.
@@ -105,6 +109,27 @@ pub struct CandidateView {
     pub since: SystemTime,
     /// Why it did not take over; `None`: it is being loaded.
     pub fault: Option<Fault>,
+}
+
+/// A generation that is tried on a share of the threads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CanaryView {
+    /// Its number.
+    pub generation: Generation,
+    /// Its own version.
+    pub version: String,
+    /// SHA-256 of its file.
+    pub digest: String,
+    /// The share that it has.
+    pub share: Share,
+    /// Since when.
+    pub since: SystemTime,
+    /// When it is promoted, unless it fails.
+    pub until: SystemTime,
+    /// Runs of it that ended.
+    pub runs: Runs,
+    /// Those of the serving generation over the same time.
+    pub beside: Runs,
 }
 
 /// A change of a plugin's state.

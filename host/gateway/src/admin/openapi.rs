@@ -117,8 +117,9 @@ fn summary(operation: Operation) -> &'static str {
         Operation::Order(PluginOrder::Reset) => {
             "Forgets quarantine, spent restarts and the breaker, and starts it if it does not run."
         }
+        Operation::Order(PluginOrder::Promote) => "Gives the generation that is on trial everything.",
         Operation::Order(PluginOrder::Rollback) => {
-            "Goes back to the generation that served before, while it is kept."
+            "Takes back the generation that is on trial; else goes back to the one that served before, while it is kept."
         }
         Operation::Order(PluginOrder::Probe) => "Asks it for a self-test now.",
         Operation::ShowConfig => {

@@ -190,7 +190,11 @@ async fn order_of<H: Host>(
     let enabled = match order {
         PluginOrder::Enable => Some(true),
         PluginOrder::Disable => Some(false),
-        PluginOrder::Reload | PluginOrder::Reset | PluginOrder::Probe | PluginOrder::Rollback => None,
+        PluginOrder::Reload
+        | PluginOrder::Reset
+        | PluginOrder::Probe
+        | PluginOrder::Promote
+        | PluginOrder::Rollback => None,
     };
     match (enabled, &admin.configuration) {
         (Some(enabled), Some(configuration)) => {

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::{
     door::Admin,
     operation::plugin_id,
-    view::{PluginLine, PluginList, PluginPage, StatusPage},
+    view::{OnTrialPart, PluginLine, PluginList, PluginPage, StatusPage},
 };
 use crate::{host::Host, problem::Problem};
 
@@ -27,6 +27,7 @@ pub(crate) fn status<H: Host>(admin: &Admin<H>, query: Option<&str>) -> Result<R
     let mut page = StatusPage::new(&admin.host.status(), since, now);
     page.draining |= admin.host.is_draining();
     page.out_of_rotation = admin.rotation.is_out();
+    page.on_trial = OnTrialPart::of(&admin.host.plugins());
     Ok(json(&page))
 }
 
@@ -70,6 +71,7 @@ pub(crate) fn not_done<H: Host>(host: &H, plugin: &str, error: &ControlError) ->
     match error {
         ControlError::Unknown(_) => no_such_plugin(host, plugin),
         ControlError::Disabled(_)
+        | ControlError::NoCanary(_)
         | ControlError::NothingBefore(_)
         | ControlError::NotRunning { .. }
         | ControlError::ReloadFailed { .. } => problem(StatusCode::CONFLICT),

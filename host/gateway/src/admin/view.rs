@@ -4,6 +4,7 @@
 //! What is not there is left out, and a reader takes what it does not know for not there: the two may be of different
 //! versions. Whatever a plugin said of itself is one safe line, bounded.
 
+mod canary;
 mod configuration;
 mod connection;
 mod crash;
@@ -16,6 +17,7 @@ mod revocation;
 mod rolled_back;
 mod status;
 
+pub use canary::{CanaryPart, RunsPart};
 pub use configuration::{
     ChangePage, ConfigFailurePart, ConfigOrder, ConfigPage, KeptPart, KeyChangePart, OverridePart,
     SettingPart,
@@ -32,7 +34,7 @@ pub use plugin::{
 };
 pub use revocation::{RevocationList, RevocationOrder, RevocationPart};
 pub use rolled_back::RolledBackPart;
-pub use status::{Counts, MissingPart, ServiceLine, StatusPage};
+pub use status::{Counts, MissingPart, OnTrialPart, ServiceLine, StatusPage};
 
 use std::time::{Duration, SystemTime};
 

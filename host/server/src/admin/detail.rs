@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Write as _};
 
-use agent_host_gateway::admin::view::{ChangePart, CrashPart, FramePart, IsolationPart, PluginPage};
+use agent_host_gateway::admin::view::{
+    CanaryPart, ChangePart, CrashPart, FramePart, IsolationPart, PluginPage,
+};
 use time::OffsetDateTime;
 
 use super::{
@@ -119,6 +121,9 @@ fn replacement(out: &mut String, page: &PluginPage, now: OffsetDateTime) -> fmt:
         };
         row(out, "reload", &shown(&text))?;
     }
+    if let Some(canary) = &page.canary {
+        row(out, "on trial", &shown(&on_trial(canary, page, now)))?;
+    }
     if let Some(former) = page.former {
         row(out, "kept", &format!("generation {former}, to go back to"))?;
     }
@@ -201,6 +206,20 @@ fn row(out: &mut String, name: &str, value: &str) -> fmt::Result {
     writeln!(out, "  {name:<12} {value}")
 }
 
+/// How one on trial fares, beside the one that serves.
+pub(super) fn on_trial(canary: &CanaryPart, page: &PluginPage, now: OffsetDateTime) -> String {
+    let CanaryPart { generation, version, share, runs, beside, .. } = canary;
+    format!(
+        "generation {generation} ({version}) has {share} of the threads until {}: {} of {} failed, {} of {} of generation {}",
+        clock(&canary.until, now),
+        runs.failed,
+        count(runs.ended, "run"),
+        beside.failed,
+        beside.ended,
+        page.line.generation
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use agent_host_gateway::admin::view::{
@@ -233,6 +252,7 @@ mod tests {
                 in_flight: 1,
                 waiting: 2,
                 restarts: 5,
+                on_trial: None,
             },
             description: Some(own("Sends\nbills.")),
             digest: Some(own("e3b0")),

@@ -43,6 +43,10 @@ fn row(plugin: &PluginLine, now: OffsetDateTime) -> Row {
         None if plugin.verdict == "healthy" => "itself",
         None => "-",
     };
+    let traffic = match plugin.on_trial {
+        Some(generation) => format!("{traffic}, generation {generation} on trial"),
+        None => traffic.to_owned(),
+    };
     let detail = match &plugin.fault {
         Some(fault) if plugin.verdict != "disabled" => format!("{}: {}", fault.code, fault.reason),
         Some(_) | None => String::new(),
@@ -51,7 +55,7 @@ fn row(plugin: &PluginLine, now: OffsetDateTime) -> Row {
         brief(&id, 44),
         brief(&plugin.state, 20),
         ago(&plugin.since, now),
-        brief(traffic, 32),
+        brief(&traffic, 48),
         brief(plugin.version.as_deref().unwrap_or("-"), 16),
         brief(&detail, 100),
     ]
@@ -94,6 +98,14 @@ fn write_status(out: &mut String, page: &StatusPage, style: Style) -> fmt::Resul
         "  plugins   {} healthy, {} failed, {} disabled",
         counts.healthy, counts.failed, counts.disabled
     )?;
+    for trial in &page.on_trial {
+        let until = clock(&trial.until, now);
+        let what = format!(
+            "{}, generation {} has {} of the threads until {until}",
+            trial.plugin, trial.generation, trial.share
+        );
+        writeln!(out, "  on trial  {}", shown(&what))?;
+    }
     for service in &page.services {
         writeln!(out, "  {}  {}", style.verdict(&service.verdict, VERDICT), of_service(service))?;
     }

@@ -3,7 +3,10 @@
 use agent_host_gateway::admin::view::{FaultPart, PluginPage};
 use time::OffsetDateTime;
 
-use super::words::{ago, clock, shown};
+use super::{
+    detail::on_trial,
+    words::{ago, clock, shown},
+};
 
 /// The sentence.
 pub(super) fn sentence(page: &PluginPage) -> String {
@@ -17,6 +20,7 @@ fn at(page: &PluginPage, now: OffsetDateTime) -> String {
         parts.push(format!("{} ({}, at {})", because(fault), shown(&fault.code), shown(&fault.stage)));
     }
     parts.extend(last_words(page));
+    parts.extend(page.canary.as_ref().map(|canary| shown(&on_trial(canary, page, now))));
     parts.extend(page.candidate.as_ref().and_then(|candidate| {
         let fault = candidate.fault.as_ref()?;
         let number = candidate.generation;

@@ -29,7 +29,9 @@ pub(crate) enum PluginsCommand {
     Reset(OrderArgs),
     /// Asks it for a self-test now
     Probe(OrderArgs),
-    /// Goes back to the generation that served before, while it is kept
+    /// Gives the generation that is on trial everything
+    Promote(OrderArgs),
+    /// Takes back the generation that is on trial; else goes back to the generation that served before, while it is kept
     Rollback(OrderArgs),
 }
 

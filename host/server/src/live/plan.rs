@@ -25,8 +25,17 @@ const AT_START: [&str; 3] = ["gateway.listen", "admin.listen", "limits.connectio
 /// may set those decides what runs, and as whom.
 const BY_API: [&str; 4] = ["limits.", "routing.", "service.", "log.level"];
 /// The same, below a plugin's name.
-const OF_PLUGIN_BY_API: [&str; 8] =
-    ["enabled", "limits.", "config.", "restart.", "spares", "breaker", "rollback_window", "substitutes"];
+const OF_PLUGIN_BY_API: [&str; 9] = [
+    "enabled",
+    "limits.",
+    "config.",
+    "restart.",
+    "canary.",
+    "spares",
+    "breaker",
+    "rollback_window",
+    "substitutes",
+];
 
 /// Whether a key holds without a restart.
 pub(super) fn is_live(key: &str) -> bool {
@@ -157,6 +166,7 @@ mod tests {
             "plugins.echo.enabled",
             "plugins.echo.limits.concurrent_runs",
             "plugins.echo.config.model.name",
+            "plugins.echo.canary.share",
             "limits.runs_at_once",
             "routing.order",
             "log.level",

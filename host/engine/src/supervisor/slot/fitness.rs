@@ -10,6 +10,7 @@ use std::{
 
 use agent_host_core::{
     breaker::{BreakerPolicy, BreakerState, CallResult, CircuitBreaker, Permit},
+    canary::Side,
     failpoint,
     failpoint::Action,
     lifecycle::{PluginEvent, PluginState},
@@ -98,6 +99,7 @@ impl Fitness {
 impl Slot {
     /// What it requires came or went. Without it a running plugin gets no runs, until it is back.
     pub(in super::super) fn services_changed(&mut self, services: &ServiceTable, now: Times) {
+        self.canary_services_changed(services);
         let Some(instance) = &self.instance else { return };
         let mut required = self.settings.spec.requires.iter().chain(&instance.handle.descriptor.requires);
         let available = |word: &str| ServiceName::parse(word).is_some_and(|name| services.is_available(name));
@@ -113,6 +115,11 @@ impl Slot {
 
     /// How a call went; whether that changed more than a count.
     pub(in super::super) fn call_ended(&mut self, call: CallId, result: CallResult, now: Times) -> bool {
+        let decided = self.counted(Side::Serving, result, now);
+        self.breaker_told(call, result, now) || decided
+    }
+
+    fn breaker_told(&mut self, call: CallId, result: CallResult, now: Times) -> bool {
         let fitness = &mut self.fitness;
         let (before, instant) = (fitness.breaker.state(), now.monotonic.into_std());
         let permit = match std::mem::replace(&mut fitness.trial, Trial::None) {
@@ -295,6 +302,6 @@ impl Slot {
 }
 
 /// A closed one; one of a plugin without a breaker never opens.
-fn breaker(breaks: bool) -> CircuitBreaker {
+pub(super) fn breaker(breaks: bool) -> CircuitBreaker {
     CircuitBreaker::new(if breaks { BreakerPolicy::default() } else { BreakerPolicy::never() })
 }

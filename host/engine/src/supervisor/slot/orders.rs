@@ -24,6 +24,8 @@ pub(in super::super) struct Ordered {
     pub(in super::super) start: bool,
     /// A candidate is to be started.
     pub(in super::super) candidate: Option<Arc<PluginSpec>>,
+    /// Another generation serves now.
+    pub(in super::super) serves: bool,
     /// A self-test is to be made.
     pub(in super::super) probe: bool,
     /// To finish their calls and end.
@@ -46,6 +48,7 @@ impl Slot {
             PluginOrder::Reload => self.reload(now)?,
             PluginOrder::Reset => self.reset(now)?,
             PluginOrder::Probe => self.probe_now()?,
+            PluginOrder::Promote => self.promote_now(now)?,
             PluginOrder::Rollback => self.roll_back_now(now)?,
         };
         PluginOrdered { plugin: self.id(), order: order.as_str(), state: self.state.to_string() }.emit();
@@ -81,7 +84,9 @@ impl Slot {
         self.fault = None;
         self.apply(PluginEvent::Disabled, now.wall);
         let former = self.let_former_go();
-        let retire = self.dismiss_spare().into_iter().chain(held).chain(former).chain(self.instance.clone());
+        let canary = self.switch_canary_off();
+        let others = self.dismiss_spare().into_iter().chain(held).chain(former).chain(canary);
+        let retire = others.chain(self.instance.clone());
         let retire = retire.collect();
         Ordered { goal: Goal::Off, retire, ..Ordered::default() }
     }

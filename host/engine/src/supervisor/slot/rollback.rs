@@ -127,14 +127,17 @@ impl Slot {
         Some(over)
     }
 
-    /// An operator takes it back.
+    /// An operator takes it back: what is on trial, else what serves.
     ///
     /// # Errors
     /// [`ControlError::NothingBefore`] if there is nothing to go back to.
     pub(super) fn roll_back_now(&mut self, now: Times) -> Result<super::Ordered, ControlError> {
+        if let Some(ordered) = self.take_back_now(now) {
+            return Ok(ordered);
+        }
         self.fault = None;
         let plugin = self.settings.spec.id.clone();
         let retire = self.roll_back(now).ok_or(ControlError::NothingBefore(plugin))?;
-        Ok(super::Ordered { retire, ..super::Ordered::default() })
+        Ok(super::Ordered { retire, serves: true, ..super::Ordered::default() })
     }
 }

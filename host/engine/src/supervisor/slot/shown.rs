@@ -32,6 +32,7 @@ impl Slot {
             id: self.settings.spec.id.clone(),
             generation: self.generation,
             health,
+            canary: self.canary_route(),
             substitutes: self.settings.substitutes.clone(),
         }
     }
@@ -86,6 +87,7 @@ impl Slot {
 
     /// For those who look closely.
     pub(in super::super) fn detail(&mut self, view: PluginView, now: tokio::time::Instant) -> Detail {
+        let (canary, canary_counts) = self.canary_view().unzip();
         let seen = PluginDetail {
             view,
             sandbox: self.sandbox.clone(),
@@ -113,6 +115,7 @@ impl Slot {
                 since: candidate.since,
                 fault: candidate.fault.clone(),
             }),
+            canary,
             rolled_back: self.rolled_back.clone(),
             former: self.former().map(|former| former.handle.generation),
             // Known to the files task only.
@@ -126,6 +129,7 @@ impl Slot {
             state: self.state,
             enabled: self.settings.enabled,
             calls: self.fitness.counts.clone(),
+            canary: canary_counts,
             instances: self.instances().cloned().collect(),
             probes: self.fitness.probes,
         }

@@ -20,10 +20,14 @@ use crate::{routes::Instance, settings::PluginSettings};
 impl Slot {
     /// Whether those settings take another generation than the one that serves, starts or failed.
     pub(in super::super) fn needs_generation(&self, settings: &PluginSettings) -> bool {
-        // What was taken back is not tried again for an edit that has nothing to do with it.
-        let rejected = self.rejected.as_ref().is_some_and(|rejected| rejected.spec == settings.spec);
+        // What was taken back is not tried again for an edit that has nothing to do with it, nor is what is on trial.
+        let known = self.wanted_settings().spec == settings.spec || self.is_on_trial(settings);
         settings.enabled
-            && (!self.settings.enabled || (differ(&self.settings.spec, &settings.spec) && !rejected))
+            && (!self.settings.enabled || (differ(&self.settings.spec, &settings.spec) && !known))
+    }
+
+    fn is_on_trial(&self, settings: &PluginSettings) -> bool {
+        self.canary.as_ref().is_some_and(|canary| !differ(&canary.settings.spec, &settings.spec))
     }
 
     /// Begins to load a generation of that spec, which serves when the change is put in force.
@@ -94,28 +98,57 @@ impl Slot {
             Some(_) | None => settings,
         };
         let held = self.candidate.as_mut().filter(|candidate| candidate.staged).and_then(|c| c.held.take());
-        let waits = self.rejected.as_ref().is_some_and(|rejected| rejected.spec == settings.spec);
         let off = self.settings.enabled && !settings.enabled;
-        let in_force = if settings.enabled && waits && held.is_none() {
-            // What runs is what was gone back to; what was taken back stays what is wanted.
-            let in_force = PluginSettings { spec: Arc::clone(&self.settings.spec), ..settings.clone() };
-            self.rejected = Some(settings);
-            in_force
-        } else {
-            settings
+        let whose = self.whose(&settings, held.is_some());
+        let in_force = match whose {
+            Whose::Serving => settings.clone(),
+            // What serves has its own; all that is not of the generation itself holds at once.
+            Whose::Rejected | Whose::OnTrial | Whose::ToBeTried => {
+                PluginSettings { spec: Arc::clone(&self.settings.spec), ..settings.clone() }
+            }
         };
         let former = std::mem::replace(&mut self.settings, in_force);
         self.keep_order(&former, now);
         if off {
+            let canary = self.let_canary_go("the plugin was switched off");
             // The order's own way, which begins with what is switched on.
             self.settings.enabled = true;
-            return self.disable(now).retire;
+            return self.disable(now).retire.into_iter().chain(canary).collect();
         }
         let idle = if self.spares_wanted() == 0 { self.dismiss_spare() } else { None };
-        let over = held.map(|ready| self.take_over(ready, former, now.wall)).unwrap_or_default();
+        let over = match (whose, held) {
+            (Whose::ToBeTried, Some(ready)) => self.begin_canary(ready, settings, now),
+            (Whose::OnTrial, _) => {
+                self.follow_terms(settings);
+                Vec::new()
+            }
+            (Whose::Rejected, _) => {
+                self.rejected = Some(settings);
+                Vec::new()
+            }
+            (Whose::Serving, Some(ready)) => self.replace(ready, former, now),
+            (Whose::Serving | Whose::ToBeTried, None) => {
+                let reason = "the configuration went back to the generation that serves";
+                self.let_canary_go(reason).into_iter().collect()
+            }
+        };
         // Nothing is gone back to any more, what was replaced before the change included.
         let kept = if self.settings.rollback_window.is_zero() { self.let_former_go() } else { None };
         over.into_iter().chain(idle).chain(kept).collect()
+    }
+
+    /// Whose those settings are, where a generation was loaded for them or not.
+    fn whose(&self, settings: &PluginSettings, loaded: bool) -> Whose {
+        let known = settings.enabled && !loaded;
+        if known && self.rejected.as_ref().is_some_and(|rejected| rejected.spec == settings.spec) {
+            Whose::Rejected
+        } else if known && self.is_on_trial(settings) {
+            Whose::OnTrial
+        } else if loaded && self.begins_with_a_share(settings) {
+            Whose::ToBeTried
+        } else {
+            Whose::Serving
+        }
     }
 
     /// How it is kept in order, where that is another than before: its restarts, and its breaker.
@@ -129,6 +162,19 @@ impl Slot {
             self.switch_breaker(now);
         }
     }
+}
+
+/// Whose the settings of a change are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// Of the generation that serves, or is to at once.
+    Serving,
+    /// Of one that was taken back: they stay what is wanted, and are not tried again.
+    Rejected,
+    /// Of the one that is on trial.
+    OnTrial,
+    /// Of one that has a share first.
+    ToBeTried,
 }
 
 /// Whether one of the two cannot stand for the other. What a plugin logs is decided when it starts, and no reason for one.

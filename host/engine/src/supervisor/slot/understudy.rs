@@ -98,6 +98,8 @@ pub(in super::super) enum Role {
     Candidate,
     /// The spare.
     Spare,
+    /// It has a share of the threads.
+    Canary,
     /// It served before, and may have to again.
     Former,
     /// It finishes its last calls.
@@ -117,6 +119,8 @@ impl Slot {
             Role::Candidate
         } else if spare {
             Role::Spare
+        } else if self.is_canary(generation) {
+            Role::Canary
         } else if self.is_former(generation) {
             Role::Former
         } else if self.retiring.iter().any(|old| old.handle.generation == generation) {
@@ -129,8 +133,7 @@ impl Slot {
     /// Begins to load the file anew, beside what serves. What was rolled back gets another chance.
     pub(super) fn begin_candidate(&mut self, now: SystemTime) -> (Arc<PluginSpec>, Generation) {
         let generation = self.issue();
-        let spec = self.rejected.as_ref().map_or(&self.settings.spec, |rejected| &rejected.spec);
-        let spec = Arc::clone(spec);
+        let spec = Arc::clone(&self.wanted_settings().spec);
         self.candidate = Some(Candidate {
             generation,
             since: now,
@@ -142,23 +145,31 @@ impl Slot {
         (spec, generation)
     }
 
-    /// The candidate answered its probe: it serves from now on. Answers what has to end.
+    /// The candidate answered its probe: it serves from now on, or has its share. Answers what has to end.
     pub(in super::super) fn candidate_healthy(
         &mut self,
         started: Started,
         took: Duration,
-        now: SystemTime,
+        now: Times,
     ) -> Vec<Arc<Instance>> {
         let Some(spec) = self.candidate.as_ref().map(|candidate| Arc::clone(&candidate.spec)) else {
             return Vec::new();
         };
         let ready = self.wrap(started, &spec, took);
-        let wanted = self.rejected.take().filter(|rejected| rejected.spec == spec);
-        let former = match wanted {
-            Some(wanted) => std::mem::replace(&mut self.settings, wanted),
-            None => self.settings.clone(),
-        };
-        self.take_over(ready, former, now)
+        let wanted = Some(self.wanted_settings()).filter(|wanted| wanted.spec == spec);
+        let wanted = wanted.unwrap_or(&self.settings).clone();
+        if self.begins_with_a_share(&wanted) {
+            return self.begin_canary(ready, wanted, now);
+        }
+        let former = std::mem::replace(&mut self.settings, wanted);
+        self.replace(ready, former, now)
+    }
+
+    /// A generation serves from now on, whatever was on trial. Answers what has to end.
+    pub(super) fn replace(&mut self, ready: Ready, former: PluginSettings, now: Times) -> Vec<Arc<Instance>> {
+        let canary = self.let_canary_go("another generation takes its place");
+        let over = self.take_over(ready, former, now.wall);
+        over.into_iter().chain(canary).collect()
     }
 
     /// Another generation serves from now on; the settings are its own already, `former` those of before. Answers what
@@ -246,7 +257,7 @@ impl Slot {
     }
 
     /// A candidate that takes over makes a spare of the old file useless.
-    fn candidate_is_quiet(&self) -> bool {
+    pub(super) fn candidate_is_quiet(&self) -> bool {
         self.candidate.as_ref().is_none_or(|candidate| candidate.fault.is_some())
     }
 

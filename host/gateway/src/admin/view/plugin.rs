@@ -13,7 +13,7 @@ use agent_host_engine::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CrashPart, KeptPart, RolledBackPart, line, millis, states, time, verdicts};
+use super::{CanaryPart, CrashPart, KeptPart, RolledBackPart, line, millis, states, time, verdicts};
 
 /// Every configured plugin, in the operator's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,6 +54,9 @@ pub struct PluginLine {
     /// Its own version, once its file was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The generation that is tried on a share of the threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_trial: Option<u32>,
     /// Calls under way in it.
     pub in_flight: u32,
     /// Runs that wait for a place in it.
@@ -100,6 +103,9 @@ pub struct PluginPage {
     /// The generation that a reload loads, or the last that could not take over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidate: Option<CandidatePart>,
+    /// The generation that is tried on a share of the threads, beside the serving one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryPart>,
     /// The generation that served before, while it is kept to go back to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub former: Option<u32>,
@@ -252,6 +258,7 @@ impl From<&PluginDetail> for PluginLine {
             served_by: view.served_by.clone(),
             generation: view.generation.0,
             version: view.version.as_deref().map(line),
+            on_trial: detail.canary.as_ref().map(|canary| canary.generation.0),
             in_flight: detail.in_flight,
             waiting: detail.waiting,
             restarts: view.restarts,
@@ -275,6 +282,7 @@ impl From<&PluginDetail> for PluginPage {
             },
             spares: SparesPart::from(&detail.spares),
             candidate: detail.candidate.as_ref().map(CandidatePart::from),
+            canary: detail.canary.as_ref().map(CanaryPart::from),
             former: detail.former.map(|generation| generation.0),
             rolled_back: detail.rolled_back.as_ref().map(RolledBackPart::from),
             changed_file: detail.changed_file.as_ref().map(ChangedFilePart::from),

@@ -1,10 +1,10 @@
 //! How the host as a whole fares.
 
-use agent_host_engine::view::{Missing, ServiceView, Status};
+use agent_host_engine::view::{Missing, PluginDetail, ServiceView, Status};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{line, verdicts};
+use super::{line, time, verdicts};
 
 /// The host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,9 @@ pub struct StatusPage {
     pub out_of_rotation: bool,
     /// The configured plugins by verdict.
     pub plugins: Counts,
+    /// New generations that have a share of the threads.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_trial: Vec<OnTrialPart>,
     /// What the host itself offers.
     pub services: Vec<ServiceLine>,
     /// What is wanted and not there, as clients are told.
@@ -47,6 +50,20 @@ pub struct Counts {
     pub failed: usize,
     /// They are not wanted.
     pub disabled: usize,
+}
+
+/// A new generation that has a share of the threads.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct OnTrialPart {
+    /// Of which plugin.
+    pub plugin: String,
+    /// Which.
+    pub generation: u32,
+    /// How many, as in `10%`.
+    pub share: String,
+    /// When it takes over, unless it fails.
+    pub until: String,
 }
 
 /// One service.
@@ -85,7 +102,7 @@ pub struct MissingPart {
 
 impl StatusPage {
     /// Of a host that began at `since`; both times are as they are shown.
-    pub(crate) fn new(status: &Status, since: String, time: String) -> Self {
+    pub(crate) fn new(status: &Status, since: String, now: String) -> Self {
         let count = |verdict| status.plugins.iter().filter(|plugin| plugin.verdict == verdict).count();
         Self {
             level: status.level.as_str().to_owned(),
@@ -93,7 +110,7 @@ impl StatusPage {
             host: status.host.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since,
-            time,
+            time: now,
             starting: status.starting,
             draining: status.draining,
             out_of_rotation: false,
@@ -102,9 +119,26 @@ impl StatusPage {
                 failed: count("failed"),
                 disabled: count("disabled"),
             },
+            on_trial: Vec::new(),
             services: status.services.iter().map(ServiceLine::from).collect(),
             missing: status.missing.iter().map(MissingPart::from).collect(),
         }
+    }
+}
+
+impl OnTrialPart {
+    /// Of those plugins that have one.
+    pub(crate) fn of(plugins: &[PluginDetail]) -> Vec<Self> {
+        let parts = plugins.iter().filter_map(|plugin| {
+            let canary = plugin.canary.as_ref()?;
+            Some(Self {
+                plugin: plugin.view.id.to_string(),
+                generation: canary.generation.0,
+                share: canary.share.to_string(),
+                until: time(canary.until),
+            })
+        });
+        parts.collect()
     }
 }
 

@@ -74,6 +74,7 @@ pub(crate) fn detail(view: PluginView) -> PluginDetail {
         in_flight: 2,
         waiting: 0,
         restarts: BudgetView { used: 1, max: 5, within: Duration::from_secs(60) },
+        canary: None,
         former: None,
         rolled_back: None,
         spares: SparesView { wanted: 0, ready: 0, fault: None },
