@@ -9,6 +9,7 @@ pub mod breaker;
 pub mod crash;
 pub mod duration;
 pub mod failpoint;
+pub mod fair_queue;
 pub mod hash;
 pub mod identity;
 pub mod isolation;
