@@ -198,6 +198,12 @@ async fn what_was_acknowledged_survives_a_kill_in_the_same_moment() {
 }
 
 #[tokio::test]
+async fn a_host_without_a_journal_is_noticed() {
+    let objection = acknowledged_survives_a_kill("store.journal=off").await.unwrap_err();
+    assert!(objection.contains("what was acknowledged is known"), "{objection}");
+}
+
+#[tokio::test]
 async fn a_host_that_acknowledges_before_it_commits_is_noticed() {
     let objection = acknowledged_survives_a_kill("store.commit=off").await.unwrap_err();
     assert!(objection.contains("what was acknowledged is known"), "{objection}");

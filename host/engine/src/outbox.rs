@@ -135,11 +135,6 @@ impl Sender {
             frame => Some(Packed::of(frame)),
         }
     }
-
-    /// Whether the session is gone or lagged.
-    pub(crate) fn is_gone(&self) -> bool {
-        self.frames.is_closed() || self.state.lagged.load(Ordering::Relaxed)
-    }
 }
 
 /// The session's end.
@@ -266,7 +261,7 @@ mod tests {
         let (sender, mut receiver) = outbox(10 * EVENT, 5 * EVENT);
         let taken = (0..100).take_while(|seq| sender.push(event(*seq)).is_ok()).count();
         assert_eq!(taken, 15);
-        assert!(sender.is_gone());
+        assert_eq!(sender.push(event(100)), Err(Gone));
         assert!(receiver.recv().await.is_none());
     }
 

@@ -7,10 +7,12 @@ mod archive;
 mod body;
 mod condition;
 mod failure;
+mod journal;
 mod open;
 mod position;
 mod queries;
 mod readers;
+mod recent;
 mod schema;
 mod tables;
 mod writer;
@@ -133,9 +135,10 @@ impl Store for SqliteStore {
         scope: &Scope,
         thread: &ThreadId,
     ) -> BoxFuture<'_, Result<Option<ThreadHead>, StoreError>> {
-        let (scope, thread) = (scope.clone(), thread.clone());
+        let (scope, thread, shared) = (scope.clone(), thread.clone(), Arc::clone(&self.shared));
         Box::pin(self.read_log("reading a thread", move |db| {
-            queries::thread(db, &scope, &thread)?.map(|found| queries::head(db, &found)).transpose()
+            let tail = shared.recent().of(&thread);
+            queries::thread(db, &scope, &thread)?.map(|found| queries::head(db, &found, &tail)).transpose()
         }))
     }
 
@@ -146,10 +149,12 @@ impl Store for SqliteStore {
         after: Seq,
         limit: usize,
     ) -> BoxFuture<'_, Result<Option<Vec<LogEntry>>, StoreError>> {
-        let (scope, thread) = (scope.clone(), thread.clone());
+        let (scope, thread, shared) = (scope.clone(), thread.clone(), Arc::clone(&self.shared));
         Box::pin(self.read_log("reading events", move |db| {
+            let tail = shared.recent().of(&thread);
             let found = queries::thread(db, &scope, &thread)?;
-            found.map(|found| queries::events(db, &found, &thread, after, limit)).transpose()
+            let page = |found| queries::events(db, &found, &thread, after, limit, &tail);
+            found.map(page).transpose()
         }))
     }
 
@@ -179,7 +184,11 @@ impl Store for SqliteStore {
     }
 
     fn unfinished(&self) -> BoxFuture<'_, Result<Vec<Unfinished>, StoreError>> {
-        Box::pin(self.read_log("looking for open runs", queries::unfinished))
+        Box::pin(async move {
+            // Asked when the host starts and when the store is back: the tables are brought up to date for it.
+            self.ask(Job::Settle).await?;
+            self.read_log("looking for open runs", queries::unfinished).await
+        })
     }
 
     fn threads(
@@ -188,10 +197,10 @@ impl Store for SqliteStore {
         before: Option<&ThreadId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<ThreadSummary>, StoreError>> {
-        let (scope, before) = (scope.clone(), before.cloned());
-        Box::pin(
-            self.read_log("listing threads", move |db| queries::threads(db, &scope, before.as_ref(), limit)),
-        )
+        let (scope, before, shared) = (scope.clone(), before.cloned(), Arc::clone(&self.shared));
+        Box::pin(self.read_log("listing threads", move |db| {
+            queries::threads(db, &scope, before.as_ref(), limit, &shared.recent().snapshot())
+        }))
     }
 
     fn usage(&self, scope: &Scope) -> BoxFuture<'_, Result<Usage, StoreError>> {

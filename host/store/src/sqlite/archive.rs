@@ -19,13 +19,17 @@ use super::{
     position::millis,
     queries,
     readers::{self, Failure},
+    recent::Recent,
     schema::{self, names},
+    tables::Tables,
 };
 
 /// A log that is only read.
 #[derive(Debug)]
 pub struct Archive {
     db: Connection,
+    /// What is in the journal only.
+    recent: Recent,
 }
 
 /// A thread with its owner.
@@ -53,7 +57,20 @@ impl Archive {
         }
         let db = readers::reader(place)?;
         known_version(&db)?;
-        Ok(Self { db })
+        Self::over(db)
+    }
+
+    fn over(db: Connection) -> Result<Self, StoreError> {
+        let recent = Recent::default();
+        // A log of an earlier version has no journal; its host makes one.
+        if schema::version(&db).map_err(|e| failure("reading the log's version", &e))? >= schema::JOURNAL {
+            // In one snapshot: what a host moves into the tables meanwhile is in them or in the journal.
+            db.execute_batch("BEGIN").map_err(|e| failure("opening the log", &e))?;
+            let read = Tables::stale().catch_up(&db, &recent);
+            db.execute_batch("COMMIT").map_err(|e| failure("opening the log", &e))?;
+            read?;
+        }
+        Ok(Self { db, recent })
     }
 
     /// The threads of one user, or of everybody, the last used first; at most so many.
@@ -61,7 +78,7 @@ impl Archive {
     /// # Errors
     /// The log cannot be read.
     pub fn threads(&self, of: Option<&Scope>, limit: usize) -> Result<Vec<OwnedThread>, StoreError> {
-        told("listing threads", queries::owned(&self.db, of, None, limit))
+        told("listing threads", queries::owned(&self.db, of, None, limit, &self.recent))
     }
 
     /// One thread, whoever owns it.
@@ -69,7 +86,8 @@ impl Archive {
     /// # Errors
     /// The log cannot be read.
     pub fn thread(&self, thread: &ThreadId) -> Result<Option<OwnedThread>, StoreError> {
-        told("reading a thread", queries::owned(&self.db, None, Some(thread), 1)).map(|mut found| found.pop())
+        told("reading a thread", queries::owned(&self.db, None, Some(thread), 1, &self.recent))
+            .map(|mut found| found.pop())
     }
 
     /// Its events after a position, at most so many.
@@ -84,7 +102,7 @@ impl Archive {
     ) -> Result<Vec<LogEntry>, StoreError> {
         let name = &thread.summary.thread;
         let read = queries::thread(&self.db, &thread.scope, name).and_then(|found| match found {
-            Some(found) => queries::events(&self.db, &found, name, after, limit),
+            Some(found) => queries::events(&self.db, &found, name, after, limit, &self.recent.of(name)),
             None => Ok(Vec::new()),
         });
         told("reading events", read)
@@ -141,7 +159,7 @@ pub fn restore(place: &Place, from: &Path) -> Result<Option<PathBuf>, StoreError
     if known_version(&backup)? == 0 {
         return Err(corrupt(format!("{} is not a backup of a log", from.display())));
     }
-    let archive = Archive { db: backup };
+    let archive = Archive::over(backup)?;
     if let Some(first) = archive.check()?.first() {
         return Err(corrupt(format!("the backup is damaged: {first}")));
     }

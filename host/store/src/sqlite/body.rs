@@ -24,7 +24,7 @@ const SAME_AGENT: u8 = 2;
 pub(super) struct Unreadable;
 
 /// Writes events into `into`, which is emptied first.
-pub(super) fn write(events: &[NewEvent], into: &mut Vec<u8>) {
+pub(super) fn write<'a>(events: impl IntoIterator<Item = &'a NewEvent>, into: &mut Vec<u8>) {
     into.clear();
     into.push(VERSION);
     let mut before: Option<&NewEvent> = None;
@@ -80,20 +80,20 @@ fn rest_of<'a>(all: &'a Bytes, rest: &[u8]) -> &'a [u8] {
     &all[all.len() - rest.len()..]
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Unreadable> {
+pub(super) fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Unreadable> {
     let (taken, left) = rest.split_first_chunk::<N>().ok_or(Unreadable)?;
     *rest = left;
     Ok(*taken)
 }
 
 /// Ids and names are at most 128 bytes; a longer one, which there cannot be, is cut.
-fn short(text: &str, into: &mut Vec<u8>) {
+pub(super) fn short(text: &str, into: &mut Vec<u8>) {
     let length = text.floor_char_boundary(usize::from(u8::MAX));
     into.push(u8::try_from(length).unwrap_or(u8::MAX));
     into.extend_from_slice(&text.as_bytes()[..length]);
 }
 
-fn text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, Unreadable> {
+pub(super) fn text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, Unreadable> {
     let [length] = take::<1>(rest)?;
     let (text, left) = rest.split_at_checked(usize::from(length)).ok_or(Unreadable)?;
     *rest = left;

@@ -9,6 +9,8 @@ use agent_host_core::ports::store::StoreError;
 use agent_plugin_protocol::{Code, Epoch};
 use tokio::sync::watch;
 
+use super::recent::Recent;
+
 /// How the log is.
 #[derive(Debug, Clone)]
 pub(super) enum Condition {
@@ -26,6 +28,7 @@ pub(super) struct Shared {
     condition: watch::Sender<Condition>,
     /// What was known when it was last open; before that, an epoch that nobody has positions of.
     last: Mutex<(Epoch, Option<Code>)>,
+    recent: Recent,
     /// Since when the writer is at its present group.
     busy: Mutex<Option<Instant>>,
 }
@@ -38,6 +41,7 @@ impl Shared {
         Self {
             condition: watch::Sender::new(Condition::Opening),
             last: Mutex::new((Epoch::random(), None)),
+            recent: Recent::default(),
             busy: Mutex::new(None),
         }
     }
@@ -49,6 +53,11 @@ impl Shared {
             *last = (epoch.clone(), damage.or(last.1));
         }
         self.condition.send_replace(condition);
+    }
+
+    /// What is in the journal only.
+    pub(super) fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     pub(super) fn busy_since(&self, since: Option<Instant>) {

@@ -18,7 +18,9 @@ use super::{
     archive,
     failure::{corrupt, failure},
     position::millis,
+    recent::Recent,
     schema::{self, names},
+    tables::Tables,
 };
 
 /// Where the log's files are.
@@ -117,6 +119,10 @@ fn checked(place: &Place) -> Result<Connection, StoreError> {
     }
     prepare(&connection).map_err(|e| failure("opening the log", &e))?;
     check(&mut connection, CHECK_WITHIN)?;
+    if version >= schema::JOURNAL {
+        // What the tables are to be brought up to date with is looked at as a whole: it is small.
+        Tables::stale().catch_up(&connection, &Recent::default())?;
+    }
     Ok(connection)
 }
 
@@ -144,6 +150,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     // 16 MiB of pages.
     connection.pragma_update(None, "cache_size", -16_384)?;
+    // 16 MiB: what the journal wrote and emptied in the meantime is copied into the file once.
+    connection.pragma_update(None, "wal_autocheckpoint", 4096)?;
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)
 }
 

@@ -8,7 +8,12 @@ use agent_plugin_protocol::{MessageId, PluginId, RunId, Seq, ThreadId};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{archive::OwnedThread, body, position, readers::Failure};
+use super::{
+    archive::OwnedThread,
+    body, position,
+    readers::Failure,
+    recent::{Recent, Tail},
+};
 use crate::fault;
 
 /// A thread of a user.
@@ -31,8 +36,11 @@ pub(super) fn thread(db: &Connection, scope: &Scope, name: &ThreadId) -> Result<
     Ok(found)
 }
 
-pub(super) fn head(db: &Connection, found: &Found) -> Result<ThreadHead, Failure> {
-    Ok(ThreadHead { last: last(db, found.row)?, created: position::time(found.created) })
+pub(super) fn head(db: &Connection, found: &Found, tail: &Tail) -> Result<ThreadHead, Failure> {
+    Ok(ThreadHead {
+        last: last(db, found.row)?.max(tail.last().unwrap_or(Seq::START)),
+        created: position::time(found.created),
+    })
 }
 
 fn last(db: &Connection, row: i64) -> Result<Seq, Failure> {
@@ -53,6 +61,7 @@ pub(super) fn events(
     name: &ThreadId,
     after: Seq,
     limit: usize,
+    tail: &Tail,
 ) -> Result<Vec<LogEntry>, Failure> {
     let from = position::of(found.row, Seq(after.0.saturating_add(1)));
     let edges = (position::of(found.row, Seq::START), position::of(found.row + 1, Seq::START));
@@ -77,6 +86,7 @@ pub(super) fn events(
             }
         }
     }
+    tail.continue_page(name, after, limit, &mut entries);
     Ok(entries)
 }
 
@@ -143,6 +153,7 @@ pub(super) fn threads(
     scope: &Scope,
     before: Option<&ThreadId>,
     limit: usize,
+    recent: &Recent,
 ) -> Result<Vec<ThreadSummary>, Failure> {
     let mut list = db.prepare_cached(
         "SELECT t.id, t.name, t.created, t.used FROM threads t
@@ -155,11 +166,14 @@ pub(super) fn threads(
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let name: String = row.get(1)?;
+        let thread = ThreadId::new(&name).map_err(|_| body::Unreadable)?;
+        let tail = recent.of(&thread);
+        let used = position::time(row.get(3)?);
         found.push(ThreadSummary {
-            thread: ThreadId::new(&name).map_err(|_| body::Unreadable)?,
             created: position::time(row.get(2)?),
-            used: position::time(row.get(3)?),
-            last: last(db, row.get(0)?)?,
+            used: tail.used().map_or(used, |recently| recently.max(used)),
+            last: last(db, row.get(0)?)?.max(tail.last().unwrap_or(Seq::START)),
+            thread,
         });
     }
     Ok(found)
@@ -171,10 +185,10 @@ pub(super) fn owned(
     of: Option<&Scope>,
     name: Option<&ThreadId>,
     limit: usize,
+    recent: &Recent,
 ) -> Result<Vec<OwnedThread>, Failure> {
     let mut list = db.prepare(
-        "SELECT t.id, t.name, t.created, t.used, t.bytes, u.tenant, u.user,
-           EXISTS (SELECT 1 FROM open_runs WHERE position >= t.id << 28 AND position < (t.id + 1) << 28)
+        "SELECT t.id, t.name, t.created, t.used, t.bytes, u.tenant, u.user
          FROM threads t JOIN users u ON u.id = t.user
          WHERE (?1 IS NULL OR (u.tenant = ?1 AND u.user = ?2)) AND (?3 IS NULL OR t.name = ?3)
          ORDER BY t.used DESC, t.id DESC LIMIT ?4",
@@ -185,19 +199,30 @@ pub(super) fn owned(
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let (thread, tenant, user): (String, String, String) = (row.get(1)?, row.get(5)?, row.get(6)?);
+        let thread = ThreadId::new(&thread).map_err(|_| body::Unreadable)?;
+        let last = last(db, row.get(0)?)?;
+        let tail = recent.of(&thread).behind(last);
+        let used = position::time(row.get(3)?);
         found.push(OwnedThread {
             scope: Scope { tenant: tenant.into(), user: user.into() },
+            bytes: row.get::<_, i64>(4)?.unsigned_abs() + tail.bytes(),
+            open: tail.is_open(open_runs(db, row.get(0)?)?),
             summary: ThreadSummary {
-                thread: ThreadId::new(&thread).map_err(|_| body::Unreadable)?,
                 created: position::time(row.get(2)?),
-                used: position::time(row.get(3)?),
-                last: last(db, row.get(0)?)?,
+                used: tail.used().map_or(used, |recently| recently.max(used)),
+                last: tail.last().unwrap_or(last),
+                thread,
             },
-            bytes: row.get::<_, i64>(4)?.unsigned_abs(),
-            open: row.get(7)?,
         });
     }
     Ok(found)
+}
+
+fn open_runs(db: &Connection, row: i64) -> Result<Vec<RunId>, Failure> {
+    let mut open = db.prepare_cached("SELECT run FROM open_runs WHERE position > ?1 AND position < ?2")?;
+    let edges = (position::of(row, Seq::START), position::of(row + 1, Seq::START));
+    let runs = open.query_map(edges, |row| row.get::<_, String>(0))?;
+    runs.map(|run| Ok(RunId::new(&run?).map_err(|_| body::Unreadable)?)).collect()
 }
 
 /// What the tables promise beyond what SQLite knows: positions without holes, of threads that are there, in rows that

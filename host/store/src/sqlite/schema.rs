@@ -7,8 +7,12 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction};
 /// The version that this host writes. A newer one is refused.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
+/// The first version with a journal.
+pub(super) const JOURNAL: i64 = 3;
+
 /// Step `n` makes version `n + 1`. Never edited once it is out: a change is a further step.
-const MIGRATIONS: &[&str] = &[include_str!("schema/v1.sql"), include_str!("schema/v2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema/v1.sql"), include_str!("schema/v2.sql"), include_str!("schema/v3.sql")];
 
 /// The version of a file; 0 of an empty one.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {

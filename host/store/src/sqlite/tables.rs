@@ -1,51 +1,110 @@
-//! The statements that write: what each request does to the tables, within the transaction of its group.
+//! What each request does to the log, within the transaction of its group.
 //!
-//! What every message asks for is kept in memory beside the tables (the rows of threads and users, the open runs), and
-//! forgotten as a whole when a transaction is rolled back.
+//! Events and message ids go to the journal, and into the tables when there are many of them (`settle`). What every message
+//! asks for is kept in memory (the rows of threads and users, the open runs, what is in the journal only), and forgotten as
+//! a whole when a transaction is rolled back; then the journal is read again.
 
 mod deleting;
 mod known;
 mod questions;
+mod settling;
+
+use std::{collections::HashMap, sync::Arc};
 
 use agent_host_core::{
+    failpoint,
+    failpoint::Action,
     identity::Scope,
     ports::store::{Appended, Begun, EVENT_COST, NewEvent, NewMessage, NewQuestion, StoreError, Usage},
 };
-use agent_plugin_protocol::{Code, EventKind, RunId, Seq, ThreadId};
+use agent_plugin_protocol::{Code, EventKind, MessageId, RunId, Seq, ThreadId};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _};
 
-use self::known::{Known, Thread};
+use self::known::{Known, OpenRun, Thread};
 use super::{
     body,
     failure::{corrupt, failure},
+    journal::{self, Key},
     position::{self, millis},
+    recent::{Piece, Recent},
 };
 use crate::keys::is_expired;
 
-/// What the writer knows of the tables.
+/// What the writer knows of the tables and of the journal.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     known: Known,
+    /// Message ids that are in the journal only, by user.
+    keys: HashMap<(i64, MessageId), Key>,
+    /// What the transaction under way adds to the journal, and what readers are told when it is committed.
+    row: journal::Row,
+    fresh: Vec<(ThreadId, Piece)>,
+    /// Whether the transaction under way emptied the journal.
+    settled: bool,
+    /// Bytes in the journal, about.
+    journal: usize,
+    /// Whether the journal has to be read before anything is asked.
+    stale: bool,
     /// For the bytes of one row.
-    row: Vec<u8>,
+    buffer: Vec<u8>,
     /// How far the search for expired keys is: behind this user's id.
     swept: (i64, String),
-    /// Keys to look at, as some were added.
-    owed: u64,
 }
 
-/// What was found under a message id.
-struct Key {
-    body_hash: [u8; 32],
-    position: i64,
-    accepted: i64,
+impl Thread {
+    /// The run of a message that is in the journal only.
+    fn run_of(&self, seq: Seq) -> Option<RunId> {
+        let mut entries = self.unsaved.pieces.iter().flat_map(Piece::entries);
+        entries.find(|(at, _)| *at == seq).map(|(_, event)| event.run.clone())
+    }
+
+    fn close(&mut self, run: &RunId) {
+        if let Some(at) = self.open.iter().position(|open| open.run == *run) {
+            let ended = self.open.swap_remove(at);
+            if ended.saved {
+                self.unsaved.ended.push(ended.seq);
+            }
+        }
+    }
 }
 
 impl Tables {
-    /// A transaction was rolled back: what is known may not be so.
+    /// What knows nothing yet.
+    pub(super) fn stale() -> Self {
+        Self { stale: true, ..Self::default() }
+    }
+
+    /// A transaction was rolled back, or the file is another: what is known may not be so.
     pub(super) fn forget(&mut self) {
         self.known.forget();
+        self.keys.clear();
+        self.row.clear();
+        self.fresh.clear();
+        self.settled = false;
+        self.stale = true;
+    }
+
+    /// The transaction's last statement.
+    pub(super) fn write_journal(&mut self, db: &Connection) -> Result<(), StoreError> {
+        // For a broken twin: a host that has what is new in memory only, until the tables have it.
+        if failpoint!("store.journal") == Some(Action::Off) {
+            self.row.clear();
+            return Ok(());
+        }
+        let written = self.row.insert(db).map_err(|e| failure("writing the journal", &e))?;
+        self.journal += written;
+        Ok(())
+    }
+
+    /// The transaction is committed: readers may know.
+    pub(super) fn committed(&mut self, recent: &Recent) {
+        if std::mem::take(&mut self.settled) {
+            recent.clear();
+        }
+        if !self.fresh.is_empty() {
+            recent.publish(self.fresh.drain(..));
+        }
     }
 
     pub(super) fn begin(&mut self, db: &Connection, message: &NewMessage) -> Result<Begun, StoreError> {
@@ -58,7 +117,7 @@ impl Tables {
         message: &NewMessage,
     ) -> rusqlite::Result<Result<Begun, StoreError>> {
         let user = self.known.user(db, &message.scope)?;
-        let key = user.map(|user| key(db, user, message)).transpose()?.flatten();
+        let key = user.map(|user| self.key(db, user, message)).transpose()?.flatten();
         if let Some(key) = key.filter(|key| !is_expired(position::time(key.accepted), message.time)) {
             return self.known_before(db, &key, message);
         }
@@ -88,23 +147,25 @@ impl Tables {
             time: message.time,
             payload: message.payload.clone(),
         };
-        let Some(first) = self.write(db, &message.thread, std::slice::from_ref(&event))? else {
+        let Some(first) = self.write(&message.thread, vec![event]) else {
             return Ok(Err(full_thread(&message.thread)));
         };
-        let position = position::of(row, first);
-        let now = millis(message.time);
-        db.prepare_cached("INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4, ?5)")?.execute((
-            user,
-            message.id.as_str(),
-            &message.body_hash[..],
-            position,
-            now,
-        ))?;
-        db.prepare_cached("INSERT INTO open_runs VALUES (?1, ?2)")?
-            .execute((position, event.run.as_str()))?;
-        self.owed += 2;
-        self.sweep(db, now)?;
+        let accepted = millis(message.time);
+        let key = Key { body_hash: message.body_hash, position: position::of(row, first), accepted };
+        self.row.add_key(user, &message.id, &key);
+        self.keys.insert((user, message.id.clone()), key);
         Ok(Ok(Begun::New { seq: first }))
+    }
+
+    fn key(&self, db: &Connection, user: i64, message: &NewMessage) -> rusqlite::Result<Option<Key>> {
+        if let Some(key) = self.keys.get(&(user, message.id.clone())) {
+            return Ok(Some(key.clone()));
+        }
+        db.prepare_cached("SELECT body_hash, position, accepted FROM keys WHERE user = ?1 AND id = ?2")?
+            .query_row((user, message.id.as_str()), |row| {
+                Ok(Key { body_hash: row.get(0)?, position: row.get(1)?, accepted: row.get(2)? })
+            })
+            .optional()
     }
 
     /// The same id again, within its day.
@@ -117,20 +178,21 @@ impl Tables {
         if key.body_hash != message.body_hash {
             return Ok(Ok(Begun::Conflict));
         }
-        let row: Option<(String, Vec<u8>)> = db
-            .prepare_cached(
-                "SELECT t.name, e.body FROM threads t, events e WHERE t.id = ?1 AND e.position = ?2",
-            )?
-            .query_row((position::thread(key.position), key.position), |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let open =
-            db.prepare_cached("SELECT 1 FROM open_runs WHERE position = ?1")?.exists([key.position])?;
-        let found = row.and_then(|(thread, body)| {
-            Some((ThreadId::new(&thread).ok()?, body::read(&body).ok()?.into_iter().next()?.run))
-        });
-        Ok(found
-            .map(|(thread, run)| Begun::Duplicate { thread, run, seq: position::seq(key.position), open })
-            .ok_or_else(|| corrupt("a message that is known cannot be read")))
+        let seq = position::seq(key.position);
+        let row = position::thread(key.position);
+        let found = match Known::name(db, row)? {
+            Some(name) => self.known.thread(db, &name)?.map(|thread| {
+                let open = thread.open.iter().any(|open| open.seq == seq);
+                (name, open, thread.run_of(seq))
+            }),
+            None => None,
+        };
+        let Some((thread, open, run)) = found else { return Ok(Err(unreadable())) };
+        let run = match run {
+            Some(run) => Some(run),
+            None => run_at(db, key.position)?,
+        };
+        Ok(run.map(|run| Begun::Duplicate { thread, run, seq, open }).ok_or_else(unreadable))
     }
 
     fn over_quota(&mut self, db: &Connection, message: &NewMessage) -> rusqlite::Result<Option<Begun>> {
@@ -149,7 +211,7 @@ impl Tables {
         &mut self,
         db: &Connection,
         thread: &ThreadId,
-        events: &[NewEvent],
+        events: Vec<NewEvent>,
         asked: &[NewQuestion],
     ) -> Result<Appended, StoreError> {
         let appended = (|| {
@@ -159,39 +221,41 @@ impl Tables {
                 let owner = known.owner.clone();
                 questions::keep(db, self.known.make_user(db, &owner)?, row, asked)?;
             }
-            let first = self.write(db, thread, events)?;
+            let first = self.write(thread, events);
             Ok(first.map(|first| Appended { first }).ok_or_else(|| full_thread(thread)))
         })();
         appended.map_err(|e: rusqlite::Error| failure("appending to the log", &e))?
     }
 
-    /// Writes one row; `None` if the thread has no room for so many. The thread is known.
-    fn write(
-        &mut self,
-        db: &Connection,
-        name: &ThreadId,
-        events: &[NewEvent],
-    ) -> rusqlite::Result<Option<Seq>> {
-        let Some(thread) = self.known.get_mut(name) else { return Ok(None) };
+    /// Adds events to the journal; `None` if the thread, which is known, has no room for so many.
+    fn write(&mut self, name: &ThreadId, events: Vec<NewEvent>) -> Option<Seq> {
+        let thread = self.known.get_mut(name)?;
         let first = thread.last.next();
-        let Some(last_event) = events.last() else { return Ok(Some(first)) };
-        let last = Seq(thread.last.0 + events.len() as u64);
-        if last.0 > position::LAST {
-            return Ok(None);
+        if events.is_empty() {
+            return Some(first);
         }
-        body::write(events, &mut self.row);
-        db.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3)")?.execute((
-            position::of(thread.row, first),
-            events.len() as i64,
-            &self.row,
-        ))?;
-        thread.last = last;
-        let cost: u64 = events.iter().map(|event| EVENT_COST + event.payload.len() as u64).sum();
-        thread.unsaved += cost;
-        for (seq, event) in (first.0..).zip(events) {
+        if thread.last.0 + events.len() as u64 > position::LAST {
+            return None;
+        }
+        self.row.add_events(thread.row, first, &events);
+        let piece = Piece { first, events: Arc::new(events) };
+        self.fresh.push((name.clone(), piece.clone()));
+        self.note(name, piece);
+        Some(first)
+    }
+
+    /// Notes what the journal has more of a thread, which is known.
+    fn note(&mut self, name: &ThreadId, piece: Piece) {
+        let Some(thread) = self.known.get_mut(name) else { return };
+        thread.last = piece.last();
+        let cost: u64 = piece.events.iter().map(|event| EVENT_COST + event.payload.len() as u64).sum();
+        thread.unsaved.bytes += cost;
+        for (seq, event) in piece.entries() {
             match event.kind {
-                EventKind::UserMessage => thread.open.push((event.run.clone(), Seq(seq))),
-                EventKind::AgentCompleted => close(db, thread, &event.run)?,
+                EventKind::UserMessage => {
+                    thread.open.push(OpenRun { run: event.run.clone(), seq, saved: false });
+                }
+                EventKind::AgentCompleted => thread.close(&event.run),
                 EventKind::AgentStarted
                 | EventKind::AgentThinking
                 | EventKind::ToolExecuting
@@ -201,15 +265,13 @@ impl Tables {
                 | EventKind::AgentReturned
                 | EventKind::RunDegraded => {}
             }
+            if lasts(event) {
+                thread.unsaved.used = thread.unsaved.used.max(millis(event.time));
+            }
         }
-        if events.iter().any(lasts) {
-            db.prepare_cached("UPDATE threads SET used = max(used, ?2), bytes = bytes + ?3 WHERE id = ?1")?
-                .execute((thread.row, millis(last_event.time), thread.unsaved as i64))?;
-            thread.unsaved = 0;
-        }
+        thread.unsaved.pieces.push(piece);
         let owner = thread.owner.clone();
         self.known.stored(&owner, cost);
-        Ok(Some(first))
     }
 
     pub(super) fn set_state(
@@ -230,68 +292,32 @@ impl Tables {
         set.map_err(|e: rusqlite::Error| failure("storing a plugin's state", &e))?
     }
 
-    /// Writes down what threads with an open run stored so far.
-    pub(super) fn settle(&mut self, db: &Connection) -> rusqlite::Result<()> {
-        for thread in self.known.unsaved() {
-            db.prepare_cached("UPDATE threads SET bytes = bytes + ?2 WHERE id = ?1")?
-                .execute((thread.row, std::mem::take(&mut thread.unsaved) as i64))?;
-        }
-        Ok(())
-    }
-
     pub(super) fn usage(&mut self, db: &Connection, scope: &Scope) -> Result<Usage, StoreError> {
         self.known.usage(db, scope).map_err(|e| failure("counting a user's threads", &e))
     }
-
-    /// Deletes expired keys, a few at a time: two are looked at for each that is added, so that they are found within
-    /// about a day, at no cost that anybody waits for.
-    fn sweep(&mut self, db: &Connection, now: i64) -> rusqlite::Result<()> {
-        if self.owed < SWEEP {
-            return Ok(());
-        }
-        self.owed = 0;
-        let mut looked_at = db.prepare_cached(
-            "SELECT user, id, accepted FROM keys WHERE (user, id) > (?1, ?2) ORDER BY user, id LIMIT ?3",
-        )?;
-        let found: Vec<(i64, String, i64)> = looked_at
-            .query_map((self.swept.0, &self.swept.1, SWEEP as i64), |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })?
-            .collect::<Result<_, _>>()?;
-        let mut delete = db.prepare_cached("DELETE FROM keys WHERE user = ?1 AND id = ?2")?;
-        for (user, id, accepted) in &found {
-            if is_expired(position::time(*accepted), position::time(now)) {
-                delete.execute((user, id))?;
-            }
-        }
-        self.swept = found.into_iter().next_back().map(|(user, id, _)| (user, id)).unwrap_or_default();
-        Ok(())
-    }
 }
-
-/// So many keys are looked at together.
-const SWEEP: u64 = 128;
 
 /// Whether an event must be on the disk before anybody hears of it.
 pub(super) fn lasts(event: &NewEvent) -> bool {
     matches!(event.kind, EventKind::UserMessage | EventKind::AgentCompleted)
 }
 
-fn close(db: &Connection, thread: &mut Thread, run: &RunId) -> rusqlite::Result<()> {
-    if let Some(at) = thread.open.iter().position(|(open, _)| open == run) {
-        let (_, seq) = thread.open.swap_remove(at);
-        db.prepare_cached("DELETE FROM open_runs WHERE position = ?1")?
-            .execute([position::of(thread.row, seq)])?;
-    }
-    Ok(())
+/// The run of a message that is in the tables.
+fn run_at(db: &Connection, at: i64) -> rusqlite::Result<Option<RunId>> {
+    let row: Option<(i64, Vec<u8>)> = db
+        .prepare_cached(
+            "SELECT position, body FROM events WHERE position <= ?1 ORDER BY position DESC LIMIT 1",
+        )?
+        .query_row([at], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(row.and_then(|(first, body)| {
+        let index = usize::try_from(at - first).ok()?;
+        body::read(&body).ok()?.into_iter().nth(index).map(|event| event.run)
+    }))
 }
 
-fn key(db: &Connection, user: i64, message: &NewMessage) -> rusqlite::Result<Option<Key>> {
-    db.prepare_cached("SELECT body_hash, position, accepted FROM keys WHERE user = ?1 AND id = ?2")?
-        .query_row((user, message.id.as_str()), |row| {
-            Ok(Key { body_hash: row.get(0)?, position: row.get(1)?, accepted: row.get(2)? })
-        })
-        .optional()
+fn unreadable() -> StoreError {
+    corrupt("a message that is known cannot be read")
 }
 
 fn no_thread(thread: &ThreadId) -> StoreError {

@@ -3,6 +3,7 @@
 mod any_life;
 mod archives;
 mod files;
+mod journal;
 
 use std::{
     path::Path,
@@ -59,6 +60,11 @@ fn message(id: &str) -> NewMessage {
         quota: Quota::default(),
         answers: None,
     }
+}
+
+/// Brings the tables up to date, as looking for open runs does.
+async fn settle(store: &SqliteStore) {
+    store.unfinished().await.unwrap();
 }
 
 fn event(run: &RunId, kind: EventKind, payload: String) -> NewEvent {

@@ -39,10 +39,17 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 /// What the writer is asked to do.
 pub(super) enum Job {
     Begin(Box<NewMessage>, Reply<Begun>),
-    Append { thread: ThreadId, events: Vec<NewEvent>, asked: Vec<NewQuestion>, reply: Reply<Appended> },
+    Append {
+        thread: ThreadId,
+        events: Vec<NewEvent>,
+        asked: Vec<NewQuestion>,
+        reply: Reply<Appended>,
+    },
     SetState(ThreadId, String, Bytes, Reply<()>),
     Delete(Deletion, Reply<usize>),
     Usage(agent_host_core::identity::Scope, Reply<Usage>),
+    /// Bring the tables up to date.
+    Settle(Reply<()>),
     Check(Reply<()>),
     Close(Reply<()>),
 }
@@ -80,7 +87,9 @@ impl Writer {
         let open = Err(StoreError::unavailable("the log is not open yet"));
         let mut this =
             Self { place, shared, tables: Tables::default(), open, tried: Instant::now(), waits: true };
-        this.open();
+        if let Err(panicked) = this.contained(Self::open) {
+            this.shared.became(Condition::Failed(panicked));
+        }
         let mut group = Vec::new();
         while jobs.blocking_recv_many(&mut group, GROUP) > 0 {
             let mut closing = None;
@@ -91,12 +100,8 @@ impl Writer {
                     job => wanted.push(job),
                 }
             }
-            // A bug of ours must not end the log: what was asked is refused, and the file is opened anew.
-            if catch_unwind(AssertUnwindSafe(|| this.serve(wanted))).is_err() {
-                PanicCaught { place: "log writer", message: "the log has its backtrace".to_owned() }.emit();
-                this.open = Err(StoreError::unavailable("the log's writer panicked"));
-                this.shared.busy_since(None);
-            }
+            // What was asked is refused by that.
+            let _ = this.contained(|this| this.serve(wanted));
             if let Some(reply) = closing {
                 let _ = reply.send(this.close());
                 return;
@@ -104,20 +109,69 @@ impl Writer {
         }
     }
 
+    /// A bug of ours must not end the log: the file is opened anew when somebody asks.
+    fn contained(&mut self, act: impl FnOnce(&mut Self)) -> Result<(), StoreError> {
+        catch_unwind(AssertUnwindSafe(|| act(self))).map_err(|_| {
+            PanicCaught { place: "log writer", message: "the log has its backtrace".to_owned() }.emit();
+            let panicked = StoreError::unavailable("the log's writer panicked");
+            self.open = Err(panicked.clone());
+            self.shared.busy_since(None);
+            panicked
+        })
+    }
+
     fn open(&mut self) {
         self.tried = Instant::now();
-        // As in `run`: a bug must not end the thread, and what it opens is dropped with it.
+        // Here too: what is asked is answered with it.
         let opened = catch_unwind(AssertUnwindSafe(|| opened(&self.place))).unwrap_or_else(|_| {
             PanicCaught { place: "log writer", message: "the log has its backtrace".to_owned() }.emit();
             Err(StoreError::unavailable("opening the log panicked"))
         });
         self.tables.forget();
         self.waits = true;
+        // What the journal has is known before anybody reads, and in the tables if the disk has room for that.
+        let opened = opened.and_then(|opened| {
+            self.tables.catch_up(&opened.connection, self.shared.recent())?;
+            Ok(opened)
+        });
         self.shared.became(match &opened {
             Ok(opened) => Condition::Open { epoch: opened.epoch.clone(), damage: opened.damage },
             Err(error) => Condition::Failed(error.clone()),
         });
         self.open = opened;
+        self.settle();
+    }
+
+    /// Brings the tables up to date, in a transaction of its own: what it moves is on the disk already, so it waits for
+    /// nothing. If it fails the journal has it still.
+    fn settle(&mut self) {
+        let Ok(opened) = &self.open else { return };
+        let db = &opened.connection;
+        if self.tables.is_settled() {
+            return;
+        }
+        self.shared.busy_since(Some(Instant::now()));
+        let settled = self.tables.catch_up(db, self.shared.recent()).and_then(|()| {
+            begin(db, false, &mut self.waits)?;
+            self.tables.settle(db).and_then(|()| commit(db, &mut Vec::new()))
+        });
+        self.end(&settled);
+        self.shared.busy_since(None);
+    }
+
+    /// What is known after a transaction.
+    fn end(&mut self, committed: &Result<(), StoreError>) {
+        match (committed, &self.open) {
+            (Ok(()), _) => self.tables.committed(self.shared.recent()),
+            (Err(_), Ok(opened)) => {
+                if !opened.connection.is_autocommit() {
+                    // An error: the failure has rolled it back already.
+                    let _ = opened.connection.execute_batch("ROLLBACK");
+                }
+                self.tables.forget();
+            }
+            (Err(_), Err(_)) => self.tables.forget(),
+        }
     }
 
     /// One group: everything or nothing of it.
@@ -129,18 +183,22 @@ impl Writer {
             self.open();
         }
         let (answers, committed) = self.commit(group);
-        if let Err(error) = &committed {
-            self.tables.forget();
-            if error.code == Code::StoreCorrupt {
-                // Opened anew, it is checked, and set aside if that finds it damaged.
-                self.shared.became(Condition::Failed(error.clone()));
-                self.open = Err(error.clone());
-            }
+        self.end(&committed);
+        if let Err(error) = &committed
+            && error.code == Code::StoreCorrupt
+        {
+            // Opened anew, it is checked, and set aside if that finds it damaged.
+            self.shared.became(Condition::Failed(error.clone()));
+            self.open = Err(error.clone());
         }
         self.shared.busy_since(None);
         series::store_committed(began.elapsed());
         for answer in answers {
             answer.send(&committed);
+        }
+        if self.tables.is_full() {
+            // Who asks meanwhile waits for it: some ten milliseconds, once in some thousand messages.
+            self.settle();
         }
     }
 
@@ -155,7 +213,8 @@ impl Writer {
         let db = &opened.connection;
         let waits = group.iter().any(Job::waits_for_the_disk);
         let mut answers = Vec::with_capacity(group.len());
-        let mut committed = begin(db, waits, &mut self.waits);
+        let mut committed =
+            self.tables.catch_up(db, self.shared.recent()).and_then(|()| begin(db, waits, &mut self.waits));
         if let Err(error) = &committed {
             answers.extend(group.into_iter().map(|job| job.refused(error)));
             return (answers, committed);
@@ -171,21 +230,19 @@ impl Writer {
                 break;
             }
         }
-        committed = committed.and_then(|()| commit(db, &mut answers));
-        if committed.is_err() && !db.is_autocommit() {
-            // An error: the failure has rolled it back already.
-            let _ = db.execute_batch("ROLLBACK");
-        }
+        committed =
+            committed.and_then(|()| self.tables.write_journal(db)).and_then(|()| commit(db, &mut answers));
         (answers, committed)
     }
 
     /// The last act: everything in the file itself, and a note that the end was in order.
     fn close(&mut self) -> Result<(), StoreError> {
+        self.settle();
         let ended = StoreError::unavailable("the log is closed: the host ends");
         let opened = std::mem::replace(&mut self.open, Err(ended.clone()))?;
         self.shared.became(Condition::Failed(ended));
         let db = opened.connection;
-        let noted = self.tables.settle(&db).and_then(|()| schema::set_meta(&db, names::CLEAN, "yes"));
+        let noted = schema::set_meta(&db, names::CLEAN, "yes");
         // Busy readers leave a part in the WAL, which is as good.
         let _ = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         noted.map_err(|e| failure("closing the log", &e))
@@ -198,7 +255,7 @@ impl Job {
         match self {
             Self::Begin(..) | Self::Delete(..) | Self::Check(_) | Self::Close(_) => true,
             Self::Append { events, .. } => events.iter().any(tables::lasts),
-            Self::SetState(..) | Self::Usage(..) => false,
+            Self::SetState(..) | Self::Usage(..) | Self::Settle(_) => false,
         }
     }
 
@@ -210,7 +267,7 @@ impl Job {
             }
             Self::Begin(message, reply) => Answer::Begun(reply, tables.begin(db, &message)),
             Self::Append { thread, events, asked, reply } => {
-                Answer::Appended(reply, tables.append(db, &thread, &events, &asked))
+                Answer::Appended(reply, tables.append(db, &thread, events, &asked))
             }
             Self::SetState(thread, plugin, state, reply) => {
                 Answer::Done(reply, tables.set_state(db, &thread, &plugin, &state))
@@ -218,6 +275,7 @@ impl Job {
             Self::Delete(which, reply) => Answer::Deleted(reply, tables.delete(db, &which)),
             Self::Usage(scope, reply) => Answer::Counted(reply, tables.usage(db, &scope)),
             Self::Check(reply) => Answer::Done(reply, probe(db)),
+            Self::Settle(reply) => Answer::Done(reply, tables.settle(db)),
             Self::Close(reply) => Answer::Done(reply, Ok(())),
         }
     }
@@ -229,9 +287,10 @@ impl Job {
             Self::Append { reply, .. } => Answer::Appended(reply, Err(error)),
             Self::Delete(_, reply) => Answer::Deleted(reply, Err(error)),
             Self::Usage(_, reply) => Answer::Counted(reply, Err(error)),
-            Self::SetState(_, _, _, reply) | Self::Check(reply) | Self::Close(reply) => {
-                Answer::Done(reply, Err(error))
-            }
+            Self::SetState(_, _, _, reply)
+            | Self::Check(reply)
+            | Self::Settle(reply)
+            | Self::Close(reply) => Answer::Done(reply, Err(error)),
         }
     }
 }

@@ -28,6 +28,8 @@ impl Tables {
     }
 
     fn delete_in(&mut self, db: &Connection, which: &Deletion) -> rusqlite::Result<usize> {
+        // What is deleted has to be in the tables as a whole.
+        self.settle_in(db)?;
         let doomed = doomed(db, which)?;
         for thread in &doomed {
             remove(db, thread)?;

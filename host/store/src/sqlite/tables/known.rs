@@ -11,7 +11,10 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::{
     fault,
-    sqlite::position::{self, millis},
+    sqlite::{
+        position::{self, millis},
+        recent::Piece,
+    },
 };
 
 /// So many threads and users are kept; then all are forgotten and read anew as they are used.
@@ -23,10 +26,32 @@ pub(in crate::sqlite) struct Thread {
     pub(super) row: i64,
     pub(super) owner: Scope,
     pub(super) last: Seq,
-    /// Runs without their end, and where they begin.
-    pub(super) open: Vec<(RunId, Seq)>,
-    /// Bytes that its row does not count yet.
-    pub(super) unsaved: u64,
+    /// Runs without their end.
+    pub(super) open: Vec<OpenRun>,
+    /// What is in the journal only.
+    pub(super) unsaved: Unsaved,
+}
+
+/// A run without its end.
+#[derive(Debug)]
+pub(super) struct OpenRun {
+    pub(super) run: RunId,
+    /// Of its message.
+    pub(super) seq: Seq,
+    /// Whether it is in the table.
+    pub(super) saved: bool,
+}
+
+/// What of a thread is in the journal and not in the tables yet.
+#[derive(Debug, Default)]
+pub(super) struct Unsaved {
+    pub(super) pieces: Vec<Piece>,
+    /// What they take of a quota.
+    pub(super) bytes: u64,
+    /// When a message was last accepted or completed; 0: not since.
+    pub(super) used: i64,
+    /// Messages of runs that are in the table of open ones and ended.
+    pub(super) ended: Vec<Seq>,
 }
 
 impl Thread {
@@ -76,6 +101,15 @@ impl Known {
         Ok(self.threads.get(name))
     }
 
+    /// The name of a thread's row.
+    pub(super) fn name(db: &Connection, row: i64) -> rusqlite::Result<Option<ThreadId>> {
+        let name: Option<String> = db
+            .prepare_cached("SELECT name FROM threads WHERE id = ?1")?
+            .query_row([row], |row| row.get(0))
+            .optional()?;
+        Ok(name.and_then(|name| ThreadId::new(&name).ok()))
+    }
+
     /// Makes the thread of a message, for its user; answers its row.
     pub(super) fn make_thread(&mut self, db: &Connection, message: &NewMessage) -> rusqlite::Result<i64> {
         let user = self.make_user(db, &message.scope)?;
@@ -89,7 +123,7 @@ impl Known {
         if let Some(usage) = self.users.get_mut(&owner).and_then(|user| user.usage.as_mut()) {
             usage.threads += 1;
         }
-        let thread = Thread { row, owner, last: Seq::START, open: Vec::new(), unsaved: 0 };
+        let thread = Thread { row, owner, last: Seq::START, open: Vec::new(), unsaved: Unsaved::default() };
         self.keep(message.thread.clone(), thread);
         Ok(row)
     }
@@ -127,7 +161,7 @@ impl Known {
             return Ok(usage);
         }
         let theirs = self.threads.values().filter(|thread| thread.owner == *scope);
-        let unsaved: u64 = theirs.map(|thread| thread.unsaved).sum();
+        let unsaved: u64 = theirs.map(|thread| thread.unsaved.bytes).sum();
         let usage = db
             .prepare_cached("SELECT count(*), coalesce(sum(bytes), 0) FROM threads WHERE user = ?1")?
             .query_row([row], |row| {
@@ -140,9 +174,9 @@ impl Known {
         Ok(usage)
     }
 
-    /// Threads whose row does not count everything yet.
+    /// Threads of which something is in the journal only.
     pub(super) fn unsaved(&mut self) -> impl Iterator<Item = &mut Thread> {
-        self.threads.values_mut().filter(|thread| thread.unsaved > 0)
+        self.threads.values_mut().filter(|thread| !thread.unsaved.pieces.is_empty())
     }
 
     /// A user stored so much more.
@@ -155,7 +189,7 @@ impl Known {
     fn keep(&mut self, name: ThreadId, thread: Thread) {
         if self.threads.len() >= KEPT {
             // What is not saved stays known: it is in nobody else's memory.
-            self.threads.retain(|_, thread| thread.unsaved > 0);
+            self.threads.retain(|_, thread| !thread.unsaved.pieces.is_empty());
         }
         if self.users.len() >= KEPT {
             self.users.clear();
@@ -187,7 +221,17 @@ fn read(db: &Connection, name: &ThreadId) -> rusqlite::Result<Option<Thread>> {
         db.prepare_cached("SELECT position, run FROM open_runs WHERE position > ?1 AND position < ?2")?;
     let open = open
         .query_map((from, to), |row| Ok((row.get::<_, String>(1)?, position::seq(row.get(0)?))))?
-        .filter_map(|found| found.map(|(run, seq)| Some((RunId::new(&run).ok()?, seq))).transpose())
+        .filter_map(|found| {
+            let open =
+                |(run, seq): (String, Seq)| Some(OpenRun { run: RunId::new(&run).ok()?, seq, saved: true });
+            found.map(open).transpose()
+        })
         .collect::<rusqlite::Result<_>>()?;
-    Ok(Some(Thread { row, owner, last: last.map_or(Seq::START, position::seq), open, unsaved: 0 }))
+    Ok(Some(Thread {
+        row,
+        owner,
+        last: last.map_or(Seq::START, position::seq),
+        open,
+        unsaved: Unsaved::default(),
+    }))
 }

@@ -82,9 +82,12 @@ async fn a_check_finds_a_hole_and_an_unreadable_row() {
     let store = start(folder.path());
     let mine = message("m1");
     store.begin(mine.clone()).await.unwrap();
+    settle(&store).await;
     for _ in 0..3 {
         let event = event(&mine.run, EventKind::AgentThinking, "{}".to_owned());
         store.append(&mine.thread, vec![event.clone(), event], Vec::new()).await.unwrap();
+        // A row for each.
+        settle(&store).await;
     }
     store.close().await;
     assert_eq!(archive(folder.path()).check(), Ok(Vec::new()));
