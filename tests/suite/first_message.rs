@@ -138,7 +138,7 @@ async fn a_python_newcomer_sees_the_whole_conversation() {
 }
 
 /// The interpreter of the virtual environment that tests/run makes.
-fn python() -> std::path::PathBuf {
+pub(crate) fn python() -> std::path::PathBuf {
     let python = artifacts::root().join("target/python/bin/python");
     assert!(python.exists(), "no {}; run `tests/run python` to make it", python.display());
     python

@@ -10,6 +10,7 @@ pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod metrics;
 pub(crate) mod minisign;
+pub(crate) mod profile;
 pub(crate) mod proxy;
 pub(crate) mod setup;
 pub(crate) mod tokens;

@@ -8,9 +8,9 @@ use crate::{
 };
 
 /// The incident's dependencies, by what they are here: three services, and the supervisor plugin.
-const SERVICES: [&str; 3] = ["llm", "threads", "events"];
+pub(crate) const SERVICES: [&str; 3] = ["llm", "threads", "events"];
 
-fn faults(of: &[&str]) -> String {
+pub(crate) fn faults(of: &[&str]) -> String {
     of.iter().map(|name| format!("services.{name}=error\n")).collect()
 }
 

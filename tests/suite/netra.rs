@@ -2,16 +2,24 @@
 //! every service level, and each of its frames is answered.
 
 pub(crate) mod client;
+mod closes;
+pub(crate) mod conformance;
+mod large;
+mod missing;
 mod paths;
+mod python;
 mod silence;
-mod v2;
+pub(crate) mod v2;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::{net::TcpStream, time::timeout};
 
-use self::client::{Older, kinds};
+use self::{
+    client::{Older, Version, kinds},
+    conformance::Greeted,
+};
 use crate::{
     client::PROTOCOL,
     harness::{
@@ -30,9 +38,6 @@ fn staging(setup: Setup) -> Setup {
 async fn conversation(host: &Host, agent: &str, degraded: bool) -> Result<(), String> {
     ready(host).await?;
     let mut client = Older::browser(host, "alice").await?;
-    if client.answered.as_deref() != Some("jwt-auth") {
-        return Err(format!("answered with {:?}", client.answered));
-    }
     let greeting = client.greeting().await?;
     let expected: &[&str] = match degraded {
         false => &["connection_established", "ping"],
@@ -199,12 +204,24 @@ async fn upgraded_then(host: &Host, authorization: &str, protocol: &str) -> Stri
     bytes.into_iter().map(char::from).collect()
 }
 
+/// Whatever the level, and in both versions.
 #[tokio::test]
 async fn every_frame_is_answered() {
-    let host = staging(Setup::echo()).start();
-    ready(&host).await.unwrap();
-    let mut client = Older::browser(&host, "alice").await.unwrap();
-    client.greeting().await.unwrap();
+    every_frame_is_answered_by(&v2::spoken(Setup::echo()).start()).await;
+    every_frame_is_answered_by(&v2::spoken(Setup::new()).start()).await;
+    let nothing_left = "runtime.spawn=error;fallback.answer=error;store.commit=error;store.append=error";
+    every_frame_is_answered_by(&v2::spoken(Setup::echo()).failpoints(nothing_left).start()).await;
+}
+
+async fn every_frame_is_answered_by(host: &Host) {
+    ready(host).await.unwrap();
+    for version in Version::BOTH {
+        let Greeted { mut client, .. } = Greeted::of(host, version, "alice").await.unwrap();
+        every_frame_is_answered_to(&mut client).await;
+    }
+}
+
+async fn every_frame_is_answered_to(client: &mut Older) {
     for (said, answer) in [
         (r#"{"type":"ping"}"#, "pong"),
         (r#"{"type":"heartbeat"}"#, "heartbeat_ack"),
@@ -220,15 +237,15 @@ async fn every_frame_is_answered() {
         (r#"{"type":"agent","agent_name":"No Body","content":"hi"}"#, "agent_error"),
     ] {
         client.say_text(said).await.unwrap();
-        let frame = client.frame().await.unwrap();
+        let frame = client.answer().await.unwrap();
         assert_eq!(frame["type"], answer, "{said} is answered by {frame}");
     }
     client.say_text("{").await.unwrap();
-    let frame = client.frame().await.unwrap();
+    let frame = client.answer().await.unwrap();
     assert_eq!(frame["error_code"], "FORMAT_ERROR");
     assert!(frame["error_message"].as_str().unwrap().starts_with("Invalid JSON: "), "{frame}");
     client.say(&json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/list" })).await.unwrap();
-    let frame = client.frame().await.unwrap();
+    let frame = client.answer().await.unwrap();
     assert_eq!((&frame["id"], &frame["error"]["code"]), (&json!(7), &json!(-32601)), "{frame}");
 }
 

@@ -34,7 +34,7 @@ async fn order(host: &Host, token: &str, body: &str) -> Result<Answer, String> {
     http::send(host.admin, request.as_bytes(), PATIENCE).await
 }
 
-async fn revoke(host: &Host, what: Value) -> Result<(), String> {
+pub(crate) async fn revoke(host: &Host, what: Value) -> Result<(), String> {
     match order(host, &operator(&["admin:toggle"]), &what.to_string()).await? {
         answer if answer.status == 200 => Ok(()),
         answer => Err(format!("{what} was not revoked: {answer:?}")),

@@ -43,6 +43,9 @@ pub struct Settings {
     pub quota: Quota,
     /// Outbound bytes that one connection may have unread before it is closed as a slow consumer.
     pub outbox_bytes: usize,
+    /// Bytes of events that may wait in the log for one connection whose outbox is full, before it is closed as that: as
+    /// much as one message may make.
+    pub behind_bytes: usize,
     /// Messages that may wait in one thread while a run is going on.
     pub queued_messages: usize,
     /// The self-test's interval for healthy plugins.
@@ -104,6 +107,7 @@ impl Default for Settings {
             durability: Durability::Durable,
             quota: Quota::default(),
             outbox_bytes: 1024 * 1024,
+            behind_bytes: 4 * 1024 * 1024,
             queued_messages: 32,
             probe_every: Duration::from_secs(10),
             route_within: Duration::from_secs(2),

@@ -57,7 +57,7 @@ impl Surface {
 
     /// Largest message of a client: as configured, but for the older wire's second version, whose clients may send
     /// 5 MiB.
-    pub(crate) fn frame_bytes(self, configured: usize) -> usize {
+    pub fn frame_bytes(self, configured: usize) -> usize {
         match self {
             Self::Native | Self::NetraV1 => configured,
             Self::NetraV2 => configured.max(5 * 1024 * 1024),

@@ -3,6 +3,8 @@
 
 mod guard;
 mod handshake;
+#[cfg(feature = "failpoints")]
+mod on_the_fly;
 pub(crate) mod origin;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -151,6 +153,10 @@ impl Step {
 pub(crate) async fn answer<H: Host>(State(door): State<Arc<Door<H>>>, request: Request) -> Response {
     if request.method() != Method::GET {
         return method_not_allowed();
+    }
+    #[cfg(feature = "failpoints")]
+    if let Some(raised) = on_the_fly::raised(&door, request.headers(), request.uri()).await {
+        return raised;
     }
     let own = request.extensions().get::<Peer>().is_some_and(|peer| door.own.is(peer.0));
     // One for the whole of it: what is exchanged meanwhile holds for the next.

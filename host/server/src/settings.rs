@@ -33,6 +33,7 @@ pub(crate) fn engine(config: &Config) -> Engine {
         settle: config.service.settle,
         drain_grace: config.drain.grace,
         runs_at_once: config.limits.runs_at_once.unwrap_or(0),
+        behind_bytes: made_by_a_message(config),
         subscriptions: config.limits.subscriptions_per_user.unwrap_or(0),
         durability: match config.store.durability {
             agent_host_config::Durability::Durable => Durability::Durable,
@@ -78,12 +79,21 @@ fn slot(config: &Config, id: &PluginId, plugin: &PluginConfig) -> PluginSettings
     }
 }
 
+/// Bytes of the events that one message may make: itself, its words once more if they are streamed back, an answer of
+/// its own streamed and whole (1 MiB each), and twice that for tools.
+fn made_by_a_message(config: &Config) -> usize {
+    let surface = if config.gateway.netra.v2 { Surface::NetraV2 } else { Surface::Native };
+    2 * surface.frame_bytes(frame_bytes(config)) + 4 * 1024 * 1024
+}
+
+fn frame_bytes(config: &Config) -> usize {
+    let limit = config.limits.frame_bytes;
+    limit.map_or(UNBOUNDED_FRAME, |size| usize::try_from(size.0).unwrap_or(UNBOUNDED_FRAME))
+}
+
 /// The gateway's.
 pub(crate) fn gateway(config: &Config) -> Gateway {
-    let frame_bytes = config
-        .limits
-        .frame_bytes
-        .map_or(UNBOUNDED_FRAME, |size| usize::try_from(size.0).unwrap_or(UNBOUNDED_FRAME));
+    let frame_bytes = frame_bytes(config);
     Gateway {
         listen: config.gateway.listen,
         admin_listen: config.admin.listen,

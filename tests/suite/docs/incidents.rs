@@ -11,6 +11,18 @@ fn named(page: &str) -> BTreeSet<String> {
     held.chain(cells).flat_map(|text| text.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
 }
 
+/// What a page tells without naming a test for it: a numbered why, a row of a table.
+fn untested(page: &str) -> Vec<&str> {
+    let whys = page.split("\n\n**").skip(1);
+    let open = whys.filter(|why| !why.contains("\nHeld by: `")).filter_map(|why| why.lines().next());
+    let rows = page.lines().filter(|line| line.starts_with('|')).filter(|line| {
+        let last = line.rsplit('|').nth(1).unwrap_or_default().trim();
+        // The head of a table, and the line below it, are no rows.
+        !last.starts_with('`') && last != "test" && !last.starts_with("---")
+    });
+    open.chain(rows).collect()
+}
+
 /// Every function of a file of Rust that may be a test, and every twin.
 fn gather(dir: &Path, names: &mut BTreeSet<String>) {
     for entry in fs::read_dir(dir).unwrap() {
@@ -54,11 +66,20 @@ fn each_test_that_an_incident_names_exists() {
     }
     for entry in fs::read_dir(artifacts::root().join("docs/incidents")).unwrap() {
         let path = entry.unwrap().path();
-        let named = named(&fs::read_to_string(&path).unwrap());
+        let page = fs::read_to_string(&path).unwrap();
+        assert_eq!(untested(&page), [""; 0], "{path:?} tells of this without a test");
+        let named = named(&page);
         assert!(named.len() >= 5, "{path:?} names too few tests: {named:?}");
         let unknown: Vec<_> = named.difference(&tests).collect();
         assert!(unknown.is_empty(), "{path:?} names tests that do not exist: {unknown:?}");
     }
+}
+
+#[test]
+fn what_is_told_without_a_test_is_noticed() {
+    let page = "# 1\n\n**1. Why?** Because.\n\nHeld by: `a`.\n\n**2. And why that?** Because.\n\n## More\n\n\
+                | found | test |\n|---|---|\n| x | `b` |\n| y | none |\n";
+    assert_eq!(untested(page), ["2. And why that?** Because.", "| y | none |"]);
 }
 
 #[test]

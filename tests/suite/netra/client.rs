@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Message, client::IntoClientRequest as _, http::HeaderValue},
+    tungstenite::{Error, Message, client::IntoClientRequest as _, http::HeaderValue},
 };
 
 use crate::{
@@ -18,6 +18,17 @@ use crate::{
 
 /// Everything is answered within this.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// Which of that wire's two versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    V1,
+    V2,
+}
+
+impl Version {
+    pub(crate) const BOTH: [Self; 2] = [Self::V1, Self::V2];
+}
 
 /// A client of that platform.
 pub(crate) struct Older {
@@ -39,24 +50,38 @@ impl Older {
         }
         let tcp = TcpStream::connect(host.address).await.map_err(|e| e.to_string())?;
         let opening = timeout(PATIENCE, tokio_tungstenite::client_async(request, tcp));
-        let (socket, answer) = opening.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        let (socket, answer) = opening.await.map_err(|e| e.to_string())?.map_err(|e| refused(&e))?;
         let named = answer.headers().get(PROTOCOL).and_then(|name| name.to_str().ok()).map(str::to_owned);
         Ok(Self { socket, answered: named })
     }
 
+    /// As the client of that version does it.
+    pub(crate) async fn of(host: &Host, version: Version, user: &str) -> Result<Self, String> {
+        Self::with_token(host, version, &tokens::of(user)).await
+    }
+
     /// As their browser code does it.
     pub(crate) async fn browser(host: &Host, user: &str) -> Result<Self, String> {
-        let encoded = URL_SAFE_NO_PAD.encode(tokens::of(user));
-        Self::connect(host, "/ws", &[(PROTOCOL, format!("jwt-auth, jwt.{encoded}"))]).await
+        Self::of(host, Version::V1, user).await
     }
 
     /// As their command line does it: the token behind the name of an environment, and nothing else.
     pub(crate) async fn cli(host: &Host, user: &str) -> Result<Self, String> {
-        let offered = format!("jwt.staging.{}", tokens::of(user));
-        let client = Self::connect(host, "/ws", &[(PROTOCOL, offered.clone())]).await?;
+        Self::of(host, Version::V2, user).await
+    }
+
+    /// With that token.
+    pub(crate) async fn with_token(host: &Host, version: Version, token: &str) -> Result<Self, String> {
+        let (offered, named) = match version {
+            Version::V1 => {
+                (format!("jwt-auth, jwt.{}", URL_SAFE_NO_PAD.encode(token)), "jwt-auth".to_owned())
+            }
+            Version::V2 => (format!("jwt.staging.{token}"), format!("jwt.staging.{token}")),
+        };
+        let client = Self::connect(host, "/ws", &[(PROTOCOL, offered)]).await?;
         match client.answered.as_deref() {
-            Some(echoed) if echoed == offered => Ok(client),
-            other => Err(format!("not echoed whole: {other:?}")),
+            Some(answered) if answered == named => Ok(client),
+            other => Err(format!("{version:?}: not answered by its name: {other:?}")),
         }
     }
 
@@ -103,6 +128,16 @@ impl Older {
         self.hear(ANSWER_WITHIN).await?.map_err(|code| format!("closed with {code}"))
     }
 
+    /// The next frame that answers something: what the host says of itself may come between.
+    pub(crate) async fn answer(&mut self) -> Result<Value, String> {
+        loop {
+            let frame = self.frame().await?;
+            if frame["type"] != "system_message" && frame["type"] != "ping" {
+                return Ok(frame);
+            }
+        }
+    }
+
     /// The first frames up to the first ping.
     pub(crate) async fn greeting(&mut self) -> Result<Vec<Value>, String> {
         let mut frames = Vec::new();
@@ -126,6 +161,17 @@ impl Older {
                 return Ok(frames);
             }
         }
+    }
+}
+
+/// A refusal with what the host says of it.
+fn refused(error: &Error) -> String {
+    match error {
+        Error::Http(answer) => {
+            let said = answer.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            format!("refused with {}: {said}", answer.status().as_u16())
+        }
+        other => other.to_string(),
     }
 }
 

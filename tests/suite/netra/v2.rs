@@ -16,12 +16,12 @@ use crate::{
     scenario::ready,
 };
 
-fn spoken(setup: Setup) -> Setup {
+pub(crate) fn spoken(setup: Setup) -> Setup {
     staging(setup).set("gateway.netra.v2", "true")
 }
 
 /// Their `user_message`, with all that they send beside the text.
-fn message(content: &str, given: &Value) -> Value {
+pub(super) fn message(content: &str, given: &Value) -> Value {
     json!({ "type": "user_message", "payload": {
         "content": content, "run_id": given["run_id"], "thread_id": given["thread_id"],
         "timestamp": "2025-10-08T10:00:00+00:00", "client_environment": "staging",
@@ -188,24 +188,6 @@ async fn ids_that_nobody_uses_cost_no_thread() {
     let headers = [("Authorization", bearer.as_str())];
     let answer = http::get(host.address, "/v1/threads", &headers, ANSWER_WITHIN).await.unwrap();
     assert_eq!(answer.json().unwrap()["threads"], json!([]), "{answer:?}");
-}
-
-/// 5 MiB may come, which native frames may not have; what is above is answered, then closed.
-/// Its echo and itself together stay below what a connection may have waiting.
-#[tokio::test]
-async fn a_frame_above_the_native_limit_is_a_message_and_one_above_its_own_is_refused() {
-    let host = spoken(Setup::echo()).start();
-    ready(&host).await.unwrap();
-    let mut client = Older::cli(&host, "alice").await.unwrap();
-    let (given, _) = client.handshake().await.unwrap();
-    client.say(&message(&"a".repeat(200 * 1024), &given)).await.unwrap();
-    let run = client.until("agent_completed").await.unwrap();
-    assert_eq!((&run[0]["type"], &run[0]["run_id"]), (&json!("ack"), &given["run_id"]));
-    client.say(&message("still here", &given)).await.unwrap();
-    whole(&client.until("agent_completed").await.unwrap(), "echo").unwrap();
-    client.say(&message(&"a".repeat(6 * 1024 * 1024), &given)).await.unwrap();
-    let refused = client.until("error_message").await.unwrap();
-    assert_eq!(refused.last().unwrap()["details"]["code"], "frame.too_large");
 }
 
 #[tokio::test]

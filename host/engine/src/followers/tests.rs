@@ -11,7 +11,7 @@ fn key(user: &str, thread: &str) -> ThreadKey {
 }
 
 fn session() -> (Subscriber, outbox::Receiver) {
-    let (sender, receiver) = outbox::outbox(64 * 1024);
+    let (sender, receiver) = outbox::outbox(64 * 1024, 0);
     (Subscriber::new(sender), receiver)
 }
 

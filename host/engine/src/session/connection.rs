@@ -11,7 +11,7 @@ use super::{Delivery, Incoming, Load, Message, Outgoing, Problem, changes, merge
 use crate::{
     directory::ThreadKey,
     followers::Subscriber,
-    outbox::{self, Receiver},
+    outbox::{self, Receiver, Waiting},
     random,
     shared::{Leaving, Shared},
     thread::{self, Command, Submission},
@@ -60,7 +60,8 @@ struct Page {
 
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, principal: Arc<Principal>) -> Self {
-        let (sender, waiting) = outbox::outbox(shared.settings().outbox_bytes);
+        let (sender, waiting) =
+            outbox::outbox(shared.settings().outbox_bytes, shared.settings().behind_bytes);
         let mut leaving = shared.leaving.subscribe();
         // A session that is opened while the host is leaving is told so at once.
         leaving.mark_changed();
@@ -135,8 +136,7 @@ impl Session {
             let news = self.news.get_or_insert_with(|| news(self.settled.clone(), self.leaving.clone()));
             tokio::select! {
                 frame = self.waiting.recv() => {
-                    let frame = frame?;
-                    if self.admit(&frame) {
+                    if let Some(frame) = self.taken(frame?) {
                         return Some(frame);
                     }
                 }
@@ -154,8 +154,8 @@ impl Session {
         if let Some(entry) = self.merge.replayed() {
             return Some(Outgoing::Event(Arc::new(Delivery::new(entry))));
         }
-        while let Some(frame) = self.waiting.try_recv() {
-            if self.admit(&frame) {
+        while let Some(waiting) = self.waiting.try_recv() {
+            if let Some(frame) = self.taken(waiting) {
                 return Some(frame);
             }
         }
@@ -173,13 +173,21 @@ impl Session {
         self.waiting.load().clone()
     }
 
-    fn admit(&mut self, frame: &Outgoing) -> bool {
-        let admitted = self.merge.admit(frame);
+    /// What of it the client is to have now.
+    fn taken(&mut self, waiting: Waiting) -> Option<Outgoing> {
+        let frame = match waiting {
+            Waiting::Frame(frame) => frame,
+            Waiting::InLog { thread, seq } => {
+                self.merge.is_in_log(&thread, seq);
+                return None;
+            }
+        };
+        let admitted = self.merge.admit(&frame);
         // Only these two begin to follow a thread.
         if matches!(frame, Outgoing::Accepted(_) | Outgoing::Subscribed(_)) {
             self.follows();
         }
-        admitted
+        admitted.then_some(frame)
     }
 
     fn follows(&self) {

@@ -43,6 +43,13 @@ impl Merge {
         true
     }
 
+    /// There is an event which the log alone has: it is read when its turn comes.
+    pub(super) fn is_in_log(&mut self, thread: &ThreadId, seq: Seq) {
+        if !self.positions.has(thread, seq) {
+            self.positions.has_more(thread);
+        }
+    }
+
     /// The next event of what was read.
     pub(super) fn replayed(&mut self) -> Option<LogEntry> {
         while let Some(entry) = self.replay.pop_front() {

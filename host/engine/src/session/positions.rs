@@ -121,7 +121,12 @@ impl Positions {
         }
     }
 
-    /// The page was full: there may be more.
+    /// Whether the client has that event; also if it does not follow the thread.
+    pub(super) fn has(&self, thread: &ThreadId, seq: Seq) -> bool {
+        self.threads.get(thread).is_none_or(|position| seq <= position.at)
+    }
+
+    /// There may be more in the log: a page was full, or something was left there.
     pub(super) fn has_more(&mut self, thread: &ThreadId) {
         if let Some(position) = self.threads.get_mut(thread) {
             position.unread = true;

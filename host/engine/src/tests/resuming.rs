@@ -80,7 +80,9 @@ async fn a_slow_client_is_cut_off_and_neither_the_run_nor_others_wait() {
     let mut steps = vec![Step::Sleep(Duration::from_secs(1))];
     steps.extend(vec![Step::Delta("some text that fills the queue"); 500]);
     steps.push(Step::Reply("done"));
-    let settings = Settings { plugins: vec![plugin("echo")], outbox_bytes: 96 * 1024, ..Settings::default() };
+    let (outbox_bytes, behind_bytes) = (48 * 1024, 48 * 1024);
+    let settings =
+        Settings { plugins: vec![plugin("echo")], outbox_bytes, behind_bytes, ..Settings::default() };
     let host = Host::with(settings, FakeRuntime::default().with("echo", script(steps)));
     host.until(|status| !status.starting).await;
     let mut slow = host.client("ann");

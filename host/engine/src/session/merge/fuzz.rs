@@ -12,7 +12,10 @@ use agent_host_fuzz::{Target, Trace};
 use agent_plugin_protocol::{Epoch, EventKind, MessageId, RunId};
 
 use super::*;
-use crate::session::{Accepted, Delivery, Subscribed};
+use crate::{
+    outbox::Waiting,
+    session::{Accepted, Delivery, Subscribed},
+};
 
 /// Two are enough for whatever one does to another.
 const THREADS: usize = 2;
@@ -29,6 +32,8 @@ enum Bug {
     BlindToHoles,
     /// The store leaves an event out of a page.
     LossyStore,
+    /// The session passes over what it is told to read.
+    BlindToWhatIsLeft,
 }
 
 /// What the client sent to a thread's task, which has not got to it yet.
@@ -61,7 +66,7 @@ struct Reading {
 struct World {
     merge: Merge,
     threads: Vec<Thread>,
-    outbox: VecDeque<Outgoing>,
+    outbox: VecDeque<Waiting>,
     reading: Option<Reading>,
     bug: Bug,
     trace: Trace,
@@ -90,7 +95,7 @@ impl World {
         let at = usize::from(op >> 4) % THREADS;
         let argument = u64::from(argument);
         let thread = &mut self.threads[at];
-        match op % 12 {
+        match op % 13 {
             0 => self.append(at, 1 + argument % 3),
             1 => self.append(at, 1),
             2 => thread.commands.push_back(Command::Subscribe { after: argument % (thread.head + 1) }),
@@ -109,6 +114,7 @@ impl World {
             9 => self.ask()?,
             10 => self.look(),
             11 => self.page()?,
+            12 => self.leave(at, 1 + argument % 3),
             _ => {}
         }
         Ok(())
@@ -120,8 +126,20 @@ impl World {
         for _ in 0..events {
             thread.head += 1;
             if thread.pushes {
-                self.outbox
-                    .push_back(Outgoing::Event(Arc::new(Delivery::new(entry(&thread.id, thread.head)))));
+                let event = Outgoing::Event(Arc::new(Delivery::new(entry(&thread.id, thread.head))));
+                self.outbox.push_back(Waiting::Frame(event));
+            }
+        }
+    }
+
+    /// The same while there is no room for events.
+    fn leave(&mut self, at: usize, events: u64) {
+        let thread = &mut self.threads[at];
+        for _ in 0..events {
+            thread.head += 1;
+            if thread.pushes {
+                let (thread, seq) = (thread.id.clone(), Seq(thread.head));
+                self.outbox.push_back(Waiting::InLog { thread, seq });
             }
         }
     }
@@ -133,23 +151,23 @@ impl World {
             None => {}
             Some(Command::Unsubscribe) => thread.pushes = false,
             Some(Command::Subscribe { after }) => {
-                self.outbox.push_back(Outgoing::Subscribed(Subscribed {
+                self.outbox.push_back(Waiting::Frame(Outgoing::Subscribed(Subscribed {
                     thread: thread.id.clone(),
                     epoch: epoch(),
                     from: Seq(after + 1),
                     to: Seq(thread.head),
                     recovered: true,
                     reason: None,
-                }));
+                })));
                 thread.pushes = true;
             }
             Some(Command::Submit) => {
-                self.outbox.push_back(accepted(&thread.id, thread.head + 1, false));
+                self.outbox.push_back(Waiting::Frame(accepted(&thread.id, thread.head + 1, false)));
                 thread.pushes = true;
                 self.append(at, 1);
             }
             Some(Command::Repeat { seq }) => {
-                self.outbox.push_back(accepted(&thread.id, seq, true));
+                self.outbox.push_back(Waiting::Frame(accepted(&thread.id, seq, true)));
                 thread.pushes = true;
             }
         }
@@ -157,7 +175,18 @@ impl World {
 
     /// The session takes one frame that was pushed.
     fn told(&mut self) -> Result<(), String> {
-        let Some(frame) = self.outbox.pop_front() else { return Ok(()) };
+        let frame = match self.outbox.pop_front() {
+            None => return Ok(()),
+            Some(Waiting::InLog { thread, seq }) => {
+                let client = self.threads[number(&thread)].client;
+                self.trace.saw(("left", self.reading.is_some(), client.map(|has| has.cmp(&seq.0))));
+                if self.bug != Bug::BlindToWhatIsLeft {
+                    self.merge.is_in_log(&thread, seq);
+                }
+                return Ok(());
+            }
+            Some(Waiting::Frame(frame)) => frame,
+        };
         let admitted = self.merge.admit(&frame);
         match &frame {
             Outgoing::Accepted(accepted) => {
@@ -310,12 +339,14 @@ fn play(script: &[u8], bug: Bug) -> Result<Trace, String> {
 }
 
 fn target<R>(run: impl FnOnce(Target<'_>) -> R) -> R {
-    // A subscription in the midst of a log; a message; a repeat of it; one that leaves and comes back.
+    // A subscription in the midst of a log; a message; a repeat of it; one that leaves and comes back; one for whose
+    // events there is no room.
     let seeds = [
         vec![0, 2, 0, 2, 2, 3, 6, 0, 8, 0, 9, 0, 10, 0, 1, 0, 11, 0],
         vec![4, 0, 6, 0, 8, 0, 1, 0, 8, 0, 9, 0],
         vec![4, 0, 6, 0, 3, 0, 6, 0, 0, 2, 5, 0, 6, 0, 8, 0, 9, 0, 10, 0, 11, 0],
         vec![0, 2, 0, 2, 2, 0, 6, 0, 8, 0, 9, 0, 10, 0, 3, 0, 6, 0, 2, 1, 6, 0, 8, 0, 11, 0],
+        vec![4, 0, 6, 0, 12, 2, 0, 1, 9, 0, 10, 0, 11, 0, 12, 1, 9, 0, 8, 0, 10, 0, 11, 0],
         vec![0, 1, 0, 1, 2, 0, 6, 0, 9, 0, 10, 0, 11, 0, 9, 0, 10, 0, 1, 0, 2, 4, 6, 0, 8, 0, 11, 0],
     ];
     run(Target { name: "resume", seeds: &seeds, words: &[&[9, 0, 10, 0], &[6, 0, 8, 0]], longest: 400 })
@@ -336,4 +367,10 @@ fn fuzz_resume_finds_a_session_that_is_blind_to_holes() {
 fn fuzz_resume_finds_a_store_that_leaves_an_event_out() {
     let found = target(|target| target.finds(|script| play(script, Bug::LossyStore)));
     assert!(found.objection.contains("without end") || found.objection.contains("waits"), "{found:?}");
+}
+
+#[test]
+fn fuzz_resume_finds_a_session_that_passes_over_what_is_left_in_the_log() {
+    let found = target(|target| target.finds(|script| play(script, Bug::BlindToWhatIsLeft)));
+    assert!(found.objection.contains("waits"), "{found:?}");
 }
