@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use agent_host_core::identity::Principal;
+use agent_host_core::identity::{Principal, Scope};
 use agent_host_engine::session::Load;
 use agent_host_engine::view::Status;
 use agent_plugin_protocol::EventKind;
@@ -24,6 +24,7 @@ use crate::{
     host::Host,
     native::{DeliveredNetra, Shared, Speech, Upgraded, pace, serve},
     open::{Card, OpenConnections},
+    revoked::RevokedTokens,
     tests::support::{Script, Shifted, event, settings, token},
 };
 
@@ -31,11 +32,14 @@ use crate::{
 struct Wire {
     client: WebSocketStream<DuplexStream>,
     script: Script,
+    scope: Scope,
+    revoked: Arc<RevokedTokens>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 mod older;
+mod revoked;
 
 async fn wire(buffer: usize, change: impl FnOnce(&mut Settings)) -> Wire {
     wire_of(buffer, change, |_, _| Speech::Native).await
@@ -49,8 +53,9 @@ async fn wire_of(
     let mut settings = settings();
     change(&mut settings);
     let clock = Arc::new(Shifted::default());
+    let revoked = Arc::new(RevokedTokens::default());
     let shared = Arc::new(Shared {
-        verifier: Verifier::new(&settings.auth, clock.clone()),
+        verifier: Verifier::new(&settings.auth, clock.clone()).without(Arc::clone(&revoked)),
         clock,
         delivered: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::Native.name()),
         delivered_netra: DeliveredNetra::default(),
@@ -60,6 +65,7 @@ async fn wire_of(
     let (near, far) = duplex(buffer);
     let (script, stop) = (Script::new(), CancellationToken::new());
     let principal = Arc::new(shared.verifier.verify(&token()).unwrap());
+    let scope = principal.scope.clone();
     let card = Card {
         id: "c1".to_owned(),
         scope: principal.scope.clone(),
@@ -80,7 +86,7 @@ async fn wire_of(
     };
     let task = tokio::spawn(serve(upgraded, shared, stop.clone()));
     let client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
-    Wire { client, script, stop, task }
+    Wire { client, script, scope, revoked, stop, task }
 }
 
 fn json(message: Message) -> Value {
