@@ -282,6 +282,15 @@ async fn the_twin_that_reads_on_and_on_is_red() {
     assert!(objection.contains("a set of 10 MiB got (101"), "{objection}");
 }
 
+#[tokio::test]
+async fn the_twin_that_takes_whatever_comes_with_a_redirect_is_red() {
+    let issuer = Issuer::plain(Answer::Closes).await;
+    let faults = "gateway.key_set.pace=off;services.key_set.status=off";
+    let host = of(&issuer).failpoints(faults).start();
+    let objection = bad_answers(&host, &issuer).await.unwrap_err();
+    assert!(objection.contains("a redirect to itself got (101"), "{objection}");
+}
+
 /// An issuer that hangs is left alone after a while, and asked again.
 async fn a_hang_ends(host: &Host, issuer: &Issuer) -> Result<(), String> {
     eventually(
@@ -323,17 +332,21 @@ async fn a_published_secret_is_none(host: &Host) -> Result<(), String> {
     gets(host, "a token of the name's other key", &token("ec", "a", "alice"), 101, "").await?;
     gets(host, "a token of the name's third key", &token("rsa-other", "a", "alice"), 101, "").await?;
     eventually("the log names them", async || match host.said().matches("KeyPassedOver").count() {
-        2 => Ok(()),
-        lines => Err(format!("{lines} lines about two keys that are not used")),
+        3 => Ok(()),
+        lines => Err(format!("{lines} lines about three keys that are not used")),
     })
     .await
 }
 
 fn mixed() -> Answer {
     let secret = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc";
+    // Of 1008 bits.
+    let mut weak = published("rsa", "w");
+    weak["n"] = weak["n"].as_str().unwrap()[..168].into();
     Answer::keys(&[
         json!({ "kty": "oct", "kid": "o", "alg": "HS256", "k": secret }),
         json!({ "kty": "OKP", "kid": "e", "crv": "Ed25519", "x": secret }),
+        weak,
         published("rsa", "a"),
         published("ec", "a"),
         published("rsa-other", "a"),
@@ -341,7 +354,7 @@ fn mixed() -> Answer {
 }
 
 #[tokio::test]
-async fn a_symmetric_key_of_a_set_is_passed_over() {
+async fn a_symmetric_key_of_a_set_and_a_weak_one_are_passed_over() {
     let issuer = Issuer::plain(mixed()).await;
     a_published_secret_is_none(&of(&issuer).failpoints("").start()).await.unwrap();
 }
@@ -352,6 +365,14 @@ async fn the_twin_that_takes_it_is_red() {
     let host = of(&issuer).failpoints("gateway.key_set.symmetric=off").start();
     let objection = a_published_secret_is_none(&host).await.unwrap_err();
     assert!(objection.contains("a token signed with a published secret got (101"), "{objection}");
+}
+
+#[tokio::test]
+async fn the_twin_that_takes_a_weak_key_is_red() {
+    let issuer = Issuer::plain(mixed()).await;
+    let host = of(&issuer).failpoints("gateway.key_set.weak=off").start();
+    let objection = a_published_secret_is_none(&host).await.unwrap_err();
+    assert!(objection.contains("2 lines about three keys"), "{objection}");
 }
 
 /// A host that fetches from `https://localhost` and believes this authority, or those of the machine.

@@ -1,6 +1,9 @@
 //! What a service manager hears (systemd's `Type=notify`): ready, the level, a heartbeat, a reload, stopping.
 
-use std::{os::unix::net::UnixDatagram, time::Duration};
+use std::{
+    os::unix::net::UnixDatagram,
+    time::{Duration, Instant},
+};
 
 use rustix::{
     process::Signal,
@@ -16,24 +19,31 @@ use crate::{
 /// A manager's socket, in a folder of its own.
 struct Manager {
     socket: UnixDatagram,
+    patience: Duration,
     _folder: tempfile::TempDir,
     path: String,
 }
 
 impl Manager {
-    fn new() -> Self {
+    /// One that gives up after so long.
+    fn new(patience: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { socket, path: path.display().to_string(), _folder: folder }
+        Self { socket, patience, path: path.display().to_string(), _folder: folder }
     }
 
     /// Hears until something is told that holds this.
     fn hears(&self, wanted: &str) -> Result<String, String> {
-        let mut heard = Vec::new();
+        self.hears_within(wanted, self.patience)
+    }
+
+    /// The same; it gives up after so long without that, whatever else it hears.
+    fn hears_within(&self, wanted: &str, patience: Duration) -> Result<String, String> {
+        self.socket.set_read_timeout(Some(patience)).map_err(|e| e.to_string())?;
+        let (mut heard, began) = (Vec::new(), Instant::now());
         let mut buffer = [0; 4096];
-        loop {
+        while began.elapsed() < patience {
             let length =
                 self.socket.recv(&mut buffer).map_err(|e| format!("{wanted}: {e}, after {heard:?}"))?;
             let told = String::from_utf8_lossy(&buffer[..length]).into_owned();
@@ -42,6 +52,7 @@ impl Manager {
             }
             heard.push(told);
         }
+        Err(format!("{wanted}: not among {heard:?}"))
     }
 }
 
@@ -49,17 +60,42 @@ fn told_to(manager: &Manager, setup: Setup) -> Host {
     setup.env("NOTIFY_SOCKET", &manager.path).env("WATCHDOG_USEC", "200000").start()
 }
 
+/// From the start to the end: ready, the level, heartbeats, stopping. For the one that is `missed` it does not wait long.
+async fn a_manager_hears(setup: Setup, missed: &str) -> Result<(), String> {
+    let manager = Manager::new(PATIENCE);
+    let hears = |wanted: &str| {
+        let short = !missed.is_empty() && wanted.starts_with(missed);
+        manager.hears_within(wanted, if short { Duration::from_secs(3) } else { PATIENCE })
+    };
+    let mut host = told_to(&manager, setup.plugin(Plugin::at("gone", "nowhere.so")));
+    hears("READY=1")?;
+    let level = hears("STATUS=level partial")?;
+    if !level.contains("gone (plugin.not_found)") {
+        return Err(format!("it does not say what is missing: {level}"));
+    }
+    hears("WATCHDOG=1")?;
+    host.signal(Signal::TERM);
+    hears("STOPPING=1")?;
+    match host.ended(PATIENCE).await?.code() {
+        Some(0) => Ok(()),
+        other => Err(format!("it ended with {other:?}")),
+    }
+}
+
 #[tokio::test]
 async fn it_hears_when_the_doors_are_open_what_the_level_is_that_it_lives_and_that_it_stops() {
-    let manager = Manager::new();
-    let mut host = told_to(&manager, Setup::echo().plugin(Plugin::at("gone", "nowhere.so")));
-    manager.hears("READY=1").unwrap();
-    let level = manager.hears("STATUS=level partial").unwrap();
-    assert!(level.contains("gone (plugin.not_found)"), "{level}");
-    manager.hears("WATCHDOG=1").unwrap();
-    host.signal(Signal::TERM);
-    manager.hears("STOPPING=1").unwrap();
-    assert_eq!(host.ended(PATIENCE).await.unwrap().code(), Some(0));
+    a_manager_hears(Setup::echo(), "").await.unwrap();
+}
+
+/// The twins: hosts that leave out one of these.
+#[tokio::test]
+async fn a_manager_that_is_not_told_of_one_of_them_objects() {
+    let twins = [("ready", "READY"), ("status", "STATUS"), ("alive", "WATCHDOG"), ("stopping", "STOPPING")];
+    for (news, missed) in twins {
+        let broken = Setup::echo().failpoints(&format!("server.notify.{news}=off"));
+        let objection = a_manager_hears(broken, missed).await.unwrap_err();
+        assert!(objection.starts_with(missed), "{news}: red for another reason: {objection}");
+    }
 }
 
 /// What the clock says by which a manager knows the reload that it ordered.
@@ -109,7 +145,7 @@ fn begins_after(manager: &Manager, ordered: i128) -> Result<i128, String> {
 
 #[tokio::test]
 async fn it_hears_when_a_reload_begins_and_when_it_is_over_refused_or_not() {
-    let manager = Manager::new();
+    let manager = Manager::new(PATIENCE);
     let host = told_to(&manager, Setup::echo().failpoints("none=off"));
     a_reload_has_a_beginning_and_an_end(&manager, &host).await.unwrap();
 }
@@ -117,8 +153,7 @@ async fn it_hears_when_a_reload_begins_and_when_it_is_over_refused_or_not() {
 /// The twin: a host that does not say that it is done, for which a manager would wait in vain.
 #[tokio::test]
 async fn a_reload_that_never_ends_is_noticed() {
-    let manager = Manager::new();
-    manager.socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    let manager = Manager::new(Duration::from_secs(3));
     let setup = Setup::echo().failpoints("server.notify.reloaded=off");
     // Without heartbeats, which would go on for ever.
     let host = setup.env("NOTIFY_SOCKET", &manager.path).start();
@@ -129,8 +164,8 @@ async fn a_reload_that_never_ends_is_noticed() {
 /// A manager that never reads, whose queue is full before long, and one whose socket is gone.
 #[tokio::test]
 async fn a_manager_that_does_not_listen_costs_nothing() {
-    let deaf = Manager::new();
-    let gone = Manager::new();
+    let deaf = Manager::new(PATIENCE);
+    let gone = Manager::new(PATIENCE);
     std::fs::remove_file(&gone.path).unwrap();
     for manager in [deaf, gone] {
         let setup = Setup::echo().env("NOTIFY_SOCKET", &manager.path).env("WATCHDOG_USEC", "2000");

@@ -158,7 +158,7 @@ async fn a_thread_is_deleted_but_not_while_it_works() {
     assert_eq!((over.status, over.code()), (404, Ok("run.not_found".into())), "{over:?}");
 }
 
-async fn with_ticket(host: &Host, ticket: &str) -> Answer {
+async fn with_ticket(host: &Host, ticket: &str) -> Result<Answer, String> {
     let path = format!("/ws?ticket={ticket}");
     let headers = [
         ("Connection", "Upgrade"),
@@ -167,31 +167,32 @@ async fn with_ticket(host: &Host, ticket: &str) -> Answer {
         ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ("Sec-WebSocket-Protocol", "agent-host.v1"),
     ];
-    http::request(host.address, "GET", &path, &headers, Duration::from_secs(5)).await.unwrap()
+    http::request(host.address, "GET", &path, &headers, Duration::from_secs(5)).await
 }
 
-#[tokio::test]
-async fn a_ticket_opens_one_connection_of_its_owner() {
-    let host = setup().start();
-    ready(&host).await.unwrap();
-    let issued = ask(&host, "alice", "POST", "/v1/ws-tickets").await.unwrap();
-    assert_eq!((issued.status, issued.header("cache-control")), (201, Some("no-store")), "{issued:?}");
-    let ticket = issued.json().unwrap()["ticket"].as_str().unwrap().to_owned();
-    assert!(issued.json().unwrap()["expires_at"].is_string());
+async fn a_ticket_opens_one_connection(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    let issued = ask(host, "alice", "POST", "/v1/ws-tickets").await?;
+    let kept_nowhere = (issued.status, issued.header("cache-control")) == (201, Some("no-store"));
+    check(kept_nowhere && issued.json()?["expires_at"].is_string(), "issued, and kept nowhere", &issued)?;
+    let ticket = issued.json()?["ticket"].as_str().unwrap_or_default().to_owned();
 
-    let mut client =
-        Client::with_query(&host, &format!("ticket={ticket}"), &[(PROTOCOL, "agent-host.v1".into())])
-            .await
-            .unwrap();
-    assert_eq!(client.welcome["user_id"], "alice");
-    client.run("hello").await.unwrap().answered_by("echo").unwrap();
+    let protocol = [(PROTOCOL, "agent-host.v1".into())];
+    let mut client = Client::with_query(host, &format!("ticket={ticket}"), &protocol).await?;
+    check(client.welcome["user_id"] == "alice", "its owner's", &client.welcome)?;
+    client.run("hello").await?.answered_by("echo")?;
 
-    let again = with_ticket(&host, &ticket).await;
-    assert_eq!((again.status, again.code()), (401, Ok("auth.ticket_invalid".into())), "{again:?}");
-    let guessed = with_ticket(&host, &"A".repeat(43)).await;
-    assert_eq!((guessed.status, guessed.body), (401, again.body), "a guess is answered as a used one");
-    let said = host.said();
-    assert!(!said.contains(&ticket), "a ticket is in the log");
+    let again = with_ticket(host, &ticket).await?;
+    let refused = (again.status, again.code()) == (401, Ok("auth.ticket_invalid".into()));
+    check(refused, "refused a second time", &again)?;
+    let guessed = with_ticket(host, &"A".repeat(43)).await?;
+    check((guessed.status, &guessed.body) == (401, &again.body), "answered as a used one", &guessed)?;
+    check(!host.said().contains(&ticket), "in no line of the log", &ticket)
+}
+
+twin! {
+    a_ticket(a_ticket_opens_one_connection) on setup();
+    faults ""; broken by "gateway.tickets=off", says "refused a second time"
 }
 
 #[tokio::test]

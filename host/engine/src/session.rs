@@ -4,7 +4,9 @@ mod changes;
 mod connection;
 mod load;
 mod merge;
+mod page;
 mod positions;
+mod turns;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -15,6 +17,7 @@ use agent_host_core::ports::store::LogEntry;
 use agent_plugin_protocol::{Code, Epoch, MessageId, PluginId, RunId, Seq, ThreadId};
 use bytes::Bytes;
 
+pub(crate) use self::turns::Turns;
 pub use self::{connection::Session, load::Load};
 use crate::view::Status;
 

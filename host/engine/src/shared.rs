@@ -20,6 +20,7 @@ use crate::{
     directory::Directory,
     followers::Followers,
     routes::Routes,
+    session::Turns,
     settings::{Parts, Settings},
     supervisor,
     view::Status,
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) leaving: watch::Sender<Option<Leaving>>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) followers: Followers,
+    pub(crate) turns: Turns,
     pub(crate) supervisor: mpsc::Sender<supervisor::Command>,
     pub(crate) tasks: TaskTracker,
     /// How many runs the drain interrupted, once it is done.
@@ -81,6 +83,7 @@ impl Shared {
             leaving: watch::Sender::new(None),
             directory: Arc::new(Directory::default()),
             followers: Followers::default(),
+            turns: Turns::default(),
             supervisor,
             tasks: TaskTracker::new(),
             drained: OnceCell::new(),

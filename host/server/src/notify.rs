@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use agent_host_core::{failpoint, failpoint::Action};
 use agent_host_engine::view::Status;
 use sd_notify::NotifyState;
 use tokio::{sync::watch, time::interval};
@@ -38,6 +39,18 @@ enum News {
     Reload,
     Stopping,
     Alive,
+}
+
+impl News {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Ready(_) => "ready",
+            Self::Status(_) => "status",
+            Self::Reload => "reload",
+            Self::Stopping => "stopping",
+            Self::Alive => "alive",
+        }
+    }
 }
 
 impl Manager {
@@ -119,6 +132,10 @@ impl Manager {
     }
 
     fn tell(&self, news: News) {
+        // For broken twins: a host that leaves one of them out.
+        if failpoint!("server.notify" / news.word()) == Some(Action::Off) {
+            return;
+        }
         if let Some(teller) = &self.news {
             // Full or gone: see above.
             let _ = teller.try_send(news);

@@ -2,12 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_host_core::{failpoint, failpoint::Action, identity::Principal, ports::store::LogEntry};
+use agent_host_core::identity::Principal;
 use agent_plugin_protocol::{Code, Seq, ThreadId, call::InputAnswer};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::watch;
 
-use super::{Delivery, Incoming, Load, Message, Outgoing, Problem, changes, merge::Merge};
+use super::{
+    Delivery, Incoming, Load, Message, Outgoing, Problem, changes,
+    merge::Merge,
+    page::{self, Page},
+    turns::Turn,
+};
 use crate::{
     directory::ThreadKey,
     followers::Subscriber,
@@ -18,16 +23,8 @@ use crate::{
     view::Status,
 };
 
-/// Entries of one read of the log, at most. The next page is read when the client has taken this one: a replay goes at
-/// the client's pace.
-const PAGE: usize = 64;
-/// Payloads of one page that are kept for a client, in bytes; a larger event is a page of its own. Without it a client
-/// that does not read would be sixty-four of the largest events, 16 MiB, to the host.
-const PAGE_BYTES: usize = 256 * 1024;
 /// Threads that one ping names: about 12 KiB. Who follows thousands would be told hundreds of KiB, every 25 s.
 const POSITIONS: usize = 256;
-/// Between two tries to read from a store that fails.
-const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Reconnections of all clients of a host are spread over this time.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(4_500));
 
@@ -41,21 +38,14 @@ pub struct Session {
     reading: Option<BoxFuture<'static, Page>>,
     /// Entries of the next read: fewer where the last ones were large.
     page: usize,
+    /// While a large page is handed out.
+    turn: Option<Turn>,
     settled: watch::Receiver<Arc<Status>>,
     told: Arc<Status>,
     leaving: watch::Receiver<Option<Leaving>>,
     /// Resolves when one of these two has news. Kept over many waits, as they are rare and a wait on a channel that is
     /// made anew for each frame takes and gives back a place in its list.
     news: Option<BoxFuture<'static, ()>>,
-}
-
-/// A piece of a thread's log; `None`: the thread is not this user's.
-struct Page {
-    thread: ThreadId,
-    after: Seq,
-    /// How many were asked for.
-    limit: usize,
-    entries: Option<Vec<LogEntry>>,
 }
 
 impl Session {
@@ -74,7 +64,8 @@ impl Session {
             waiting,
             merge: Merge::default(),
             reading: None,
-            page: PAGE,
+            page: page::FIRST,
+            turn: None,
             settled,
             told: shared.status(),
             leaving,
@@ -265,32 +256,20 @@ impl Session {
         if self.reading.is_some() {
             return;
         }
+        // What was read is handed out.
+        self.turn = None;
         let Some((thread, after)) = self.merge.begin_read() else { return };
-        let shared = Arc::clone(&self.shared);
-        let (scope, limit) = (self.principal.scope.clone(), self.page);
-        let reading = async move {
-            loop {
-                match shared.parts.store.read(&scope, &thread, after, limit).await {
-                    Ok(entries) => return Page { thread, after, limit, entries },
-                    // The position keeps; the client gets what is live as soon as the hole can be read.
-                    Err(_) => tokio::time::sleep(READ_AGAIN).await,
-                }
-            }
-        };
-        self.reading = Some(reading.boxed());
+        let key = ThreadKey { scope: self.principal.scope.clone(), thread };
+        self.reading = Some(page::read(Arc::clone(&self.shared), key, after, self.page).boxed());
     }
 
     fn read(&mut self, page: Page) {
         self.reading = None;
-        let Page { thread, after, limit, mut entries } = page;
-        let mut more = false;
-        if let Some(entries) = &mut entries {
-            let (found, fit) = (entries.len(), fitting(entries));
-            entries.truncate(fit);
-            more = found >= limit || fit < found;
-            self.page = if fit < found { fit } else { (2 * limit).min(PAGE) };
-        }
-        self.merge.read(&thread, after, entries, more);
+        let kept = page.keep();
+        self.page = kept.next;
+        // A small one is handed out in no time: its turn ended when it was read.
+        self.turn = kept.large.map(|permit| permit.goes_on(&self.shared.tasks));
+        self.merge.read(&kept.thread, kept.after, kept.entries, kept.more);
         self.follows();
     }
 
@@ -320,20 +299,6 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.shared.followers.leave(&self.principal.scope, &self.me);
     }
-}
-
-/// How many of these are kept as one page: one, or as many as [`PAGE_BYTES`] hold.
-fn fitting(entries: &[LogEntry]) -> usize {
-    // For a broken twin: a host that keeps whatever it has read.
-    if failpoint!("engine.page_bytes") == Some(Action::Off) {
-        return entries.len();
-    }
-    let mut bytes = 0;
-    let fits = entries.iter().take_while(|entry| {
-        bytes += entry.event.payload.len();
-        bytes <= PAGE_BYTES
-    });
-    fits.count().max(1)
 }
 
 /// Waits until the settled status changed, or the host is leaving.

@@ -131,7 +131,9 @@ fn key(jwk: Jwk) -> Result<SetKey, Why> {
     let (algorithm, word, parts, key) = match jwk.kty.as_str() {
         "RSA" => {
             let (modulus, exponent) = (bytes(jwk.n)?, bytes(jwk.e)?);
-            if !RSA_BITS.contains(&bits(&modulus)) || !is_exponent(&exponent) {
+            // For a broken twin: a host that takes a key that can be found out.
+            let takes_all = failpoint!("gateway.key_set.weak") == Some(Action::Off);
+            if !takes_all && (!RSA_BITS.contains(&bits(&modulus)) || !is_exponent(&exponent)) {
                 return Err(Why::Strength);
             }
             let key = DecodingKey::from_rsa_raw_components(&modulus, &exponent);

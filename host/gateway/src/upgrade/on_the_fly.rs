@@ -33,13 +33,13 @@ pub(super) async fn raised<H: Host>(door: &Door<H>, headers: &HeaderMap, uri: &U
     if failpoint!("gateway.builds_nothing") != Some(Action::Off) {
         return None;
     }
-    let older = Surface::choose(headers, Policy::from(&door.shared.settings)).surface;
+    let older = Surface::choose(headers, Policy::from(&door.shared.rules.now().settings)).surface;
     if older == Surface::Native {
         return None;
     }
     // A wrong token was refused in order then, too.
     let Ok(TokenSource::Jwt(token)) = TokenSource::find(headers, uri) else { return None };
-    let principal = door.shared.verifier.judge(&token).await.ok()?;
+    let principal = door.shared.rules.now().users.judge(&token).await.ok()?;
     let Raised { what, why } = build(&*door.host, Arc::new(principal)).await.err()?;
     let trace = format!("Internal Server Error: {what} could not be built in the upgrade: {why}");
     Some((StatusCode::INTERNAL_SERVER_ERROR, trace).into_response())

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use agent_host_core::identity::Principal;
+use agent_host_core::identity::{Principal, Scope};
 use agent_host_engine::session::Load;
 use agent_host_engine::view::Status;
 use agent_plugin_protocol::EventKind;
@@ -30,11 +30,14 @@ use crate::{
 struct Wire {
     client: WebSocketStream<DuplexStream>,
     script: Script,
+    scope: Scope,
+    revoked: Arc<RevokedTokens>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 mod older;
+mod revoked;
 
 async fn wire(buffer: usize, change: impl FnOnce(&mut Settings)) -> Wire {
     wire_of(buffer, change, |_, _| Speech::Native).await
@@ -58,6 +61,7 @@ async fn wire_of(
     let (near, far) = duplex(buffer);
     let (script, stop) = (Script::new(), CancellationToken::new());
     let principal = Arc::new(shared.rules.now().users.verify(&token()).unwrap());
+    let scope = principal.scope.clone();
     let card = Card {
         id: "c1".to_owned(),
         scope: principal.scope.clone(),
@@ -78,7 +82,7 @@ async fn wire_of(
     };
     let task = tokio::spawn(serve(upgraded, shared, stop.clone()));
     let client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
-    Wire { client, script, stop, task }
+    Wire { client, script, scope, revoked, stop, task }
 }
 
 fn json(message: Message) -> Value {
