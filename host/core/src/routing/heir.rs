@@ -38,6 +38,7 @@ mod tests {
                     retry_after: None,
                 },
             },
+            canary: None,
             substitutes: substitutes.iter().map(|name| id(name)).collect(),
         };
         let table = |agents: Vec<RouteEntry>| RouteTable { agents, ..RouteTable::default() };

@@ -48,7 +48,7 @@ pub(crate) fn foresee(order: PluginOrder, known: &Known<'_>) -> Result<Foresight
             Ok(page(true, "it is started, and gets messages once it is healthy".to_owned()))
         }
         PluginOrder::Enable => Ok(page(false, format!("it is enabled already, and {}", view.verdict))),
-        PluginOrder::Reload | PluginOrder::Rollback | PluginOrder::Reset if disabled => {
+        PluginOrder::Reload | PluginOrder::Promote | PluginOrder::Rollback | PluginOrder::Reset if disabled => {
             Err(ControlError::Disabled(id))
         }
         PluginOrder::Reload => {
@@ -63,6 +63,15 @@ pub(crate) fn foresee(order: PluginOrder, known: &Known<'_>) -> Result<Foresight
                      and goes on if it never is"
                 ),
             ))
+        }
+        PluginOrder::Promote => match &known.plugin.canary {
+            None => Err(ControlError::NoCanary(id)),
+            Some(canary) => {
+                Ok(page(true, format!("generation {} gets everything in place of {of}", canary.generation)))
+            }
+        },
+        PluginOrder::Rollback if let Some(canary) = &known.plugin.canary => {
+            Ok(page(true, format!("generation {} is taken back; {of} gets everything", canary.generation)))
         }
         PluginOrder::Rollback => match known.plugin.former {
             None => Err(ControlError::NothingBefore(id)),

@@ -23,7 +23,9 @@ use crate::{
     host::Host,
     native::{DeliveredNetra, Shared, Speech, Upgraded, pace, serve},
     open::{Card, OpenConnections},
-    tests::support::{Script, Shifted, event, rules, settings, token},
+    revoked::RevokedTokens,
+    rules::Rules,
+    tests::support::{Script, Shifted, event, settings, token},
 };
 
 /// A connection over memory, under a paused clock.
@@ -50,10 +52,11 @@ async fn wire_of(
 ) -> Wire {
     let mut settings = settings();
     change(&mut settings);
-    let clock = Shifted::default();
+    let clock = Arc::new(Shifted::default());
+    let revoked = Arc::new(RevokedTokens::default());
     let shared = Arc::new(Shared {
-        rules: rules(settings, clock.clone()),
-        clock: Arc::new(clock),
+        rules: Arc::new(Rules::new(settings, None, Arc::clone(&revoked), clock.clone())),
+        clock,
         delivered: agent_host_telemetry::series::Delivered::on(crate::surface::Surface::Native.name()),
         delivered_netra: DeliveredNetra::default(),
         closers: Semaphore::new(1),
