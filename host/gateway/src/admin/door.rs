@@ -138,8 +138,8 @@ async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> R
         }
         (Operation::Events, Some(operator)) => events::answer(admin, parts, operator),
         (Operation::SupportBundle, _) => bundle::answer(admin, query),
-        (Operation::ListOperations, _) => undertaking::list(admin, query),
-        (Operation::ShowOperation, _) => undertaking::show(admin, id, query),
+        (Operation::ListUndertaken, _) => undertaking::list(admin, query),
+        (Operation::ShowUndertaken, _) => undertaking::show(admin, id, query),
         (Operation::Drain, Some(operator)) => rotation::set(admin, parts, body, operator, true).await,
         (Operation::Undrain, Some(operator)) => rotation::set(admin, parts, body, operator, false).await,
         // Each of these takes a scope, and so an operator; if ever one does not, it is not carried out.

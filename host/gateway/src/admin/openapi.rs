@@ -157,10 +157,10 @@ fn summary(operation: Operation) -> &'static str {
                 restart."
         }
         Operation::Undrain => "Takes it back into rotation.",
-        Operation::ListOperations => {
+        Operation::ListUndertaken => {
             "Orders that go on though nobody waits, and the last that ended; the newest first."
         }
-        Operation::ShowOperation => {
+        Operation::ShowUndertaken => {
             "One of them: how far it is, and what came of it. Its steps are what happened to what it is about. What was \
                 begun is finished: an order is undone by its opposite."
         }
@@ -192,9 +192,9 @@ fn parameters(operation: Operation) -> Value {
         | Operation::Drain
         | Operation::Undrain
         | Operation::SupportBundle
-        | Operation::ListOperations => json!([]),
+        | Operation::ListUndertaken => json!([]),
         Operation::ReloadConfig | Operation::SetConfig => json!([dry_run(), prefer()]),
-        Operation::ShowOperation => json!([{
+        Operation::ShowUndertaken => json!([{
             "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
             "description": "The operation's name, as the order was answered.",
         }]),
@@ -305,8 +305,8 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
             let what = "It is so; or this is how far it came in 30 s. With `dry_run`: what would happen.";
             (what, json!({ "anyOf": [page, foresight] }))
         }
-        Operation::ListOperations => ("As they are now.", reference::<OperationList>(schemas)),
-        Operation::ShowOperation => ("The operation, as it is now.", reference::<OperationPage>(schemas)),
+        Operation::ListUndertaken => ("As they are now.", reference::<OperationList>(schemas)),
+        Operation::ShowUndertaken => ("The operation, as it is now.", reference::<OperationPage>(schemas)),
     };
     json!({ "description": description, "content": content(schema) })
 }

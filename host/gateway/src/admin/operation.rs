@@ -32,8 +32,8 @@ pub(crate) enum Operation {
     Undrain,
     SupportBundle,
     DeleteThreads,
-    ListOperations,
-    ShowOperation,
+    ListUndertaken,
+    ShowUndertaken,
 }
 
 /// What an operator's token must permit.
@@ -105,8 +105,8 @@ impl Operation {
         Self::Undrain,
         Self::SupportBundle,
         Self::DeleteThreads,
-        Self::ListOperations,
-        Self::ShowOperation,
+        Self::ListUndertaken,
+        Self::ShowUndertaken,
     ];
 
     /// Its path; `{id}` stands for a plugin's, a connection's or an operation's.
@@ -137,8 +137,8 @@ impl Operation {
             Self::Drain => "/admin/v1/drain",
             Self::Undrain => "/admin/v1/undrain",
             Self::SupportBundle => "/admin/v1/support-bundle",
-            Self::ListOperations => "/admin/v1/operations",
-            Self::ShowOperation => "/admin/v1/operations/{id}",
+            Self::ListUndertaken => "/admin/v1/operations",
+            Self::ShowUndertaken => "/admin/v1/operations/{id}",
             Self::DeleteThreads => "/admin/v1/threads",
         }
     }
@@ -159,8 +159,8 @@ impl Operation {
             | Self::ListConnections
             | Self::Events
             | Self::SupportBundle
-            | Self::ListOperations
-            | Self::ShowOperation => &Method::GET,
+            | Self::ListUndertaken
+            | Self::ShowUndertaken => &Method::GET,
             Self::Order(_)
             | Self::Revoke
             | Self::ValidateConfig
@@ -185,8 +185,8 @@ impl Operation {
             | Self::DiffConfig
             | Self::ValidateConfig
             | Self::LogLevel
-            | Self::ListOperations
-            | Self::ShowOperation => Some(Scope::Read),
+            | Self::ListUndertaken
+            | Self::ShowUndertaken => Some(Scope::Read),
             Self::ReloadConfig | Self::SetConfig | Self::DeleteThreads => Some(Scope::Config),
             Self::Order(_)
             | Self::ListRevoked
@@ -226,8 +226,8 @@ impl Operation {
             Self::Drain => "drain",
             Self::Undrain => "undrain",
             Self::SupportBundle => "support_bundle",
-            Self::ListOperations => "list_operations",
-            Self::ShowOperation => "show_operation",
+            Self::ListUndertaken => "list_operations",
+            Self::ShowUndertaken => "show_operation",
             Self::DeleteThreads => "delete_threads",
         }
     }
