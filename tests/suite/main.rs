@@ -19,6 +19,7 @@ mod admin_refusals;
 mod admin_support;
 mod alerts;
 mod bad_plugins;
+mod chaos;
 mod chat;
 mod check;
 mod config;

@@ -65,6 +65,7 @@ async fn a_host_that_is_well_holds_at_every_step_and_is_left_as_it_was() {
     let expected = [
         "upgrade",
         "level",
+        "chaos",
         "run (echo)",
         "resume after a cut",
         "cancel",

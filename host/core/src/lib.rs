@@ -6,6 +6,7 @@
 
 pub mod address_range;
 pub mod breaker;
+pub mod chaos;
 pub mod crash;
 pub mod duration;
 pub mod failpoint;

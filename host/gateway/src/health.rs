@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agent_host_core::{
     level::ServiceLevel,
-    ports::{clock::Clock, store::Durability},
+    ports::{chaos::Chaos, clock::Clock, store::Durability},
     timestamp::rfc3339,
 };
 use agent_host_engine::view::{PluginView, ServiceView, Status};
@@ -19,6 +19,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::{
+    admin::view::ChaosStanding,
     auth::{KeySet, KeySetView, TokenSource, Verifier, permits},
     host::Host,
     rotation::Rotation,
@@ -37,6 +38,8 @@ pub(crate) struct Health<H> {
     /// Those of another issuer, if there is one.
     pub(crate) keys: Option<Arc<KeySet>>,
     pub(crate) rotation: Arc<Rotation>,
+    /// What injects faults, where this host allows it.
+    pub(crate) chaos: Option<Arc<dyn Chaos>>,
 }
 
 /// Whether traffic should come here.
@@ -72,6 +75,9 @@ struct Verbose<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     keys: Option<KeySetView>,
     plugins: Vec<Plugin<'a>>,
+    /// There where faults may be injected: what then goes wrong may be on purpose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chaos: Option<ChaosStanding>,
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<String>,
 }
@@ -186,6 +192,7 @@ impl<H> Health<H> {
             services: status.services.iter().map(|s| service(s, details)).collect(),
             keys: if details { keys } else { keys.map(KeySetView::for_everybody) },
             plugins: status.plugins.iter().map(|p| plugin(p, details)).collect(),
+            chaos: self.chaos.as_ref().map(|chaos| ChaosStanding::new(&chaos.injected())),
             time: details.then(|| rfc3339(self.clock.now())),
         }
     }

@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     accept::Listener,
-    admin::{Admin, configuration::Configuration},
+    admin::{Admin, Operated},
     auth::{KeySet, Verifier},
     descriptors::Places,
     guesses::Guesses,
@@ -61,7 +61,7 @@ impl Gateway {
         metrics: MetricsPage,
         revoked: Arc<RevokedTokens>,
         keys: Option<Arc<KeySet>>,
-        configuration: Option<Arc<dyn Configuration>>,
+        operated: Operated,
     ) -> io::Result<Self> {
         let public = listen(settings.listen)?;
         let admin = listen(settings.admin_listen)?;
@@ -85,7 +85,11 @@ impl Gateway {
             clock: Arc::clone(&clock),
             keys: keys.clone(),
             rotation: Arc::clone(&rotation),
+            chaos: operated.chaos.clone(),
         });
+        if let Some(chaos) = &operated.chaos {
+            chaos.attach(Arc::<OpenConnections>::clone(&open));
+        }
         let listener = |name, socket, router, places| Listener {
             name,
             socket,
@@ -99,7 +103,8 @@ impl Gateway {
         let api =
             Admin::new(&settings, Arc::clone(&host), Arc::clone(&clock), tasks.clone(), gateway.admin.ip())
                 .revoking(Arc::clone(&revoked))
-                .configuring(configuration)
+                .configuring(operated.configuration)
+                .injecting(operated.chaos.clone())
                 .beside(Arc::clone(&open), Arc::clone(&rotation), stop.clone())
                 .bundling(Arc::clone(&gateway.shown_configuration), metrics.clone());
         let verifier = Verifier::new(&settings.auth, Arc::clone(&clock))

@@ -1,5 +1,6 @@
-//! `status`, `plugins …`, `connections …`, `events`, `drain`, `log-level` and `token revoke`: asks a running host over its admin API, and gives it an operator's orders.
+//! `status`, `plugins …`, `connections …`, `events`, `drain`, `chaos`, `log-level` and `token revoke`: asks a running host over its admin API, and gives it an operator's orders.
 
+pub(super) mod chaos;
 pub(crate) mod config;
 mod connections;
 mod detail;
@@ -22,6 +23,7 @@ use agent_plugin_protocol::PluginId;
 use serde_json::Value;
 
 pub(crate) use self::{
+    chaos::chaos,
     connections::connections,
     events::events,
     host::{log_level, rotation, support_bundle},
@@ -162,3 +164,4 @@ fn show(
 const READ: &str = "admin:read";
 const TOGGLE: &str = "admin:toggle";
 const DEBUG: &str = "admin:debug";
+const CHAOS: &str = "admin:chaos";

@@ -1,9 +1,13 @@
 //! The command line: what can be written, as types.
 
+mod chaos;
+
 use std::{path::PathBuf, time::Duration};
 
 use agent_plugin_protocol::PluginKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::chaos::{ChaosCommand, ChaosStartArgs};
 
 /// A server for AI agents shipped as plugins, which a bad plugin degrades and never takes down.
 ///
@@ -42,6 +46,9 @@ pub(crate) enum Command {
     Drain(StatusArgs),
     /// Takes a running host back into rotation
     Undrain(StatusArgs),
+    /// Injects faults into a running host that allows it ([chaos] enabled), and shows those in force
+    #[command(subcommand)]
+    Chaos(ChaosCommand),
     /// Writes how a running host fares and is set up into a file for whoever helps: no secrets, no people
     SupportBundle(SupportArgs),
     /// Shows which lines the log of a running host has, or changes it
@@ -372,7 +379,7 @@ pub(crate) struct MintArgs {
     /// One of its permissions; may be repeated
     #[arg(long = "permission", value_name = "NAME")]
     pub(crate) permissions: Vec<String>,
-    /// Makes an operator's token with this scope (admin:read, admin:toggle, admin:config, admin:debug); may be repeated
+    /// Makes an operator's token with this scope (admin:read, admin:toggle, admin:config, admin:debug, admin:chaos); may be repeated
     #[arg(long = "scope", value_name = "SCOPE", value_parser = SCOPES, conflicts_with = "permissions")]
     pub(crate) scopes: Vec<String>,
 }
@@ -590,7 +597,7 @@ fn span(text: &str) -> Result<String, String> {
     lifetime(text).map(|_| text.to_owned())
 }
 
-const SCOPES: [&str; 4] = ["admin:read", "admin:toggle", "admin:config", "admin:debug"];
+const SCOPES: [&str; 5] = ["admin:read", "admin:toggle", "admin:config", "admin:debug", "admin:chaos"];
 
 #[cfg(test)]
 mod tests {
@@ -645,6 +652,12 @@ mod tests {
             "agent-host log-level loud",
             "agent-host log-level --for 10m",
             "agent-host log-level debug --for 10",
+            "agent-host chaos",
+            "agent-host chaos start",
+            "agent-host chaos start host-kill",
+            "agent-host chaos start store-fail --for soon",
+            "agent-host chaos start store-fail --share 101",
+            "agent-host chaos stop all",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -17,7 +17,7 @@ use agent_host_core::{
     service::{ServiceName, ServiceState, ServiceTable},
 };
 use agent_host_engine::{Engine, Parts};
-use agent_host_gateway::{Gateway, MetricsPage};
+use agent_host_gateway::{Gateway, MetricsPage, admin::Operated};
 use agent_host_runtime::{InProcessRuntime, ProcessRuntime, Tuning, WorkerCommand};
 use agent_host_services::{BuiltinTools, ServiceBoard, TcpNetwork};
 use agent_host_store::{Contained, MemoryStore, Place, SqliteStore};
@@ -26,6 +26,7 @@ use agent_plugin_protocol::Code;
 use futures_util::FutureExt as _;
 
 use crate::{
+    chaos,
     live::Live,
     revocations, settings, specs,
     steps::{self, Step, StepFailed},
@@ -61,17 +62,18 @@ impl Host {
         let staged = config.store.path.join("staged");
         let in_process = InProcessRuntime::new(process.clone(), staged, Tuning::default());
         let board = board();
-        let store = log_of(&config.store);
-        retain(&store, config.store.retention, &clock);
-        let parts = Parts {
+        let mut parts = Parts {
             process: Arc::new(Withheld::of(config, process)),
             in_process: Some(Arc::new(Withheld::of(config, in_process))),
-            store: Arc::clone(&store),
+            store: log_of(&config.store),
             tools: Arc::new(BuiltinTools::new(Arc::clone(&clock))),
             network: Arc::new(TcpNetwork::default()),
             clock: Arc::clone(&clock),
             services: board.watch(),
         };
+        let chaos = config.chaos.enabled.then(|| chaos::before(&mut parts));
+        let store = Arc::clone(&parts.store);
+        retain(&store, config.store.retention, &clock);
         let engine =
             steps::take(Step::Engine, || Ok::<_, String>(Engine::start(settings::engine(config), parts)))?;
         let keys = settings::key_set(config).map(Arc::new);
@@ -84,7 +86,7 @@ impl Host {
             metrics,
             Arc::new(revoked),
             keys,
-            Some(Arc::new(live)),
+            Operated { configuration: Some(Arc::new(live)), chaos },
         );
         let gateway = listening(config, gateway).await?;
         Ok(Self { engine, gateway, store, grace: config.drain.grace, _services: board })

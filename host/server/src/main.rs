@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod chaos;
 mod chat;
 mod check;
 mod cli;
@@ -61,6 +62,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Events(args) => admin::events(&args)?,
         Command::Drain(args) => admin::rotation(&args, true)?,
         Command::Undrain(args) => admin::rotation(&args, false)?,
+        Command::Chaos(command) => admin::chaos(&command)?,
         Command::Top(args) => admin::top(&args)?,
         Command::SupportBundle(args) => admin::support_bundle(&args)?,
         Command::Man => man::run()?,

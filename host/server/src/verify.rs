@@ -63,6 +63,8 @@ async fn verify(mut probe: Probe) -> Report {
     }
     let begun = Instant::now();
     report.note("level", begun, probe.level());
+    let begun = Instant::now();
+    report.note("chaos", begun, probe.is_left_alone());
     for agent in probe.agents() {
         let begun = Instant::now();
         let outcome = probe.is_answered(agent.as_deref()).await;

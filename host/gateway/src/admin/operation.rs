@@ -31,6 +31,10 @@ pub(crate) enum Operation {
     Drain,
     Undrain,
     SupportBundle,
+    ShowChaos,
+    BeginFault,
+    EndFault,
+    EndFaults,
 }
 
 /// What an operator's token must permit.
@@ -44,6 +48,8 @@ pub(crate) enum Scope {
     Config,
     /// Looking closer than a host is looked at every day.
     Debug,
+    /// Injecting faults, where a host allows it at all.
+    Chaos,
 }
 
 impl Scope {
@@ -54,6 +60,7 @@ impl Scope {
             Self::Toggle => "admin:toggle",
             Self::Config => "admin:config",
             Self::Debug => "admin:debug",
+            Self::Chaos => "admin:chaos",
         }
     }
 }
@@ -100,6 +107,10 @@ impl Operation {
         Self::Drain,
         Self::Undrain,
         Self::SupportBundle,
+        Self::ShowChaos,
+        Self::BeginFault,
+        Self::EndFault,
+        Self::EndFaults,
     ];
 
     /// Its path; `{id}` stands for a plugin's or a connection's.
@@ -129,6 +140,8 @@ impl Operation {
             Self::Drain => "/admin/v1/drain",
             Self::Undrain => "/admin/v1/undrain",
             Self::SupportBundle => "/admin/v1/support-bundle",
+            Self::ShowChaos | Self::BeginFault | Self::EndFaults => "/admin/v1/chaos",
+            Self::EndFault => "/admin/v1/chaos/{id}",
         }
     }
 
@@ -147,15 +160,17 @@ impl Operation {
             | Self::LogLevel
             | Self::ListConnections
             | Self::Events
-            | Self::SupportBundle => &Method::GET,
+            | Self::SupportBundle
+            | Self::ShowChaos => &Method::GET,
             Self::Order(_)
             | Self::Revoke
             | Self::ValidateConfig
             | Self::ReloadConfig
             | Self::Drain
-            | Self::Undrain => &Method::POST,
+            | Self::Undrain
+            | Self::BeginFault => &Method::POST,
             Self::SetConfig => &Method::PATCH,
-            Self::CloseConnection => &Method::DELETE,
+            Self::CloseConnection | Self::EndFault | Self::EndFaults => &Method::DELETE,
             Self::SetLogLevel => &Method::PUT,
         }
     }
@@ -171,7 +186,8 @@ impl Operation {
             | Self::ConfigSchema
             | Self::DiffConfig
             | Self::ValidateConfig
-            | Self::LogLevel => Some(Scope::Read),
+            | Self::LogLevel
+            | Self::ShowChaos => Some(Scope::Read),
             Self::ReloadConfig | Self::SetConfig => Some(Scope::Config),
             Self::Order(_)
             | Self::ListRevoked
@@ -183,6 +199,7 @@ impl Operation {
             Self::SetLogLevel | Self::ListConnections | Self::Events | Self::SupportBundle => {
                 Some(Scope::Debug)
             }
+            Self::BeginFault | Self::EndFault | Self::EndFaults => Some(Scope::Chaos),
         }
     }
 
@@ -211,6 +228,10 @@ impl Operation {
             Self::Drain => "drain",
             Self::Undrain => "undrain",
             Self::SupportBundle => "support_bundle",
+            Self::ShowChaos => "show_chaos",
+            Self::BeginFault => "begin_fault",
+            Self::EndFault => "end_fault",
+            Self::EndFaults => "end_faults",
         }
     }
 

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::{
     door::Admin,
     operation::plugin_id,
-    view::{PluginLine, PluginList, PluginPage, StatusPage},
+    view::{ChaosStanding, PluginLine, PluginList, PluginPage, StatusPage},
 };
 use crate::{host::Host, problem::Problem};
 
@@ -27,6 +27,7 @@ pub(crate) fn status<H: Host>(admin: &Admin<H>, query: Option<&str>) -> Result<R
     let mut page = StatusPage::new(&admin.host.status(), since, now);
     page.draining |= admin.host.is_draining();
     page.out_of_rotation = admin.rotation.is_out();
+    page.chaos = admin.chaos.as_ref().map(|chaos| ChaosStanding::new(&chaos.injected()));
     Ok(json(&page))
 }
 

@@ -4,6 +4,7 @@
 //! What is not there is left out, and a reader takes what it does not know for not there: the two may be of different
 //! versions. Whatever a plugin said of itself is one safe line, bounded.
 
+mod chaos;
 mod configuration;
 mod connection;
 mod crash;
@@ -13,6 +14,7 @@ mod revocation;
 mod rolled_back;
 mod status;
 
+pub use chaos::{ChaosPage, ChaosStanding, FaultKindPart, FaultOrder, InjectedPart};
 pub use configuration::{
     ChangePage, ConfigFailurePart, ConfigOrder, ConfigPage, KeptPart, KeyChangePart, OverridePart,
     SettingPart,

@@ -26,7 +26,7 @@ fn operator(permissions: &[&str]) -> String {
 }
 
 fn all() -> String {
-    operator(&["admin:read", "admin:toggle", "admin:config", "admin:debug"])
+    operator(&["admin:read", "admin:toggle", "admin:config", "admin:debug", "admin:chaos"])
 }
 
 struct Request<'a> {
@@ -140,7 +140,7 @@ async fn every_order_is_carried_out_by_post_and_nothing_by_get() {
 #[tokio::test]
 async fn only_an_operator_s_own_token_opens_and_only_what_it_permits() {
     let doors = open(|_| ()).await;
-    let scopes = ["admin:read", "admin:toggle", "admin:config", "admin:debug"];
+    let scopes = ["admin:read", "admin:toggle", "admin:config", "admin:debug", "admin:chaos"];
     let users = signed(SECRET, "", &scopes);
     let users_key = signed(SECRET, "agent-host-admin", &scopes);
     let wrong_audience = signed(ADMIN_SECRET, "agent-host", &scopes);

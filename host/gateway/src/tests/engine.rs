@@ -55,10 +55,17 @@ async fn host() -> (Gateway, Engine) {
         services: tokio::sync::watch::Sender::new(Arc::new(ServiceTable::new([]))).subscribe(),
     };
     let engine = Engine::start(agent_host_engine::Settings::default(), parts);
-    let gateway =
-        Gateway::start(settings(), engine.clone(), Arc::new(SystemClock), None, Arc::default(), None, None)
-            .await
-            .unwrap();
+    let gateway = Gateway::start(
+        settings(),
+        engine.clone(),
+        Arc::new(SystemClock),
+        None,
+        Arc::default(),
+        None,
+        crate::admin::Operated::default(),
+    )
+    .await
+    .unwrap();
     (gateway, engine)
 }
 

@@ -392,10 +392,17 @@ pub(crate) async fn open(change: impl FnOnce(&mut Settings)) -> Doors {
     change(&mut settings);
     let (script, clock) = (Script::new(), Shifted::default());
     let page: MetricsPage = Some(Arc::new(|| "agent_host_upgrades_total 1\n".to_owned()));
-    let gateway =
-        Gateway::start(settings, script.clone(), Arc::new(clock.clone()), page, Arc::default(), None, None)
-            .await
-            .unwrap();
+    let gateway = Gateway::start(
+        settings,
+        script.clone(),
+        Arc::new(clock.clone()),
+        page,
+        Arc::default(),
+        None,
+        crate::admin::Operated::default(),
+    )
+    .await
+    .unwrap();
     Doors { gateway, script, clock }
 }
 

@@ -5,7 +5,7 @@ use agent_host_gateway::admin::view::KeyChangePart;
 use serde_json::Value;
 
 /// Keys that the components take up while they serve. Whatever else changes holds from the next start on, and is named.
-const LIVE: [&str; 9] = [
+const LIVE: [&str; 8] = [
     "plugins.",
     "trust.",
     "routing.",
@@ -14,7 +14,6 @@ const LIVE: [&str; 9] = [
     "limits.runs_at_once",
     "limits.threads_per_user",
     "limits.storage_per_user",
-    "chaos.",
 ];
 
 /// Keys that may be set through the API. Path, isolation, trust, keys, commands and listeners are not among them: who

@@ -4,7 +4,7 @@ use agent_host_engine::view::{Missing, ServiceView, Status};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{line, verdicts};
+use super::{ChaosStanding, line, verdicts};
 
 /// The host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +35,9 @@ pub struct StatusPage {
     pub services: Vec<ServiceLine>,
     /// What is wanted and not there, as clients are told.
     pub missing: Vec<MissingPart>,
+    /// There where faults may be injected: what then goes wrong may be on purpose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chaos: Option<ChaosStanding>,
 }
 
 /// How many plugins have which verdict.
@@ -104,6 +107,7 @@ impl StatusPage {
             },
             services: status.services.iter().map(ServiceLine::from).collect(),
             missing: status.missing.iter().map(MissingPart::from).collect(),
+            chaos: None,
         }
     }
 }
