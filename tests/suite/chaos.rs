@@ -204,6 +204,25 @@ async fn a_share_of_the_runs_fails_or_is_late_and_all_are_whole() {
     assert_eq!(hits, Some(1));
 }
 
+/// A fault has an end, though nobody ends it.
+async fn a_fault_ends_by_itself(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    inject(host, json!({ "fault": "tools-fail", "for": "1s" })).await?;
+    eventually("it has ended by itself", async || {
+        let page = standing(host).await?;
+        match (page["active"].as_array().map(Vec::len), page["ended"][0]["ended"].as_str()) {
+            (Some(0), Some("expired")) => Ok(()),
+            _ => Err(format!("it is in force: {page}")),
+        }
+    })
+    .await
+}
+
+twin! {
+    no_fault_stays(a_fault_ends_by_itself) on setup();
+    faults ""; broken by "chaos.expiry=off", says "it is in force"
+}
+
 /// While the store does nothing, nothing is acknowledged; the socket stays, and it heals when the time is over.
 #[tokio::test]
 async fn a_store_that_fails_costs_no_connection_and_no_message() {

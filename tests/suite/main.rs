@@ -32,6 +32,7 @@ mod docs;
 mod drain;
 mod drain_deployed;
 mod drain_many;
+mod drill;
 mod durable;
 mod durable_disk;
 mod durable_kill;

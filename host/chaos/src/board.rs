@@ -11,6 +11,8 @@ use std::{
 
 use agent_host_core::{
     chaos::{Fault, Kind},
+    failpoint,
+    failpoint::Action,
     ports::{
         BoxFuture,
         chaos::{Chaos, Doors, Ended, Injected, NotInjected},
@@ -46,6 +48,17 @@ pub(crate) struct Active {
     met: AtomicU64,
     hits: AtomicU64,
     stop: CancellationToken,
+}
+
+impl Active {
+    fn is_over(&self, now: Instant) -> bool {
+        now >= self.until && expires()
+    }
+}
+
+/// For a broken twin: a host whose faults do not end by themselves.
+fn expires() -> bool {
+    failpoint!("chaos.expiry") != Some(Action::Off)
 }
 
 /// Those in force: an immutable list, replaced at each change.
@@ -92,7 +105,7 @@ impl Board {
         let now = Instant::now();
         let active = in_force
             .iter()
-            .find(|active| active.fault.kind == kind && now < active.until && fits(&active.fault))?;
+            .find(|active| active.fault.kind == kind && !active.is_over(now) && fits(&active.fault))?;
         let before = active.met.fetch_add(1, Ordering::Relaxed);
         active.fault.share.takes(before).then(|| {
             active.hits.fetch_add(1, Ordering::Relaxed);
@@ -233,7 +246,7 @@ impl Board {
             tokio::select! {
                 biased;
                 () = active.stop.cancelled() => return Ended::Stopped,
-                () = sleep_until(active.until) => return Ended::Expired,
+                () = sleep_until(active.until), if expires() => return Ended::Expired,
                 // What is not there now, as a worker that has not come back, may be there the next time.
                 _ = again.tick(), if active.fault.every.is_some() => drop(self.act(active, struck).await),
             }

@@ -1,16 +1,16 @@
 //! `status`, `plugins …`, `connections …`, `events`, `drain`, `chaos`, `log-level` and `token revoke`: asks a running host over its admin API, and gives it an operator's orders.
 
-pub(super) mod chaos;
+pub(crate) mod chaos;
 pub(crate) mod config;
 mod connections;
 mod detail;
 mod events;
 mod host;
 pub(crate) mod http;
-mod link;
+pub(crate) mod link;
 mod list;
 mod screen;
-mod target;
+pub(crate) mod target;
 mod top;
 mod why;
 mod words;

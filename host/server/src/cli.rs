@@ -1,13 +1,17 @@
 //! The command line: what can be written, as types.
 
 mod chaos;
+mod drill;
 
 use std::{path::PathBuf, time::Duration};
 
 use agent_plugin_protocol::PluginKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::chaos::{ChaosCommand, ChaosStartArgs};
+pub(crate) use self::{
+    chaos::{ChaosCommand, ChaosStartArgs},
+    drill::DrillArgs,
+};
 
 /// A server for AI agents shipped as plugins, which a bad plugin degrades and never takes down.
 ///
@@ -60,6 +64,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Goes through a running host as its clients do, and says which step does not hold: the gate after a deployment
     Verify(VerifyArgs),
+    /// Has a running host that allows it ([chaos] enabled) suffer fault after fault, and reports what held
+    Drill(DrillArgs),
     /// Shows conversations of the log, whether or not a host is running
     #[command(subcommand)]
     Threads(ThreadsCommand),

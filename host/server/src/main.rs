@@ -10,6 +10,7 @@ mod completions;
 mod compose;
 mod configuration;
 mod dev;
+mod drill;
 mod exit;
 mod explain;
 mod live;
@@ -70,6 +71,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Chat(args) => return chat::chat(&args),
         Command::Check(args) => return check::run(&args),
         Command::Verify(args) => return verify::run(&args),
+        Command::Drill(args) => return drill::run(&args),
         Command::Explain(args) => explain::run(&args)?,
         Command::Threads(command) => log::threads(&command)?,
         Command::Db(command) => log::db(&command)?,

@@ -10,7 +10,7 @@ use crate::exit::{Exit, Failure};
 
 /// How.
 #[derive(Debug, Clone)]
-pub(super) enum Method {
+pub(crate) enum Method {
     Get,
     Post,
     Delete,
@@ -24,13 +24,13 @@ pub(super) enum Method {
 
 /// What a host answered with 200.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) json: Value,
+pub(crate) struct Answer {
+    pub(crate) json: Value,
 }
 
 impl Answer {
     /// As a page of the admin API.
-    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         T::deserialize(&self.json).map_err(|error| {
             Failure::new(
                 Exit::Failed,
@@ -50,7 +50,7 @@ struct Problem {
 }
 
 /// Asks.
-pub(super) fn ask(target: &Target, method: Method, path: &str) -> Result<Answer, Failure> {
+pub(crate) fn ask(target: &Target, method: Method, path: &str) -> Result<Answer, Failure> {
     let (verb, body) = match &method {
         Method::Get => ("GET", ""),
         Method::Post => ("POST", ""),
@@ -65,7 +65,7 @@ pub(super) fn ask(target: &Target, method: Method, path: &str) -> Result<Answer,
 }
 
 /// Asks for a page that is no JSON.
-pub(super) fn text(target: &Target, path: &str) -> Result<String, Failure> {
+pub(crate) fn text(target: &Target, path: &str) -> Result<String, Failure> {
     let response = http::exchange(&target.authority, "GET", path, &target.token, "")
         .map_err(|error| unreachable(target, &error))?;
     match response.status {
@@ -75,7 +75,7 @@ pub(super) fn text(target: &Target, path: &str) -> Result<String, Failure> {
 }
 
 /// Asks for a stream, and hands each of its lines to `each` until that answers `false` or the stream ends.
-pub(super) fn watch(target: &Target, path: &str, each: impl FnMut(&str) -> bool) -> Result<(), Failure> {
+pub(crate) fn watch(target: &Target, path: &str, each: impl FnMut(&str) -> bool) -> Result<(), Failure> {
     let refused = http::lines(&target.authority, path, &target.token, each)
         .map_err(|error| unreachable(target, &error))?;
     match refused {

@@ -14,14 +14,14 @@ use crate::{
 
 /// An admin listener, and a token for it.
 #[derive(Debug)]
-pub(super) struct Target {
-    pub(super) authority: Authority,
-    pub(super) token: String,
+pub(crate) struct Target {
+    pub(crate) authority: Authority,
+    pub(crate) token: String,
 }
 
 impl Target {
     /// What the arguments name. A token that is made has that scope and no more.
-    pub(super) fn new(args: &AdminArgs, scope: &str) -> Result<Self, Failure> {
+    pub(crate) fn new(args: &AdminArgs, scope: &str) -> Result<Self, Failure> {
         let configured = args.config.as_deref().map(configuration_of).transpose()?;
         // A token of this workspace's `dev` is nobody else's business.
         let dev = if configured.is_none() && args.admin.is_none() { dev::existing()? } else { None };

@@ -15,15 +15,15 @@ use crate::{
 
 /// Where a host is.
 #[derive(Debug, Clone)]
-pub(super) struct Address {
+pub(crate) struct Address {
     /// `ws://HOST:PORT/ws`
-    pub(super) url: String,
+    pub(crate) url: String,
     authority: Authority,
 }
 
 impl Address {
     /// From what was written: `ws://` or `http://`, with or without the path.
-    pub(super) fn parse(written: &str) -> Result<Self, Failure> {
+    pub(crate) fn parse(written: &str) -> Result<Self, Failure> {
         let wrong = |reason: &str| Failure::new(Exit::Failed, format!("{written:?} {reason}"));
         let rest = written.strip_prefix("ws://").or_else(|| written.strip_prefix("http://")).ok_or_else(|| {
             wrong("is no http:// or ws:// address; TLS ends before the host: reach it behind that, as by `ssh -L`")
@@ -44,7 +44,7 @@ impl Address {
     }
 
     /// Asks over HTTP: the status and the body.
-    pub(super) fn asks(&self, method: &str, path: &str, token: &str) -> Result<(u16, Value), String> {
+    pub(crate) fn asks(&self, method: &str, path: &str, token: &str) -> Result<(u16, Value), String> {
         let answer = http::exchange(&self.authority, method, path, token, "");
         let answer = answer.map_err(|error| format!("{method} {path}: {error}"))?;
         Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or_default()))
@@ -52,14 +52,14 @@ impl Address {
 }
 
 /// An open connection.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     socket: Socket,
-    pub(super) welcome: Value,
+    pub(crate) welcome: Value,
 }
 
 impl Peer {
     /// Connects and reads the welcome; an error tells whether nobody was there at all.
-    pub(super) async fn open(to: &Address, token: &str) -> Result<Self, (String, bool)> {
+    pub(crate) async fn open(to: &Address, token: &str) -> Result<Self, (String, bool)> {
         let socket = connect(&to.url, token).await.map_err(|closed| match closed {
             Closed::Unreachable { reason, .. } => {
                 let nobody = !reason.contains("HTTP ");
@@ -76,12 +76,12 @@ impl Peer {
         }
     }
 
-    pub(super) async fn send(&mut self, text: String) -> Result<(), String> {
+    pub(crate) async fn send(&mut self, text: String) -> Result<(), String> {
         self.socket.send(Message::text(text)).await.map_err(|error| format!("the connection broke: {error}"))
     }
 
     /// The next frame but pings, which are answered.
-    pub(super) async fn frame(&mut self, until: Instant) -> Result<Value, String> {
+    pub(crate) async fn frame(&mut self, until: Instant) -> Result<Value, String> {
         loop {
             let next =
                 timeout_at(until, self.socket.next()).await.map_err(|_| "nothing came in time".to_owned())?;
@@ -106,7 +106,7 @@ impl Peer {
     }
 
     /// Reads on until a frame that is wanted.
-    pub(super) async fn until(
+    pub(crate) async fn until(
         &mut self,
         until: Instant,
         wanted: impl Fn(&Value) -> bool,

@@ -317,7 +317,7 @@ fn is_of(frame: &Value, kinds: &[&str]) -> bool {
 }
 
 /// The message first, then one start, at the end the one completion, and no hole.
-fn whole(events: &[Value], first: u64) -> Result<(), String> {
+pub(crate) fn whole(events: &[Value], first: u64) -> Result<(), String> {
     for (seq, event) in (first..).zip(events) {
         if event["seq"].as_u64() != Some(seq) {
             return Err(format!("event {seq} is missing: {} came", event["seq"]));
