@@ -321,6 +321,44 @@ fn the_units_time_to_stop_is_longer_than_the_drain() {
     assert_eq!(value("RestartPreventExitStatus"), Some("78"), "a wrong configuration stays wrong");
 }
 
+/// A drop-in, for a manager that knows it: what it says is beside the unit, and nothing else.
+#[test]
+fn the_drop_in_for_reloads_makes_the_units_type_one_that_reloads() {
+    let text = artifacts::read("deploy/systemd/notify-reload.conf");
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(lines, ["[Service]", "Type=notify-reload"]);
+}
+
+#[test]
+fn what_ships_pleases_the_tools_that_are_here() {
+    let output = run("deploy/lint", &[], &[]);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for tool in ["systemd-analyze", "hadolint", "kubernetes-validate"] {
+        let judged = ["ok", "not installed"].map(|word| format!("lint: {word}: {tool}\n"));
+        assert!(judged.iter().any(|line| said.contains(line.as_str())), "{tool}: {said}");
+    }
+}
+
+/// The twin, where there is one of the tools.
+#[test]
+fn a_unit_that_lets_the_service_do_more_is_objected_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let copied =
+        Command::new("cp").arg("-r").arg(artifacts::root().join("deploy")).arg(folder.path()).status();
+    assert!(copied.unwrap().success());
+    let unit = folder.path().join("deploy/systemd/agent-host.service");
+    let text = std::fs::read_to_string(&unit).unwrap();
+    std::fs::write(&unit, text.replace("SystemCallFilter", "#").replace("CapabilityBoundingSet=", "#"))
+        .unwrap();
+    let lint = folder.path().join("deploy/lint");
+    let output = run(lint.to_str().unwrap(), &[], &[]);
+    let said = said(&output);
+    if !said.contains("not installed: systemd-analyze") {
+        assert!(output.status.code() == Some(1) && said.contains("systemd-analyze objects"), "{said}");
+    }
+}
+
 #[test]
 fn the_scripts_are_clean_to_shellcheck() {
     let root = artifacts::root();

@@ -38,6 +38,7 @@ mod durable_disk;
 mod durable_kill;
 mod durable_tools;
 mod edges;
+mod erasing;
 mod failpoints;
 mod fallback;
 mod first_message;

@@ -1,11 +1,15 @@
-//! What a service manager hears (systemd's `Type=notify`): ready, the level, a heartbeat, stopping.
+//! What a service manager hears (systemd's `Type=notify`): ready, the level, a heartbeat, a reload, stopping.
 
 use std::{os::unix::net::UnixDatagram, time::Duration};
 
-use rustix::process::Signal;
+use rustix::{
+    process::Signal,
+    time::{ClockId, clock_gettime},
+};
 
 use crate::{
     harness::{Host, PATIENCE, Plugin, Setup},
+    live::edit,
     scenario::ready,
 };
 
@@ -56,6 +60,70 @@ async fn it_hears_when_the_doors_are_open_what_the_level_is_that_it_lives_and_th
     host.signal(Signal::TERM);
     manager.hears("STOPPING=1").unwrap();
     assert_eq!(host.ended(PATIENCE).await.unwrap().code(), Some(0));
+}
+
+/// What the clock says by which a manager knows the reload that it ordered.
+fn monotonic_usec() -> i128 {
+    let now = clock_gettime(ClockId::Monotonic);
+    i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000
+}
+
+/// As systemd's `Type=notify-reload` has it: after its SIGHUP it waits for a beginning that is of later than that, and then
+/// for ready.
+async fn a_reload_has_a_beginning_and_an_end(manager: &Manager, host: &Host) -> Result<(), String> {
+    if !manager.hears("READY=1")?.contains("STATUS=level full") {
+        manager.hears("STATUS=level full")?;
+    }
+    for (from, to, status) in [
+        ("version = 1", "version = 1\nrouting.wait = \"4s\"", "STATUS=level full"),
+        ("routing.wait", "routing.weight", "STATUS=configuration refused: "),
+        ("routing.weight", "routing.wait", "STATUS=level full"),
+    ] {
+        // Told until its own end: an edit is noticed without the signal too.
+        edit(&host.dir().join("host.toml"), from, to);
+        let ordered = monotonic_usec();
+        host.signal(Signal::HUP);
+        let began = begins_after(manager, ordered)?;
+        if began > monotonic_usec() {
+            return Err(format!("it is of the future: {began}"));
+        }
+        let told = manager.hears("READY=1")?;
+        if !told.contains(status) {
+            return Err(format!("{told:?} does not say {status}"));
+        }
+    }
+    Ok(())
+}
+
+/// The time of the first beginning that is not of before.
+fn begins_after(manager: &Manager, ordered: i128) -> Result<i128, String> {
+    loop {
+        let told = manager.hears("RELOADING=1")?;
+        let time = told.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+        let time = time.and_then(|time| time.parse().ok()).ok_or_else(|| format!("no time in {told:?}"))?;
+        if time >= ordered {
+            return Ok(time);
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_hears_when_a_reload_begins_and_when_it_is_over_refused_or_not() {
+    let manager = Manager::new();
+    let host = told_to(&manager, Setup::echo().failpoints("none=off"));
+    a_reload_has_a_beginning_and_an_end(&manager, &host).await.unwrap();
+}
+
+/// The twin: a host that does not say that it is done, for which a manager would wait in vain.
+#[tokio::test]
+async fn a_reload_that_never_ends_is_noticed() {
+    let manager = Manager::new();
+    manager.socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    let setup = Setup::echo().failpoints("server.notify.reloaded=off");
+    // Without heartbeats, which would go on for ever.
+    let host = setup.env("NOTIFY_SOCKET", &manager.path).start();
+    let objection = a_reload_has_a_beginning_and_an_end(&manager, &host).await.unwrap_err();
+    assert!(objection.starts_with("READY=1: "), "{objection}");
 }
 
 /// A manager that never reads, whose queue is full before long, and one whose socket is gone.

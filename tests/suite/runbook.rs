@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, path::Path, process::Command};
 use crate::{
     harness::{Host, Setup, artifacts, host::cli, tokens, yaml},
     scenario::ready,
+    switches,
 };
 
 const PAGE: &str = "docs/runbook.md";
@@ -194,15 +195,50 @@ async fn the_first_looks_commands_work_as_they_stand() {
     }
 }
 
+/// The rows of the table of switches.
+fn rows(page: &str) -> impl Iterator<Item = &str> {
+    let (_, table) = page.split_once("\n### Switching off one behaviour\n").expect("the section");
+    table.lines().filter(|line| line.starts_with("| ") && line.contains("`["))
+}
+
 /// `[section]` `key = value`, for each row of the table of switches.
 fn switches(page: &str) -> Vec<(String, String)> {
-    let (_, table) = page.split_once("\n### Switching off one behaviour\n").expect("the section");
-    let rows = table.lines().filter(|line| line.starts_with("| ") && line.contains("`["));
-    rows.map(|row| {
+    let rows = rows(page).map(|row| {
         let codes: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
         (codes[0].to_owned(), codes[1].to_owned())
-    })
-    .collect()
+    });
+    rows.collect()
+}
+
+/// What the runbook says of switches and the suite does not show, and the other way round.
+fn unproved(page: &str) -> Vec<String> {
+    let named: BTreeSet<(String, String, bool)> = rows(page)
+        .zip(switches(page))
+        .map(|(row, (section, key))| (section, key, !row.contains("after a restart")))
+        .collect();
+    let held = switches::all().map(|one| (one.section.to_owned(), one.off.to_owned(), one.live));
+    let held: BTreeSet<_> = held.collect();
+    named.symmetric_difference(&held).map(|(section, key, _)| format!("{section} {key}")).collect()
+}
+
+#[test]
+fn every_switch_is_tried_in_a_host_that_serves() {
+    assert_eq!(unproved(&artifacts::read(PAGE)), [""; 0]);
+}
+
+/// The twin.
+#[test]
+fn a_switch_that_is_not_tried_or_that_waits_unsaid_is_found() {
+    let page = artifacts::read(PAGE);
+    for (from, to, gap) in [
+        ("`spares = 0`", "`network = []`", "[plugins.ID] network = []"),
+        ("`spares = 0`", "`network = []`", "[plugins.ID] spares = 0"),
+        ("(after a restart)", "", "[self_check] interval = \"0s\""),
+    ] {
+        assert!(page.contains(from), "{from}");
+        let found = unproved(&page.replace(from, to));
+        assert!(found.iter().any(|one| one == gap), "{gap}: {found:?}");
+    }
 }
 
 #[test]

@@ -1,10 +1,17 @@
-//! The switches of the runbook's partial rollback: each takes back one behaviour, and nothing else.
+//! The switches of the runbook's partial rollback: each takes back one behaviour, and nothing else; at the start, and in a
+//! host that serves, without a restart or a lost message, and back again.
 
-use serde_json::json;
+mod shown;
+mod traffic;
 
+use serde_json::{Value, json};
+
+use self::traffic::Traffic;
 use crate::{
+    admin::page,
     client::Client,
-    harness::{Plugin, Setup},
+    harness::{Host, Plugin, Setup, eventually},
+    live::{config, edit, holds},
     scenario::ready,
 };
 
@@ -42,4 +49,152 @@ async fn a_plugin_that_keeps_failing_gets_no_runs_unless_its_breaker_is_switched
         let run = client.run_with("hello", json!({ "agent": "bad" })).await.unwrap();
         assert_eq!(run.responder(), then, "breaker = {breaker}: {:?}", run.codes());
     }
+}
+
+/// A row of the runbook: the table's own words, and what is written there while the behaviour is on.
+pub(crate) struct Switch {
+    pub(crate) section: &'static str,
+    pub(crate) off: &'static str,
+    on: &'static str,
+    /// Whether it is so at once; else from the next start on.
+    pub(crate) live: bool,
+}
+
+impl Switch {
+    /// Its dotted key, and the TOML values of off and on. The plugin that the runbook calls `ID` is `bad`.
+    fn parts(&self) -> (String, &'static str, &'static str) {
+        let (name, off) = self.off.split_once(" = ").expect("a line of a configuration");
+        let section = self.section.trim_matches(['[', ']']).replace("ID", "bad");
+        (format!("{section}.{name}"), off, self.on)
+    }
+
+    /// Switches it off as a person edits: the one line, in the file that has it.
+    fn edit(&self, host: &Host) {
+        let of_plugin = |id: &str| {
+            let files = std::fs::read_dir(host.dir().join("plugins.d")).unwrap().flatten();
+            let mut files = files.map(|entry| entry.path());
+            files.find(|file| file.to_string_lossy().ends_with(&format!("-{id}.toml"))).expect("its file")
+        };
+        let (key, off, on) = self.parts();
+        let file = match key.split('.').collect::<Vec<_>>()[..] {
+            ["plugins", id, ..] => of_plugin(id),
+            _ => host.dir().join("host.toml"),
+        };
+        let name = key.rsplit('.').next().expect("a key has a name");
+        edit(&file, &format!("{name} = {on}"), &format!("{name} = {off}"));
+    }
+}
+
+/// A TOML value as the host shows it.
+fn shown_as(value: &str) -> Value {
+    serde_json::from_str(value).unwrap_or_else(|_| panic!("{value} is the same in JSON"))
+}
+
+/// Off by an edit, back by the command line, while people talk. `seen` says whether the behaviour is there; it is told
+/// what is expected, for what takes its time to come.
+async fn switched(
+    host: &Host,
+    switch: &Switch,
+    seen: impl AsyncFn(&Host, bool) -> Result<bool, String>,
+) -> Result<(), String> {
+    ready(host).await?;
+    let traffic = Traffic::begin(host);
+    let (key, off, on) = switch.parts();
+    let expect = async |on: bool, objection: &str| match seen(host, on).await {
+        Ok(found) if found == on => Ok(()),
+        Ok(_) => Err(objection.to_owned()),
+        Err(other) => Err(format!("where it would be {objection}: {other}")),
+    };
+    expect(true, "not there at first").await?;
+    switch.edit(host);
+    holds(host, &key, &shown_as(off)).await?;
+    expect(false, "still there after the switch").await?;
+    let back = host.operate(&["config", "set", &format!("{key}={}", on.trim_matches('"'))]);
+    if !back.status.success() {
+        return Err(format!("not set: {back:?}"));
+    }
+    expect(true, "not there again").await?;
+    if page(host, "echo").await?["generation"] != 1 {
+        return Err("another plugin was begun anew".to_owned());
+    }
+    traffic.end(host).await
+}
+
+/// Each has a scenario and its twin, on a host that says that what was edited is in force, and goes on as before
+/// where no new generation is needed.
+macro_rules! switches {
+    ($($name:ident: $section:literal, $off:literal, else $on:literal, on $setup:expr;)*) => {
+        /// Those that are so at once.
+        const LIVE: &[Switch] =
+            &[$(Switch { section: $section, off: $off, on: $on, live: true }),*];
+
+        $(mod $name {
+            use super::*;
+
+            async fn scenario(host: &Host) -> Result<(), String> {
+                let switch = LIVE.iter().find(|one| (one.section, one.off) == ($section, $off));
+                switched(host, switch.expect("it is in the list"), shown::$name).await
+            }
+
+            twin! {
+                live(scenario) on $setup.operated();
+                faults ""; broken by "engine.change.commits=off", says "still there after the switch"
+            }
+        })*
+    };
+}
+
+/// The fixture as `bad`, which may crash as often as it likes, and the example, which goes first.
+fn beside(bad: Plugin) -> Setup {
+    let bad = bad.key("restart", RESTARTS).key("substitutes", "[\"echo\"]");
+    let setup = Setup::new().plugin(bad).plugin(Plugin::echo()).set("limits.messages_per_minute", "0");
+    setup.set("routing.order", "[\"echo\", \"bad\"]")
+}
+
+const RESTARTS: &str = "{ max = 1000, within = \"1s\" }";
+
+switches! {
+    supervisor: "[plugins.supervisor]", "enabled = false", else "true", on shown::supervised();
+    retry: "[routing]", "retry = false", else "true",
+        on beside(bad()).set("routing.order", "[\"bad\", \"echo\"]").set("routing.retry", "true");
+    breaker: "[plugins.ID]", "breaker = false", else "true", on beside(bad().key("breaker", "true"));
+    spare: "[plugins.ID]", "spares = 0", else "1", on beside(bad().key("spares", "1"));
+    gives_way: "[plugins.ID]", "rollback_window = \"0s\"", else "\"60s\"",
+        on beside(bad().key("rollback_window", "\"60s\""));
+    restart: "[plugins.ID.restart]", "max = 0", else "1000", on beside(bad());
+    plugin: "[plugins.ID]", "enabled = false", else "true", on beside(bad());
+}
+
+/// Those that wait for a restart.
+const WAITING: &[Switch] = &[
+    Switch {
+        section: "[gateway]",
+        off: "default_protocol = \"agent-host.v1\"",
+        on: "\"netra-v1\"",
+        live: false,
+    },
+    Switch { section: "[self_check]", off: "interval = \"0s\"", on: "\"30s\"", live: false },
+];
+
+/// All that are held here. The runbook may name no other.
+pub(crate) fn all() -> impl Iterator<Item = &'static Switch> {
+    LIVE.iter().chain(WAITING)
+}
+
+#[tokio::test]
+async fn a_switch_that_waits_for_a_restart_is_named_until_then_and_changes_nothing() {
+    let on = |setup: Setup, switch: &Switch| setup.set(&switch.parts().0, switch.on);
+    let host = WAITING.iter().fold(Setup::echo().operated(), on).start();
+    ready(&host).await.unwrap();
+    let generation = page(&host, "echo").await.unwrap()["generation"].clone();
+    let mut keys: Vec<String> = WAITING.iter().map(|switch| switch.parts().0).collect();
+    keys.sort_unstable();
+    WAITING.iter().for_each(|switch| switch.edit(&host));
+    eventually("they are named", async || match config(&host).await?["pending_restart"].clone() {
+        named if named == json!(keys) => Ok(()),
+        named => Err(named.to_string()),
+    })
+    .await
+    .unwrap();
+    assert_eq!(page(&host, "echo").await.unwrap()["generation"], generation);
 }

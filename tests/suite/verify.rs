@@ -1,11 +1,12 @@
 //! `agent-host verify`: content with a host that is well, and it names the step that does not hold on each of those that
 //! are not.
 
-use std::process::Output;
+use std::{collections::BTreeSet, process::Output};
 
 use serde_json::Value;
 
 use crate::{
+    chaos,
     harness::{Host, Plugin, Setup, host::plain_cli, tokens},
     scenario::ready,
 };
@@ -50,6 +51,20 @@ fn failed(report: &Value) -> Vec<(String, String)> {
     steps.map(|step| (text(&step["step"]), text(&step["detail"]))).collect()
 }
 
+/// What is looked at, where the example is the only agent.
+const STEPS: [&str; 10] = [
+    "upgrade",
+    "level",
+    "chaos",
+    "run (echo)",
+    "resume after a cut",
+    "cancel",
+    "malformed input",
+    "history over HTTP",
+    "another user",
+    "tidy",
+];
+
 fn setup() -> Setup {
     Setup::echo().set("limits.messages_per_minute", "0")
 }
@@ -62,19 +77,7 @@ async fn a_host_that_is_well_holds_at_every_step_and_is_left_as_it_was() {
     assert_eq!((failed(&report), status), (vec![], Some(0)), "{report}");
     let steps: Vec<&str> =
         report["steps"].as_array().unwrap().iter().filter_map(|s| s["step"].as_str()).collect();
-    let expected = [
-        "upgrade",
-        "level",
-        "chaos",
-        "run (echo)",
-        "resume after a cut",
-        "cancel",
-        "malformed input",
-        "history over HTTP",
-        "another user",
-        "tidy",
-    ];
-    assert_eq!(steps, expected);
+    assert_eq!(steps, STEPS);
     assert!(report["steps"].as_array().unwrap().iter().all(|step| step["outcome"] == "ok"), "{report}");
     let bearer = format!("Bearer {}", tokens::of("alice"));
     let patience = crate::harness::PATIENCE;
@@ -91,33 +94,101 @@ async fn the_fallback_is_enough_where_no_agent_is_expected() {
     assert_eq!((failed(&report), status), (vec![], Some(0)), "{report}");
 }
 
-#[tokio::test]
-async fn on_a_broken_host_it_names_the_step() {
+/// A host that is not well: what it is started with, the fault that it meets once it serves, and the step that does not hold
+/// for it, with a word of why.
+struct Broken {
+    setup: Setup,
+    fault: &'static str,
+    expected: &'static [&'static str],
+    step: &'static str,
+    why: &'static str,
+}
+
+impl Broken {
+    fn new(setup: Setup, fault: &'static str, step: &'static str, why: &'static str) -> Self {
+        Self { setup, fault, expected: &[], step, why }
+    }
+}
+
+fn broken_hosts() -> Vec<Broken> {
     let useless = || Plugin::misbehaving("bad").config("handle", "\"segv\"");
-    let gone = || Plugin::at("gone", "nowhere.so");
-    for (setup, faults, more, step, words) in [
-        (setup().plugin(gone()), "", &["--expect-level", "full"][..], "level", "gone (plugin.not_found)"),
-        (setup(), "gateway.upgrade.session=panic", &[], "upgrade", "host.internal"),
-        (setup(), "gateway.upgrade.welcome=delay:3000", &[], "upgrade", "host.internal"),
-        (setup(), "store.begin=error", &[], "run (echo)", "store.unavailable"),
-        (setup(), "store.read=error", &[], "resume after a cut", ""),
-        (setup(), "gateway.rest=error", &[], "history over HTTP", "HTTP 503"),
-        (setup(), "store.scope=off", &[], "another user", "not 404"),
-        (setup(), "gateway.connection.frame=panic", &[], "run (echo)", "1011"),
-        (Setup::new(), "fallback.answer=error", &[], "run (fallback)", "host.internal"),
+    let gone = setup().plugin(Plugin::at("gone", "nowhere.so"));
+    vec![
+        // It believes in tokens for somebody else.
+        Broken::new(setup().set("auth.audience", "\"another\""), "", "upgrade", "auth.audience"),
+        Broken::new(setup(), "gateway.upgrade.session=panic", "upgrade", "host.internal"),
+        Broken {
+            expected: &["--expect-level", "full"],
+            ..Broken::new(gone, "", "level", "gone (plugin.not_found)")
+        },
+        Broken::new(setup(), "store.begin=error", "run (echo)", "store.unavailable"),
+        Broken::new(setup(), "gateway.connection.frame=panic", "run (echo)", "1011"),
         // Healthy by its own word, and of no use.
-        (Setup::new().plugin(useless()), "", &[], "run (bad)", "it ended"),
-    ] {
+        Broken::new(Setup::new().plugin(useless()), "", "run (bad)", "plugin.crashed"),
+        Broken::new(Setup::new(), "fallback.answer=error", "run (fallback)", "host.internal"),
+        Broken::new(setup(), "store.read=error", "resume after a cut", "not recovered"),
+        Broken::new(setup(), "gateway.connection.cancel=panic", "cancel", "1011"),
+        Broken::new(setup(), "gateway.connection.nonsense=panic", "malformed input", "1011"),
+        Broken::new(setup(), "gateway.rest=error", "history over HTTP", "HTTP 503"),
+        Broken::new(setup(), "store.scope=off", "another user", "not 404"),
+        Broken::new(setup(), "gateway.rest.delete=error", "tidy", "HTTP 503"),
+    ]
+}
+
+/// Each differently: by its step, or by why.
+#[tokio::test]
+async fn on_each_of_more_than_ten_broken_hosts_it_names_the_step() {
+    let mut told = BTreeSet::new();
+    for broken in broken_hosts() {
+        let Broken { setup, fault, expected, step, why } = broken;
         let host = setup.failpoints("none=off").start();
         ready(&host).await.unwrap();
-        host.inject(faults);
-        let (report, status) = verify(&host, more);
+        host.inject(fault);
+        let (report, status) = verify(&host, expected);
         let found = failed(&report);
         assert!(
-            found.first().is_some_and(|(name, why)| name == step && why.contains(words)),
-            "{faults}: {report}"
+            found.first().is_some_and(|(name, reason)| name == step && reason.contains(why)),
+            "{step} {why}, {fault}: {report}"
         );
-        assert_eq!(status, Some(1), "{faults}: {report}");
+        assert_eq!(status, Some(1), "{fault}: {report}");
+        assert_eq!(report["ok"], false, "{report}");
+        assert!(told.insert((step, why)), "{step} {why} twice");
+    }
+    // What is done to this one, its operator does.
+    let harmed = chaos::setup().start();
+    ready(&harmed).await.unwrap();
+    let begun = harmed.operate(&["chaos", "start", "tools-slow", "--for", "10m"]);
+    assert!(begun.status.success(), "{begun:?}");
+    let (report, status) = verify(&harmed, &[]);
+    let found = failed(&report);
+    assert!(found.len() == 1 && found[0].1.contains("tools-slow"), "{report}");
+    assert_eq!((found[0].0.as_str(), status), ("chaos", Some(1)), "{report}");
+    told.insert(("chaos", "tools-slow"));
+    assert!(told.len() > 10);
+    let steps: BTreeSet<&str> = told.iter().map(|(step, _)| *step).collect();
+    let each = STEPS.iter().filter(|step| !steps.contains(*step));
+    assert_eq!(each.collect::<Vec<_>>(), [&""; 0], "each step is failed by one");
+}
+
+/// The table says the same as the JSON, and `--help` what the exit status means.
+#[tokio::test]
+async fn people_are_shown_the_step_and_told_what_the_status_means() {
+    let host = setup().plugin(Plugin::at("gone", "nowhere.so")).start();
+    ready(&host).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, tokens::of("alice")).unwrap();
+    let (url, file) = (format!("http://{}", host.address), file.display().to_string());
+    let output = plain_cli(&["verify", &url, "--token-file", &file, "--expect-level", "full"], &[]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    let failed: Vec<&str> = table.lines().filter(|line| line.starts_with("FAILED")).collect();
+    assert!(failed.len() == 1 && failed[0].contains("level") && failed[0].contains("gone"), "{table}");
+    assert!(table.contains("skipped another user"), "{table}");
+    assert!(table.trim_end().ends_with("1 step failed"), "{table}");
+    assert_eq!(output.status.code(), Some(1));
+    let help = String::from_utf8(plain_cli(&["verify", "--help"], &[]).stdout).unwrap();
+    for word in ["0 ", "1 ", "2 ", "69 ", "--output", "json"] {
+        assert!(help.contains(word), "{word:?}: {help}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a written value becomes a typed one: numbers, durations (`"5s"`), sizes (`"512MiB"`), words, lists.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
 use agent_host_core::duration;
 use agent_plugin_protocol::{Code, PluginId, PluginKind};
@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     error::did_you_mean,
-    node::{Kind, Node},
+    node::{Entry, Kind, Node},
     origin::Origin,
     reader::Context,
 };
@@ -336,6 +336,37 @@ impl<T: Value> Value for Vec<T> {
         };
         let entry = |item| T::parse(item, cx).map_err(|wrong| wrong.at(&item.origin));
         items.iter().map(entry).collect()
+    }
+}
+
+/// Values by names that the operator chooses.
+impl<T: Value> Value for BTreeMap<String, T> {
+    const STYLE: Style = Style::Free;
+
+    fn expects() -> String {
+        format!("a table; each entry is {}", T::expects())
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "object", "additionalProperties": T::schema() })
+    }
+
+    fn written(&self) -> Json {
+        self.iter().map(|(name, value)| (name.clone(), value.written())).collect()
+    }
+
+    fn parse(node: &Node, cx: &Context<'_>) -> Result<Self, Wrong> {
+        let Kind::Table(table) = &node.kind else {
+            return Err(Wrong::kind(&Self::expects(), node).hint(Some("write { NAME = … }".to_owned())));
+        };
+        let entry = |(name, entry): (&String, &Entry)| match T::parse(&entry.node, cx) {
+            Ok(value) => Ok((name.clone(), value)),
+            Err(wrong) => Err(Wrong {
+                reason: format!("has {name:?}, which {}", wrong.reason),
+                ..wrong.at(&entry.node.origin)
+            }),
+        };
+        table.0.iter().map(entry).collect()
     }
 }
 

@@ -22,6 +22,7 @@ mod page;
 mod pages;
 mod revocations;
 mod rotation;
+mod threads;
 pub mod view;
 
 use std::sync::Arc;

@@ -71,6 +71,8 @@ pub trait History: Send + Sync + 'static {
     ) -> impl Future<Output = Result<bool, Problem>> + Send;
     /// Deletes everything of a user; how many threads that was.
     fn delete_user(&self, scope: &Scope) -> impl Future<Output = Result<usize, Problem>> + Send;
+    /// Deletes everything of a tenant; how many threads that was.
+    fn delete_tenant(&self, tenant: &str) -> impl Future<Output = Result<usize, Problem>> + Send;
     /// Cancels a run that goes on; its thread, or `None` where the user has none of that name.
     fn cancel(&self, scope: &Scope, run: &RunId) -> impl Future<Output = Option<ThreadId>> + Send;
 }
@@ -167,6 +169,10 @@ impl History for Engine {
 
     fn delete_user(&self, scope: &Scope) -> impl Future<Output = Result<usize, Problem>> + Send {
         Engine::delete_user(self, scope)
+    }
+
+    fn delete_tenant(&self, tenant: &str) -> impl Future<Output = Result<usize, Problem>> + Send {
+        Engine::delete_tenant(self, tenant)
     }
 
     fn cancel(&self, scope: &Scope, run: &RunId) -> impl Future<Output = Option<ThreadId>> + Send {

@@ -126,6 +126,9 @@ async fn work<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Response, Refuse
             json(StatusCode::OK, &ThreadPage::of(&thread, &head))
         }
         Operation::DeleteThread => {
+            if failpoint!("gateway.rest.delete") == Some(Action::Error) {
+                return Err(refused(UpgradeRefusal::internal()));
+            }
             let thread = thread(name)?;
             match host.delete_thread(scope, &thread).await.map_err(|p| told(&p))? {
                 true => Ok(StatusCode::NO_CONTENT.into_response()),

@@ -3,6 +3,7 @@
 pub(crate) mod chaos;
 pub(crate) mod config;
 mod connections;
+mod deleting;
 mod detail;
 mod events;
 mod host;
@@ -25,6 +26,7 @@ use serde_json::Value;
 pub(crate) use self::{
     chaos::chaos,
     connections::connections,
+    deleting::delete_threads,
     events::events,
     host::{log_level, rotation, support_bundle},
     top::top,

@@ -5,14 +5,14 @@ use std::{
     io,
     panic::{AssertUnwindSafe, resume_unwind},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use agent_host_config::{Config, Durability, Loaded, Sources, StoreConfig};
 use agent_host_core::{
     ports::{
         clock::{Clock, SystemClock},
-        store::{Deletion, Store, StoreError},
+        store::{Store, StoreError},
     },
     service::{ServiceName, ServiceState, ServiceTable},
 };
@@ -21,14 +21,14 @@ use agent_host_gateway::{Gateway, MetricsPage, admin::Operated};
 use agent_host_runtime::{InProcessRuntime, ProcessRuntime, Tuning, WorkerCommand};
 use agent_host_services::{BuiltinTools, ServiceBoard, TcpNetwork};
 use agent_host_store::{Contained, MemoryStore, Place, SqliteStore};
-use agent_host_telemetry::happening::ThreadsExpired;
 use agent_plugin_protocol::Code;
 use futures_util::FutureExt as _;
 
 use crate::{
     chaos,
     live::Live,
-    revocations, settings, specs,
+    notify::Manager,
+    retention, revocations, settings, specs,
     steps::{self, Step, StepFailed},
     withheld::Withheld,
 };
@@ -53,6 +53,7 @@ impl Host {
         loaded: &Loaded,
         sources: Sources,
         metrics: MetricsPage,
+        manager: Manager,
     ) -> Result<Self, StepFailed> {
         let config = &loaded.config;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -73,11 +74,11 @@ impl Host {
         };
         let chaos = config.chaos.enabled.then(|| chaos::before(&mut parts));
         let store = Arc::clone(&parts.store);
-        retain(&store, config.store.retention, &clock);
+        retention::keep_to(&config.store, &store, &clock);
         let engine =
             steps::take(Step::Engine, || Ok::<_, String>(Engine::start(settings::engine(config), parts)))?;
         let keys = settings::key_set(config).map(Arc::new);
-        let (live, owner) = Live::new(loaded, sources, Arc::clone(&clock));
+        let (live, owner) = Live::new(loaded, sources, Arc::clone(&clock), manager);
         tokio::spawn(owner.run(engine.clone()));
         let gateway = Gateway::start(
             settings::gateway(config),
@@ -146,35 +147,6 @@ async fn listening(
         }),
         Err(panic) => resume_unwind(panic),
     })
-}
-
-/// How often threads that are past their time are looked for.
-const RETAIN_EVERY: Duration = Duration::from_secs(600);
-/// Threads deleted together: messages wait for that.
-const RETAIN_BATCH: usize = 20;
-/// Between two batches.
-const RETAIN_PAUSE: Duration = Duration::from_millis(200);
-
-/// Deletes threads that were not used for `retention`, for as long as the host lives; zero keeps them.
-fn retain(store: &Arc<dyn Store>, retention: Duration, clock: &Arc<dyn Clock>) {
-    if retention.is_zero() {
-        return;
-    }
-    let (store, clock) = (Arc::clone(store), Arc::clone(clock));
-    tokio::spawn(async move {
-        loop {
-            let since = clock.now().checked_sub(retention).unwrap_or(SystemTime::UNIX_EPOCH);
-            let deleted = store.delete(Deletion::Unused { since, limit: RETAIN_BATCH }).await;
-            match deleted {
-                Ok(threads) if threads > 0 => {
-                    ThreadsExpired { threads }.emit();
-                    tokio::time::sleep(RETAIN_PAUSE).await;
-                }
-                // Nothing is left, or the store does not work: whoever needs it says so.
-                Ok(_) | Err(_) => tokio::time::sleep(RETAIN_EVERY).await,
-            }
-        }
-    });
 }
 
 /// The services of this host. Models are not configured yet: a plugin that requires `llm` says so.

@@ -26,6 +26,8 @@ use agent_plugin_protocol::{Code, PluginId};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch as channel};
 
+use crate::notify::Manager;
+
 /// Orders that may wait for the owner. Further ones wait at the sender, with their client.
 const ORDERS: usize = 16;
 
@@ -81,7 +83,12 @@ enum Ask {
 
 impl Live {
     /// The handle, and its owner's task to be run once there is an engine.
-    pub(crate) fn new(loaded: &Loaded, sources: Sources, clock: Arc<dyn Clock>) -> (Self, Owner) {
+    pub(crate) fn new(
+        loaded: &Loaded,
+        sources: Sources,
+        clock: Arc<dyn Clock>,
+        manager: Manager,
+    ) -> (Self, Owner) {
         let (asks, orders) = mpsc::channel(ORDERS);
         let first = InForce {
             etag: etag_of(loaded, &BTreeMap::new()),
@@ -92,7 +99,7 @@ impl Live {
             failure: None,
         };
         let (told, seen) = channel::channel(Arc::new(first));
-        let owner = Owner { orders, told, started: loaded.values.clone(), sources, clock };
+        let owner = Owner { orders, told, started: loaded.values.clone(), sources, clock, manager };
         (Self { asks, seen }, owner)
     }
 
@@ -120,6 +127,7 @@ pub(crate) struct Owner {
     started: agent_host_config::Values,
     sources: Sources,
     clock: Arc<dyn Clock>,
+    manager: Manager,
 }
 
 impl Owner {

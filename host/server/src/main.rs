@@ -17,6 +17,7 @@ mod live;
 mod log;
 mod man;
 mod notify;
+mod retention;
 mod revocations;
 mod safe;
 mod serve;

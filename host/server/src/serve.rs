@@ -81,14 +81,14 @@ async fn run(loaded: &Loaded, sources: Sources, ready: impl FnOnce(&Host)) -> Re
     // and not `SIG_IGN`: a worker is to begin without it.
     let file_limit = steps::take(Step::FileLimit, || signal(SignalKind::from_raw(SIGXFSZ)));
     let _file_limit = file_limit.map_err(StepFailed::done_without);
-    let host = Host::start(loaded, sources, metrics).await?;
+    let manager = Manager::of_environment();
+    let host = Host::start(loaded, sources, metrics, manager.clone()).await?;
     let (address, admin) = (host.gateway.public_addr(), host.gateway.admin_addr());
     host.gateway.show_configuration(configuration::print::for_support(loaded));
     announce(format!("agent-host listening on http://{address} (admin http://{admin})"));
     HostListening { address: address.to_string(), admin: admin.to_string() }.emit();
     // Ends with the runtime.
     tokio::spawn(log::keep_level());
-    let manager = Manager::of_environment();
     manager.ready(host.engine.settled_changes());
     ready(&host);
 

@@ -141,8 +141,9 @@ impl MemoryStore {
             }
             Deletion::User(scope) => self.all(|id, log| (log.owner == *scope).then(|| id.clone())),
             Deletion::Tenant(tenant) => self.all(|id, log| (log.owner.tenant == *tenant).then(|| id.clone())),
-            Deletion::Unused { since, limit } => {
-                let unused = |log: &Log| log.used < *since && log.open.is_empty();
+            Deletion::Unused { of, since, limit } => {
+                let unused =
+                    |log: &Log| log.used < *since && log.open.is_empty() && of.has(&log.owner.tenant);
                 let mut old = self.all(|id, log| unused(log).then(|| (log.used, id.clone())));
                 old.sort();
                 old.into_iter().take(*limit).map(|(_, id)| id).collect()

@@ -1,6 +1,6 @@
 //! The small sections: `[store]`, `[drain]`, `[service]`, `[readiness]`, `[self_check]`, `[chaos]`, `[log]`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use agent_plugin_protocol::Code;
 
@@ -8,7 +8,7 @@ use super::Roster;
 use crate::{
     error::did_you_mean,
     reader::Reader,
-    value::{Located, Word},
+    value::{Bounded as _, Located, Word},
 };
 
 /// Where threads and events are kept.
@@ -20,6 +20,8 @@ pub struct StoreConfig {
     pub durability: Durability,
     /// Threads that were not used for so long are deleted; zero: none.
     pub retention: Duration,
+    /// The same for the tenants that have a time of their own.
+    pub tenant_retention: BTreeMap<String, Duration>,
 }
 
 /// Whether the store outlives the machine it runs on. The first two are only declared, so that welcome and `/ready` can
@@ -141,9 +143,26 @@ impl StoreConfig {
         Self {
             path,
             durability: r.or("durability", Durability::Durable),
-            retention: r.within("retention", Duration::ZERO, Duration::ZERO..=YEAR * 10),
+            retention: r.within("retention", Duration::ZERO, RETENTION),
+            tenant_retention: tenant_retention(r),
         }
     }
+}
+
+/// How long threads may be kept.
+const RETENTION: RangeInclusive<Duration> = Duration::ZERO..=YEAR.saturating_mul(10);
+
+fn tenant_retention(r: &Reader<'_>) -> BTreeMap<String, Duration> {
+    const KEY: &str = "tenant_retention";
+    let written: BTreeMap<String, Located<Duration>> = r.or(KEY, BTreeMap::new());
+    for (tenant, Located { value, origin }) in &written {
+        if !RETENTION.contains(value) {
+            let (least, most) = (RETENTION.start().show(), RETENTION.end().show());
+            let reason = format!("is {} for {tenant:?}; it may be {least} to {most}", value.show());
+            r.error_at(Code::ConfigRange, KEY, origin.clone(), reason, None);
+        }
+    }
+    written.into_iter().map(|(tenant, located)| (tenant, located.value)).collect()
 }
 
 impl DrainConfig {

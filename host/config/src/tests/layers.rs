@@ -126,6 +126,23 @@ fn a_variable_is_read_as_its_key_s_type() {
 }
 
 #[test]
+fn tenants_are_named_by_their_operator_in_any_layer() {
+    let given = Given::files(&[
+        ("host.toml", "[store]\ntenant_retention = { acme = \"30d\", \"a b\" = \"1h\" }\n"),
+        ("p.toml", "[store.tenant_retention]\nacme = \"0s\"\n"),
+    ]);
+    let loaded = given.profile("p").load().expect("it is right");
+    let kept: Vec<(&str, u64)> = loaded
+        .config
+        .store
+        .tenant_retention
+        .iter()
+        .map(|(name, kept)| (name.as_str(), kept.as_secs()))
+        .collect();
+    assert_eq!(kept, [("a b", 3600), ("acme", 0)]);
+}
+
+#[test]
 fn zero_switches_a_limit_off() {
     let given = Given::files(&[("host.toml", "[limits]\nmessages_per_minute = 0\nframe_bytes = 0\n")]);
     let limits = given.loaded().config.limits;

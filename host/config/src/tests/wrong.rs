@@ -69,6 +69,12 @@ cases! {
     dashes_for_underscores: host("[trust]\nrequire-pin = true\n") =>
         r#"config.unknown_key host.toml:2:1: there is no key `require-pin` in `trust` | did you mean `require_pin`?"#;
 
+    no_table_of_tenants: host("[store]\ntenant_retention = \"30d\"\n") =>
+        r#"config.type host.toml:2:20: `store.tenant_retention` should be a table; each entry is a duration such as "250ms", "5s" or "10m", not text | write { NAME = … }"#;
+    a_tenant_without_a_unit: host("[store]\ntenant_retention = { acme = 30 }\n") =>
+        r#"config.type host.toml:2:29: `store.tenant_retention` has "acme", which should be a duration such as "250ms", "5s" or "10m", not an integer | write the unit: ms, s, m, h or d, as in "5s""#;
+    a_tenant_s_threads_for_ever: host("[store.tenant_retention]\nacme = \"9999d\"\n") =>
+        r#"config.range host.toml:2:8: `store.tenant_retention` is 9999d for "acme"; it may be 0s to 3660d | -"#;
     text_for_a_number: host("[limits]\nconnections = \"many\"\n") =>
         r#"config.type host.toml:2:15: `limits.connections` should be a whole number, not text | -"#;
     number_for_a_truth: host("[chaos]\nenabled = 1\n") =>

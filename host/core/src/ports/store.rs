@@ -245,11 +245,32 @@ pub enum Deletion {
     Tenant(Arc<str>),
     /// Those not used since a time, without an open run; at most so many, the longest unused first.
     Unused {
+        /// Whose.
+        of: Tenants,
         /// Since when.
         since: SystemTime,
         /// How many.
         limit: usize,
     },
+}
+
+/// Which tenants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tenants {
+    /// One.
+    Only(Arc<str>),
+    /// All but these.
+    Except(Arc<[Arc<str>]>),
+}
+
+impl Tenants {
+    /// Whether that tenant is meant.
+    pub fn has(&self, tenant: &str) -> bool {
+        match self {
+            Self::Only(one) => **one == *tenant,
+            Self::Except(others) => !others.iter().any(|other| **other == *tenant),
+        }
+    }
 }
 
 impl StoreError {

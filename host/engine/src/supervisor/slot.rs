@@ -196,7 +196,7 @@ impl Slot {
         self.retry = None;
         let held = self.unstage();
         self.candidate = None;
-        let spare = self.spare.dismiss();
+        let spare = self.dismiss_spare();
         self.instances().cloned().chain(spare).chain(held).collect()
     }
 

@@ -19,7 +19,7 @@ pub(crate) fn list<H: Host>(admin: &Admin<H>, parts: &Parts) -> Result<Response,
     let query = Query::read(&parts.uri, &["after", "limit", "user", "tenant"]).map_err(wrong)?;
     let after = query.number("after", 0, 0, u64::MAX).map_err(wrong)?;
     let limit = query.number("limit", USUAL, 1, MOST).map_err(wrong)?;
-    let name = |name| query.text(name).map(decoded).transpose().map_err(wrong);
+    let name = |name| query.name(name).map_err(wrong);
     let (user, tenant) = (name("user")?, name("tenant")?);
     let is = |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
     let fits = |card: &Card| is(&user, &card.scope.user) && is(&tenant, &card.scope.tenant);
@@ -56,41 +56,6 @@ pub(crate) async fn close<H: Host>(
     Ok(pages::json(&ConnectionPart::new(&card, admin.host.runs_of(&card.scope))))
 }
 
-/// A name may have any character; those that a query has not are written as `%XX`.
-fn decoded(text: &str) -> Result<String, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digits = [rest.next().unwrap_or_default(), rest.next().unwrap_or_default()];
-                let digits = std::str::from_utf8(&digits).unwrap_or_default();
-                let wrong = || "the query has a % without two digits after it".to_owned();
-                if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                    return Err(wrong());
-                }
-                u8::from_str_radix(digits, 16).map_err(|_| wrong())?
-            }
-            b'+' => b' ',
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).map_err(|_| "the query is no UTF-8".to_owned())
-}
-
 const USUAL: u64 = 100;
 /// About 300 KiB of JSON.
 const MOST: u64 = 1000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_decoded_or_refused() {
-        assert_eq!(decoded("a%2Bb+c%C3%A4").unwrap(), "a+b cä");
-        for wrong in ["%", "%2", "%zz", "%+1", "%ff"] {
-            assert!(decoded(wrong).is_err(), "{wrong}");
-        }
-    }
-}

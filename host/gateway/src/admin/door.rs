@@ -31,7 +31,7 @@ use super::{
     names::Names,
     openapi,
     operation::{Operation, Scope, Unknown},
-    orders, page, pages, revocations, rotation,
+    orders, page, pages, revocations, rotation, threads,
 };
 use crate::{
     auth::{AuthError, TokenSource, Verifier, permits},
@@ -139,6 +139,9 @@ async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> R
         (Operation::CloseConnection, Some(operator)) => {
             connections::close(admin, parts, body, id, operator).await
         }
+        (Operation::DeleteThreads, Some(operator)) => {
+            threads::delete(admin, parts, body, operator.clone()).await
+        }
         (Operation::Events, Some(operator)) => events::answer(admin, parts, operator),
         (Operation::SupportBundle, _) => bundle::answer(admin, query),
         (Operation::Drain, Some(operator)) => rotation::set(admin, parts, body, operator, true).await,
@@ -155,6 +158,7 @@ async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> R
             | Operation::SetConfig
             | Operation::SetLogLevel
             | Operation::CloseConnection
+            | Operation::DeleteThreads
             | Operation::Events
             | Operation::Drain
             | Operation::Undrain

@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 use super::{
     operation::Operation,
     view::{
-        ChangePage, ChaosPage, ConfigOrder, ConfigPage, ConnectionList, ConnectionPart, FaultOrder,
-        InjectedPart, LogLevelOrder, LogLevelPage, PluginList, PluginPage, RevocationList, RevocationOrder,
-        RevocationPart, StatusPage,
+        ChangePage, ChaosPage, ConfigOrder, ConfigPage, ConnectionList, ConnectionPart, DeletedPart,
+        FaultOrder, InjectedPart, LogLevelOrder, LogLevelPage, PluginList, PluginPage, RevocationList,
+        RevocationOrder, RevocationPart, StatusPage,
     },
 };
 use crate::{document::Page, problem::ProblemBody};
@@ -169,6 +169,10 @@ fn summary(operation: Operation) -> &'static str {
         }
         Operation::EndFault => "Ends an injected fault now.",
         Operation::EndFaults => "Ends all of them now.",
+        Operation::DeleteThreads => {
+            "Deletes all that a tenant, or one user of it, has stored, for good: threads, events, plugins' state. Who is \
+                connected stays; a run that is going on ends unheard. Tokens stay good: revoke them first."
+        }
     }
 }
 
@@ -215,6 +219,16 @@ fn parameters(operation: Operation) -> Value {
             {
                 "name": "tenant", "in": "query", "required": false, "schema": { "type": "string" },
                 "description": "Only this tenant's.",
+            },
+        ]),
+        Operation::DeleteThreads => json!([
+            {
+                "name": "tenant", "in": "query", "required": true, "schema": { "type": "string" },
+                "description": "Whose threads.",
+            },
+            {
+                "name": "user", "in": "query", "required": false, "schema": { "type": "string" },
+                "description": "Only this user's.",
             },
         ]),
         Operation::CloseConnection => json!([{
@@ -269,6 +283,7 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         Operation::SetLogLevel => ("What holds from now on.", reference::<LogLevelPage>(schemas)),
         Operation::ListConnections => ("A page of them.", reference::<ConnectionList>(schemas)),
         Operation::CloseConnection => ("It is being closed.", reference::<ConnectionPart>(schemas)),
+        Operation::DeleteThreads => ("They are gone.", reference::<DeletedPart>(schemas)),
         Operation::Drain | Operation::Undrain => {
             ("The host, as it is now.", reference::<StatusPage>(schemas))
         }

@@ -35,6 +35,7 @@ pub(crate) enum Operation {
     BeginFault,
     EndFault,
     EndFaults,
+    DeleteThreads,
 }
 
 /// What an operator's token must permit.
@@ -44,7 +45,7 @@ pub(crate) enum Scope {
     Read,
     /// Switching plugins on and off, whatever else begins or ends one, and revoking tokens.
     Toggle,
-    /// Setting keys of the configuration, and having it read again.
+    /// Setting keys of the configuration and having it read again, and deleting what people stored.
     Config,
     /// Looking closer than a host is looked at every day.
     Debug,
@@ -111,6 +112,7 @@ impl Operation {
         Self::BeginFault,
         Self::EndFault,
         Self::EndFaults,
+        Self::DeleteThreads,
     ];
 
     /// Its path; `{id}` stands for a plugin's or a connection's.
@@ -142,6 +144,7 @@ impl Operation {
             Self::SupportBundle => "/admin/v1/support-bundle",
             Self::ShowChaos | Self::BeginFault | Self::EndFaults => "/admin/v1/chaos",
             Self::EndFault => "/admin/v1/chaos/{id}",
+            Self::DeleteThreads => "/admin/v1/threads",
         }
     }
 
@@ -170,7 +173,7 @@ impl Operation {
             | Self::Undrain
             | Self::BeginFault => &Method::POST,
             Self::SetConfig => &Method::PATCH,
-            Self::CloseConnection | Self::EndFault | Self::EndFaults => &Method::DELETE,
+            Self::CloseConnection | Self::DeleteThreads | Self::EndFault | Self::EndFaults => &Method::DELETE,
             Self::SetLogLevel => &Method::PUT,
         }
     }
@@ -188,7 +191,7 @@ impl Operation {
             | Self::ValidateConfig
             | Self::LogLevel
             | Self::ShowChaos => Some(Scope::Read),
-            Self::ReloadConfig | Self::SetConfig => Some(Scope::Config),
+            Self::ReloadConfig | Self::SetConfig | Self::DeleteThreads => Some(Scope::Config),
             Self::Order(_)
             | Self::ListRevoked
             | Self::Revoke
@@ -232,6 +235,7 @@ impl Operation {
             Self::BeginFault => "begin_fault",
             Self::EndFault => "end_fault",
             Self::EndFaults => "end_faults",
+            Self::DeleteThreads => "delete_threads",
         }
     }
 

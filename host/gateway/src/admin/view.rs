@@ -8,6 +8,7 @@ mod chaos;
 mod configuration;
 mod connection;
 mod crash;
+mod deleted;
 mod log_level;
 mod plugin;
 mod revocation;
@@ -21,6 +22,7 @@ pub use configuration::{
 };
 pub use connection::{ConnectionList, ConnectionPart};
 pub use crash::{CrashPart, FramePart, OpenCallPart};
+pub use deleted::DeletedPart;
 pub use log_level::{LogLevelOrder, LogLevelPage};
 pub use plugin::{
     BreakerPart, BudgetPart, CandidatePart, ChangePart, ChangedFilePart, FaultPart, IsolationPart, LayerPart,

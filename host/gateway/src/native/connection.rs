@@ -257,11 +257,19 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             Ok(ClientFrame::AuthRefresh(token)) => self.refresh(&token).await,
             Ok(ClientFrame::Ping) => self.push(encode::pong()),
             Ok(ClientFrame::Pong) => {}
-            Err(error) => self.push(encode::frame_error(error)),
+            Err(error) => {
+                // Where tests make this loop die of nonsense.
+                let _ = failpoint!("gateway.connection.nonsense");
+                self.push(encode::frame_error(error));
+            }
         }
     }
 
     async fn ask(&mut self, incoming: Incoming) {
+        if let Incoming::Cancel { .. } = &incoming {
+            // Where tests make this loop die of a cancellation.
+            let _ = failpoint!("gateway.connection.cancel");
+        }
         let id = message_id(&incoming);
         if id.is_some()
             && let Some(bucket) = &mut self.messages

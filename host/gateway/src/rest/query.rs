@@ -33,6 +33,14 @@ impl<'a> Query<'a> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
     }
 
+    /// A name, which may have any character: those that a query has not are written as `%XX`.
+    ///
+    /// # Errors
+    /// If it is not so written, or no UTF-8.
+    pub(crate) fn name(&self, name: &str) -> Result<Option<String>, String> {
+        self.text(name).map(decoded).transpose()
+    }
+
     /// A number within these bounds, or `default`.
     ///
     /// # Errors
@@ -45,6 +53,27 @@ impl<'a> Query<'a> {
             format!("{name} is {shown:?}; it is a number from {least} to {most}")
         })
     }
+}
+
+fn decoded(text: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digits = [rest.next().unwrap_or_default(), rest.next().unwrap_or_default()];
+                let digits = std::str::from_utf8(&digits).unwrap_or_default();
+                let wrong = || "the query has a % without two digits after it".to_owned();
+                if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                    return Err(wrong());
+                }
+                u8::from_str_radix(digits, 16).map_err(|_| wrong())?
+            }
+            b'+' => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| "the query is no UTF-8".to_owned())
 }
 
 #[cfg(test)]
@@ -69,6 +98,14 @@ mod tests {
             ("token=x", "\"token\"; known here: after, limit"),
         ] {
             assert!(read(query).unwrap_err().contains(words), "{query}: {:?}", read(query));
+        }
+    }
+
+    #[test]
+    fn names_are_decoded_or_refused() {
+        assert_eq!(decoded("a%2Bb+c%C3%A4").unwrap(), "a+b cä");
+        for wrong in ["%", "%2", "%zz", "%+1", "%ff"] {
+            assert!(decoded(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -132,6 +132,10 @@ impl History for Script {
         Ok(false)
     }
 
+    async fn delete_tenant(&self, _: &str) -> Result<usize, session::Problem> {
+        Ok(0)
+    }
+
     async fn delete_user(&self, _: &Scope) -> Result<usize, session::Problem> {
         Ok(0)
     }

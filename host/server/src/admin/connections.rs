@@ -8,7 +8,7 @@ use super::{
     link::{Method, ask},
     show,
     target::Target,
-    words::{ago, brief, shown},
+    words::{ago, brief, encoded, shown},
 };
 use crate::{cli::ConnectionsCommand, exit::Failure};
 
@@ -72,16 +72,6 @@ fn row(one: &ConnectionPart, now: OffsetDateTime) -> [String; 9] {
     ]
 }
 
-/// As a query has it.
-fn encoded(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' => char::from(byte).to_string(),
-            byte => format!("%{byte:02X}"),
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +100,5 @@ mod tests {
             text.ends_with("1 of 3 open; there are more, see --limit") && !text.contains('\u{1b}'),
             "{text}"
         );
-        assert_eq!(encoded("a b&ä"), "a%20b%26%C3%A4");
     }
 }

@@ -83,6 +83,16 @@ pub(super) fn lasted(millis: u64) -> String {
     }
 }
 
+/// As a query has it.
+pub(super) fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,5 +122,10 @@ mod tests {
         assert_eq!(Style::Plain.verdict("failed", 8), "failed  ");
         assert!(Style::Coloured.verdict("failed", 8).contains("\u{1b}[1;31mfailed  \u{1b}[0m"));
         assert_eq!(Style::Plain.verdict("\u{1b}[2Jx", 2), "x ");
+    }
+
+    #[test]
+    fn a_query_takes_any_name() {
+        assert_eq!(encoded("a b&ä"), "a%20b%26%C3%A4");
     }
 }

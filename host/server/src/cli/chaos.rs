@@ -3,7 +3,7 @@
 use agent_host_core::{chaos::Kind, service::ServiceName};
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
 
-use super::{AdminArgs, span};
+use super::{AdminArgs, read::span};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ChaosCommand {

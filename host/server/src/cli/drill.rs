@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{AdminArgs, lifetime};
+use super::{AdminArgs, read::lifetime};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DrillArgs {

@@ -96,8 +96,15 @@ impl Task {
         Ok(ChangePage { etag: now.etag.clone(), changes, warnings })
     }
 
-    /// Puts the files in force, as they are now.
+    /// Puts the files in force, as they are now, and tells the service manager from when to when.
     async fn reload(&mut self) -> Result<ChangePage, NotChanged> {
+        self.own.manager.reloading();
+        let outcome = self.reload_files().await;
+        self.own.manager.reloaded(outcome.as_ref().err().map(|wrong| wrong.reason.as_str()));
+        outcome
+    }
+
+    async fn reload_files(&mut self) -> Result<ChangePage, NotChanged> {
         let overrides = self.still_meant().await;
         let outcome = match self.load(Texts::new(), &overrides).await {
             Ok(loaded) => self.apply(loaded, overrides).await,

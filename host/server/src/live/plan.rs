@@ -20,8 +20,8 @@ const LIVE: [&str; 8] = [
 /// may set those decides what runs, and as whom.
 const BY_API: [&str; 4] = ["limits.", "routing.", "service.", "log.level"];
 /// The same, below a plugin's name.
-const OF_PLUGIN_BY_API: [&str; 7] =
-    ["enabled", "limits.", "config.", "restart.", "spares", "rollback_window", "substitutes"];
+const OF_PLUGIN_BY_API: [&str; 8] =
+    ["enabled", "limits.", "config.", "restart.", "spares", "breaker", "rollback_window", "substitutes"];
 
 /// Whether a key holds without a restart.
 pub(super) fn is_live(key: &str) -> bool {

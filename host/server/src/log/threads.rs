@@ -14,6 +14,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{failed, open};
 use crate::{
+    admin,
     cli::{Output, ThreadArgs, ThreadsCommand, ThreadsListArgs},
     exit::{self, Exit, Failure},
 };
@@ -27,6 +28,7 @@ pub(crate) fn threads(command: &ThreadsCommand) -> Result<(), Failure> {
         ThreadsCommand::List(args) => list(args),
         ThreadsCommand::Show(args) => show(args),
         ThreadsCommand::Export(args) => export(args),
+        ThreadsCommand::Delete(args) => admin::delete_threads(args),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What is kept, counted, listed and deleted.
 
-use agent_host_core::ports::store::{Deletion, EVENT_COST, ThreadSummary, Unfinished, Usage};
+use std::sync::Arc;
+
+use agent_host_core::ports::store::{Deletion, EVENT_COST, Tenants, ThreadSummary, Unfinished, Usage};
 
 use super::*;
 
@@ -12,6 +14,7 @@ pub(super) async fn run<S: Store>(make_store: impl Fn() -> S) {
     a_deleted_thread_is_gone_with_its_message_ids(&make_store()).await;
     users_and_tenants_are_deleted_as_a_whole(&make_store()).await;
     what_is_unused_is_deleted_oldest_first(&make_store()).await;
+    what_is_unused_is_deleted_by_tenant(&make_store()).await;
 }
 
 async fn unfinished(store: &impl Store) -> Vec<Unfinished> {
@@ -173,11 +176,30 @@ async fn what_is_unused_is_deleted_oldest_first(store: &impl Store) {
     begin(store, &running).await;
     complete(store, &all[0], at(9)).await;
 
-    let unused = |limit| Deletion::Unused { since: at(5), limit };
+    let others = Tenants::Except([Arc::from("elsewhere")].into());
+    let unused = |limit| Deletion::Unused { of: others.clone(), since: at(5), limit };
     assert_eq!(delete(store, unused(1)).await, 1);
     assert!(head(store, &all[1]).await.is_none(), "the longest unused goes first");
     assert_eq!(delete(store, unused(10)).await, 1);
     assert_eq!(delete(store, unused(10)).await, 0);
     assert!(head(store, &all[0]).await.is_some(), "it was used since");
     assert!(head(store, &running).await.is_some(), "it has an open run");
+}
+
+async fn what_is_unused_is_deleted_by_tenant(store: &impl Store) {
+    let at = |hours: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(3600 * hours);
+    let mut all = Vec::new();
+    for tenant in ["a", "it's \"b\"", "c"] {
+        let message = NewMessage { scope: scope(tenant, "ann"), time: at(1), ..first("x", "m") };
+        begin(store, &message).await;
+        complete(store, &message, at(1)).await;
+        all.push(message);
+    }
+    let unused = |of| Deletion::Unused { of, since: at(5), limit: 10 };
+    assert_eq!(delete(store, unused(Tenants::Only("nobody".into()))).await, 0);
+    assert_eq!(delete(store, unused(Tenants::Only("it's \"b\"".into()))).await, 1);
+    assert!(head(store, &all[1]).await.is_none());
+    assert_eq!(delete(store, unused(Tenants::Except([Arc::from("a")].into()))).await, 1);
+    assert!(head(store, &all[0]).await.is_some(), "its tenant keeps it");
+    assert_eq!(delete(store, unused(Tenants::Except([].into()))).await, 1, "nobody is excepted");
 }

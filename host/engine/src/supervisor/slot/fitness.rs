@@ -51,11 +51,10 @@ enum Trial {
 impl Fitness {
     /// Of a new generation, of a plugin with a breaker or without.
     pub(super) fn new(now: SystemTime, breaks: bool) -> Self {
-        let policy = if breaks { BreakerPolicy::default() } else { BreakerPolicy::never() };
         Self {
             lacks: None,
             unanswered: None,
-            breaker: CircuitBreaker::new(policy),
+            breaker: breaker(breaks),
             trial: Trial::None,
             since: now,
             pause: None,
@@ -227,6 +226,15 @@ impl Slot {
         self.told_breaker(before, now);
     }
 
+    /// Its breaker was switched on or off. Either way it is closed, and has counted nothing.
+    pub(super) fn switch_breaker(&mut self, now: Times) {
+        let fitness = &mut self.fitness;
+        let before = fitness.breaker.state();
+        (fitness.breaker, fitness.trial) = (breaker(self.settings.breaker), Trial::None);
+        fitness.counts.set(0, 0);
+        self.breaker_moved(before, now);
+    }
+
     /// Says and follows it, if the breaker is not where it was; whether that is so.
     fn breaker_moved(&mut self, before: BreakerState, now: Times) -> bool {
         let moved = self.told_breaker(before, now.wall);
@@ -284,4 +292,9 @@ impl Slot {
             }
         }
     }
+}
+
+/// A closed one; one of a plugin without a breaker never opens.
+fn breaker(breaks: bool) -> CircuitBreaker {
+    CircuitBreaker::new(if breaks { BreakerPolicy::default() } else { BreakerPolicy::never() })
 }

@@ -81,7 +81,7 @@ impl Slot {
         self.fault = None;
         self.apply(PluginEvent::Disabled, now.wall);
         let former = self.let_former_go();
-        let retire = self.spare.dismiss().into_iter().chain(held).chain(former).chain(self.instance.clone());
+        let retire = self.dismiss_spare().into_iter().chain(held).chain(former).chain(self.instance.clone());
         let retire = retire.collect();
         Ordered { goal: Goal::Off, retire, ..Ordered::default() }
     }

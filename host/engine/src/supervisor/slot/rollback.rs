@@ -94,7 +94,7 @@ impl Slot {
         let (from, before) = (self.generation, self.state);
         let ordered = || Fault::new(Stage::Running, Code::PluginRolledBack, "an operator took it back");
         let fault = self.fault.clone().unwrap_or_else(ordered);
-        let mut over: Vec<_> = self.spare.dismiss().into_iter().collect();
+        let mut over: Vec<_> = self.dismiss_spare().into_iter().collect();
         self.spare.reset();
         if let Some(failed) = self.instance.take() {
             self.retiring.push(Arc::clone(&failed));

@@ -6,6 +6,8 @@ use std::{
 };
 
 use agent_host_core::{
+    failpoint,
+    failpoint::Action,
     outcome::ExitReport,
     ports::instance::{Fault, PluginSpec, Stage, Started},
     restart::{RestartBudget, RestartPolicy},
@@ -84,28 +86,48 @@ impl Slot {
 
     /// Those settings are in force, with the generation that was staged for them. Answers what has to end.
     pub(in super::super) fn commit(&mut self, settings: PluginSettings, now: Times) -> Vec<Arc<Instance>> {
+        // For a broken twin: a host that takes new versions, and nothing else of what is said of a plugin.
+        let settings = match failpoint!("engine.change.commits") {
+            Some(Action::Off) => {
+                PluginSettings { spec: settings.spec, enabled: settings.enabled, ..self.settings.clone() }
+            }
+            Some(_) | None => settings,
+        };
         let held = self.candidate.as_mut().filter(|candidate| candidate.staged).and_then(|c| c.held.take());
         let waits = self.rejected.as_ref().is_some_and(|rejected| rejected.spec == settings.spec);
-        if settings.enabled && waits && held.is_none() {
-            // What runs is what was gone back to; what was taken back stays what is wanted.
-            self.settings = PluginSettings { spec: Arc::clone(&self.settings.spec), ..settings.clone() };
-            self.rejected = Some(settings);
-            return Vec::new();
-        }
         let off = self.settings.enabled && !settings.enabled;
-        let policy = policy_of(&settings);
-        let former = std::mem::replace(&mut self.settings, settings);
-        if policy != policy_of(&former) {
-            self.budget = RestartBudget::new(policy);
-        }
+        let in_force = if settings.enabled && waits && held.is_none() {
+            // What runs is what was gone back to; what was taken back stays what is wanted.
+            let in_force = PluginSettings { spec: Arc::clone(&self.settings.spec), ..settings.clone() };
+            self.rejected = Some(settings);
+            in_force
+        } else {
+            settings
+        };
+        let former = std::mem::replace(&mut self.settings, in_force);
+        self.keep_order(&former, now);
         if off {
             // The order's own way, which begins with what is switched on.
             self.settings.enabled = true;
             return self.disable(now).retire;
         }
-        let idle = if self.spares_wanted() == 0 { self.spare.dismiss() } else { None };
+        let idle = if self.spares_wanted() == 0 { self.dismiss_spare() } else { None };
         let over = held.map(|ready| self.take_over(ready, former, now.wall)).unwrap_or_default();
-        over.into_iter().chain(idle).collect()
+        // Nothing is gone back to any more, what was replaced before the change included.
+        let kept = if self.settings.rollback_window.is_zero() { self.let_former_go() } else { None };
+        over.into_iter().chain(idle).chain(kept).collect()
+    }
+
+    /// How it is kept in order, where that is another than before: its restarts, and its breaker.
+    fn keep_order(&mut self, former: &PluginSettings, now: Times) {
+        let policy = policy_of(&self.settings);
+        if policy != policy_of(former) {
+            self.budget = RestartBudget::new(policy);
+            self.spare.regulate(policy);
+        }
+        if self.settings.breaker != former.breaker {
+            self.switch_breaker(now);
+        }
     }
 }
 

@@ -55,12 +55,17 @@ impl Spare {
         Self { place: Place::Empty, budget: RestartBudget::new(policy), window: policy.within, fault: None }
     }
 
+    /// It may be loaded again as often as this says, from now on.
+    pub(super) fn regulate(&mut self, policy: RestartPolicy) {
+        (self.budget, self.window) = (RestartBudget::new(policy), policy.within);
+    }
+
     pub(super) fn ready(&self) -> u32 {
         u32::from(matches!(self.place, Place::Ready(_)))
     }
 
     /// It is not wanted any more; the instance to be ended. One that is being loaded is ended when it comes.
-    pub(super) fn dismiss(&mut self) -> Option<Arc<Instance>> {
+    fn dismiss(&mut self) -> Option<Arc<Instance>> {
         match std::mem::replace(&mut self.place, Place::Empty) {
             Place::Ready(ready) => Some(ready.instance),
             Place::Empty | Place::Pausing | Place::Loading(_) => None,
@@ -172,7 +177,7 @@ impl Slot {
         let (from, before) = (self.generation, self.state);
         let generation = ready.instance.handle.generation;
         // The spare is of the old file.
-        let mut over: Vec<_> = self.spare.dismiss().into_iter().collect();
+        let mut over: Vec<_> = self.dismiss_spare().into_iter().collect();
         self.spare.reset();
         over.extend(self.keep_former(former));
         PluginReplaced {
@@ -322,7 +327,12 @@ impl Slot {
     pub(in super::super) fn dismiss_idle_spare(&mut self) -> Option<Arc<Instance>> {
         let useless =
             matches!(self.state, PluginState::Quarantined | PluginState::Disabled | PluginState::Draining);
-        let dismissed = if useless { self.spare.dismiss() } else { None };
+        if useless { self.dismiss_spare() } else { None }
+    }
+
+    /// It is not wanted any more; the instance to be ended.
+    pub(super) fn dismiss_spare(&mut self) -> Option<Arc<Instance>> {
+        let dismissed = self.spare.dismiss();
         if dismissed.is_some() {
             self.tell_spares();
         }

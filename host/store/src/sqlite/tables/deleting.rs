@@ -1,8 +1,8 @@
 //! Deleting threads: each as a whole, with its events, its open runs, its plugins' state and its message ids.
 
-use agent_host_core::ports::store::{Deletion, StoreError};
+use agent_host_core::ports::store::{Deletion, StoreError, Tenants};
 use agent_plugin_protocol::{Seq, ThreadId};
-use rusqlite::{Connection, Params};
+use rusqlite::{Connection, Params, params_from_iter, types::Value};
 
 use super::Tables;
 use crate::sqlite::{
@@ -67,13 +67,23 @@ fn doomed(db: &Connection, which: &Deletion) -> rusqlite::Result<Vec<Doomed>> {
             "SELECT t.id, t.user, t.name FROM threads t JOIN users u ON u.id = t.user WHERE u.tenant = ?1",
             [&**tenant],
         ),
-        Deletion::Unused { since, limit } => list(
-            db,
-            "SELECT id, user, name FROM threads t WHERE used < ?1 AND NOT EXISTS (
-               SELECT 1 FROM open_runs WHERE position >= t.id << 28 AND position < (t.id + 1) << 28
-             ) ORDER BY used LIMIT ?2",
-            (millis(*since), i64::try_from(*limit).unwrap_or(i64::MAX)),
-        ),
+        Deletion::Unused { of, since, limit } => {
+            let (is_in, tenants) = match of {
+                Tenants::Only(one) => ("IN", std::slice::from_ref(one)),
+                Tenants::Except(others) => ("NOT IN", &**others),
+            };
+            let places = vec!["?"; tenants.len()].join(", ");
+            let query = format!(
+                "SELECT t.id, t.user, t.name FROM threads t JOIN users u ON u.id = t.user
+                 WHERE t.used < ? AND u.tenant {is_in} ({places}) AND NOT EXISTS (
+                   SELECT 1 FROM open_runs WHERE position >= t.id << 28 AND position < (t.id + 1) << 28
+                 ) ORDER BY t.used LIMIT ?"
+            );
+            let tenants = tenants.iter().map(|tenant| Value::from(tenant.to_string()));
+            let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
+            let with = [millis(*since).into()].into_iter().chain(tenants).chain([limit.into()]);
+            list(db, &query, params_from_iter(with))
+        }
     }
 }
 
