@@ -140,7 +140,8 @@ mod tests {
                 every: time(&told.every),
                 lasting: time(&told.lasting),
             };
-            assert!(order.clone().judged().is_ok(), "{order:?}: {:?}", order.judged());
+            let judged = order.clone().judged();
+            assert!(judged.is_ok(), "{order:?}: {judged:?}");
             assert_eq!(Scenario::find(scenario.name), Some(scenario));
         }
     }
