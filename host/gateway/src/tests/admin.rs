@@ -424,6 +424,8 @@ async fn the_description_is_served_to_whoever_asks_and_names_what_is_served() {
                 ("DELETE", "/admin/v1/connections/echo") => 404,
                 // It says not whose.
                 ("DELETE", "/admin/v1/threads") => 400,
+                // These doors stand before a host that injects no faults.
+                ("DELETE", path) if path.starts_with("/admin/v1/chaos") => 403,
                 // These doors stand before no configuration.
                 (_, path) if path.starts_with("/admin/v1/config") => 503,
                 _ => 200,
