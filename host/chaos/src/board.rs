@@ -51,6 +51,11 @@ pub(crate) struct Active {
 }
 
 impl Active {
+    /// It has hit what it is about, which is one thing.
+    pub(crate) fn has_hit(&self) {
+        self.hits.store(1, Ordering::Relaxed);
+    }
+
     fn is_over(&self, now: Instant) -> bool {
         now >= self.until && expires()
     }

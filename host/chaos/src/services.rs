@@ -45,13 +45,19 @@ pub fn services(
 }
 
 fn without(reported: &ServiceTable, faults: &InForce) -> ServiceTable {
-    let is_down = |name: ServiceName| {
+    let fault_of = |name: ServiceName| {
         let mut down = faults.iter().filter(|active| active.fault.kind == Kind::ServiceDown);
-        down.any(|active| active.fault.service == Some(name))
+        down.find(|active| active.fault.service == Some(name))
     };
-    ServiceTable::new(reported.iter().map(|(name, state)| match is_down(name) {
-        true => (name, absent(name)),
-        false => (name, state.clone()),
+    ServiceTable::new(reported.iter().map(|(name, state)| match fault_of(name) {
+        Some(fault) => {
+            // One that is not there anyway is not taken away.
+            if *state == ServiceState::Available {
+                fault.has_hit();
+            }
+            (name, absent(name))
+        }
+        None => (name, state.clone()),
     }))
 }
 

@@ -327,6 +327,7 @@ async fn a_service_is_gone_for_a_time_whatever_is_reported_and_then_as_it_is_rep
     assert!(
         !seen.borrow().is_available(ServiceName::Tools) && seen.borrow().is_available(ServiceName::Threads)
     );
+    assert_eq!(board.handle().injected()[0].hits, 1);
     reported.send_replace(Arc::new(ServiceTable::new([(ServiceName::Tools, ServiceState::Available)])));
     seen.changed().await.unwrap();
     assert_eq!(seen.borrow_and_update().available(), Vec::<String>::new());

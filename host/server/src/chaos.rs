@@ -12,9 +12,10 @@ use agent_host_telemetry::happening::ChaosEnabled;
 pub(crate) fn before(parts: &mut Parts) -> Arc<dyn Chaos> {
     ChaosEnabled { reason: "chaos.enabled is set" }.emit();
     let board = Board::new(Arc::clone(&parts.clock));
-    let runtime = |runtime| Arc::new(FaultyRuntime::new(Arc::clone(&board), runtime)) as _;
-    parts.process = runtime(Arc::clone(&parts.process));
-    parts.in_process = parts.in_process.take().map(runtime);
+    parts.process = Arc::new(FaultyRuntime::new(Arc::clone(&board), Arc::clone(&parts.process)));
+    if let Some(runtime) = &mut parts.in_process {
+        *runtime = Arc::new(FaultyRuntime::new(Arc::clone(&board), Arc::clone(runtime)));
+    }
     parts.store = Arc::new(FaultyStore::new(Arc::clone(&board), Arc::clone(&parts.store)));
     parts.tools = Arc::new(FaultyTools::new(Arc::clone(&board), Arc::clone(&parts.tools)));
     parts.network = Arc::new(FaultyNetwork::new(Arc::clone(&board), Arc::clone(&parts.network)));

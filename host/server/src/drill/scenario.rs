@@ -68,7 +68,11 @@ pub(super) const ALL: [Scenario; 12] = [
     },
     Scenario { share: Some(50), ..of_host("tools-fail") },
     Scenario { share: Some(50), ..of_host("network-fail") },
-    Scenario { service: Some("threads"), ..of_host("service-down") },
+    Scenario {
+        expect: Expect { level: Some("partial"), ..NOTHING_ELSE },
+        service: Some("threads"),
+        ..of_host("service-down")
+    },
     Scenario {
         expect: Expect { all_ok: true, cuts: true, ..NOTHING_ELSE },
         every: Some("1s"),
