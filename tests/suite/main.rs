@@ -36,6 +36,7 @@ mod drill;
 mod durable;
 mod durable_disk;
 mod durable_kill;
+mod durable_questions;
 mod durable_tools;
 mod edges;
 mod erasing;

@@ -21,7 +21,7 @@ use crate::{
 
 /// What a start stands on, beside its steps. Points that only broken twins use (`off`) are no faults of these.
 const AREAS: [&str; 4] = ["services.", "store.", "fallback.", "runtime.spawn"];
-const TWINS_ONLY: [&str; 2] = ["store.scope", "store.contain"];
+const TWINS_ONLY: [&str; 3] = ["store.scope", "store.contain", "store.questions"];
 /// The steps that no host can be without.
 const NEEDED: [&str; 6] =
     ["start.config", "start.runtime", "start.signals", "start.revocations", "start.engine", "start.listen"];

@@ -192,6 +192,17 @@ async fn people_are_shown_the_step_and_told_what_the_status_means() {
     }
 }
 
+/// As after a restart: what is looked at is what the host came to be, not how far it has come.
+#[tokio::test]
+async fn a_host_that_starts_is_given_its_time() {
+    let setup = setup().plugin(Plugin::bad_create("late", "hang"));
+    let host = setup.start();
+    let (report, status) = verify(&host, &["--wait", "60s", "--expect-level", "partial"]);
+    assert_eq!((failed(&report), status), (vec![], Some(0)), "{report}");
+    let level = &report["steps"][1]["detail"];
+    assert_eq!(*level, "partial; missing: late (plugin.init_timeout)", "{report}");
+}
+
 #[tokio::test]
 async fn a_bad_token_and_nobody_there_are_told_apart() {
     let host = setup().start();

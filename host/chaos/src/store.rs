@@ -8,12 +8,12 @@ use agent_host_core::{
     ports::{
         BoxFuture,
         store::{
-            Appended, Begun, Deletion, LogEntry, NewEvent, NewMessage, Store, StoreError, ThreadHead,
-            ThreadSummary, Unfinished, Usage,
+            Appended, Begun, Deletion, LogEntry, NewEvent, NewMessage, NewQuestion, Question, Store,
+            StoreError, ThreadHead, ThreadSummary, Unfinished, Usage,
         },
     },
 };
-use agent_plugin_protocol::{Code, Epoch, Seq, ThreadId};
+use agent_plugin_protocol::{Code, Epoch, RunId, Seq, ThreadId};
 use bytes::Bytes;
 
 use crate::board::Board;
@@ -64,11 +64,20 @@ impl Store for FaultyStore {
         &self,
         thread: &ThreadId,
         events: Vec<NewEvent>,
+        asked: Vec<NewQuestion>,
     ) -> BoxFuture<'_, Result<Appended, StoreError>> {
         let thread = thread.clone();
         Box::pin(async move {
             self.has_room().await?;
-            self.store.append(&thread, events).await
+            self.store.append(&thread, events, asked).await
+        })
+    }
+
+    fn question(&self, scope: &Scope, run: &RunId) -> BoxFuture<'_, Result<Option<Question>, StoreError>> {
+        let (scope, run) = (scope.clone(), run.clone());
+        Box::pin(async move {
+            self.reached().await?;
+            self.store.question(&scope, &run).await
         })
     }
 

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use agent_host_core::identity::Scope;
-use agent_plugin_protocol::{MessageId, PluginId, RunId, ThreadId};
+use agent_plugin_protocol::{RunId, ThreadId};
 use dashmap::{DashMap, mapref::entry::Entry};
 use tokio::sync::{Notify, mpsc};
 
@@ -24,33 +24,12 @@ pub(crate) struct ThreadKey {
     pub(crate) thread: ThreadId,
 }
 
-/// A question that ended a run.
-#[derive(Debug, Clone)]
-pub(crate) struct OpenQuestion {
-    /// Where.
-    pub(crate) thread: ThreadId,
-    /// Who asked, and gets the answer.
-    pub(crate) agent: PluginId,
-    /// Its name.
-    pub(crate) interrupt: String,
-    /// The message that answered it.
-    pub(crate) answered_by: Option<MessageId>,
-}
-
-impl OpenQuestion {
-    /// Whether a message of that id may answer it.
-    pub(crate) fn takes(&self, interrupt: &str, by: &MessageId) -> bool {
-        self.interrupt == interrupt && self.answered_by.as_ref().is_none_or(|earlier| earlier == by)
-    }
-}
-
 /// The threads in use, the runs that are not over, and how many each user has.
 #[derive(Default)]
 pub(crate) struct Directory {
     threads: DashMap<ThreadKey, mpsc::Sender<Command>>,
     runs: DashMap<(Scope, RunId), ThreadId>,
     busy: DashMap<Scope, u32>,
-    questions: DashMap<(Scope, RunId), OpenQuestion>,
     active: AtomicU32,
     ended: Notify,
 }
@@ -111,23 +90,6 @@ impl Directory {
         self.runs.insert((key.scope.clone(), run.clone()), key.thread.clone());
         self.active.fetch_add(1, Ordering::Relaxed);
         RunTicket { directory: Arc::clone(self), run: (key.scope.clone(), run.clone()) }
-    }
-
-    /// The question that a run of this scope ended with.
-    pub(crate) fn question(&self, scope: &Scope, run: &RunId) -> Option<OpenQuestion> {
-        self.questions.get(&(scope.clone(), run.clone())).map(|found| found.value().clone())
-    }
-
-    /// A run ended with a question.
-    pub(crate) fn asks(&self, key: &ThreadKey, run: &RunId, question: OpenQuestion) {
-        self.questions.insert((key.scope.clone(), run.clone()), question);
-    }
-
-    /// The question was answered by that message; it stays known, so that the same answer again is a duplicate.
-    pub(crate) fn answered(&self, key: &ThreadKey, run: &RunId, by: &MessageId) {
-        if let Some(mut question) = self.questions.get_mut(&(key.scope.clone(), run.clone())) {
-            question.answered_by = Some(by.clone());
-        }
     }
 
     /// Waits until no run is left.

@@ -23,7 +23,10 @@ use agent_host_core::{
     identity::Scope,
     level::ServiceLevel,
     outcome::{Clock, Outcome},
-    ports::{instance::CallOutput, store::NewEvent},
+    ports::{
+        instance::CallOutput,
+        store::{NewEvent, NewQuestion},
+    },
     routing::{FallbackReason, Target},
     run_machine::{RunHead, RunInput, RunMachine},
 };
@@ -44,7 +47,7 @@ use tokio::{
 pub(crate) use self::delegation::AT_ONCE as DELEGATED_AT_ONCE;
 use self::{call::Call, delegation::Work, requests::JobDone, routing::Left};
 use crate::{
-    directory::{OpenQuestion, RunTicket, ThreadKey},
+    directory::{RunTicket, ThreadKey},
     session::Problem,
     shared::Shared,
     view::Status,
@@ -118,7 +121,7 @@ pub(crate) struct Run {
     status: watch::Receiver<Arc<Status>>,
     events: Vec<NewEvent>,
     problems: Vec<Problem>,
-    question: Option<OpenQuestion>,
+    question: Option<NewQuestion>,
     /// Who had it last and failed, until another has taken over.
     left: Option<Left>,
     /// The plugin that spoke last.
@@ -191,8 +194,8 @@ impl Run {
         std::mem::take(&mut self.problems)
     }
 
-    /// The question that it ended with.
-    pub(crate) fn question(&mut self) -> Option<OpenQuestion> {
+    /// The question that it ended with, to be kept with its last event.
+    pub(crate) fn take_question(&mut self) -> Option<NewQuestion> {
         self.question.take()
     }
 

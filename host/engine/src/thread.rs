@@ -14,13 +14,14 @@ use agent_host_core::ports::{
     instance::{CALL_OUTPUTS, CallOutput},
     store::{Deletion, Unfinished},
 };
-use agent_plugin_protocol::{CallId, Code, Epoch, MessageId, RunId, Seq, call::InputAnswer};
+use agent_plugin_protocol::{CallId, Code, Epoch, MessageId, PluginId, RunId, Seq, call::InputAnswer};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
 
 use self::log::Log;
+pub(crate) use self::log::RETRY;
 #[cfg(feature = "schema")]
 pub(crate) use self::submit::UserMessage;
 use crate::{
@@ -78,8 +79,8 @@ pub(crate) struct Submission {
     pub(crate) new_thread: bool,
     /// Who sent it.
     pub(crate) subscriber: Subscriber,
-    /// The question it answers.
-    pub(crate) answers: Option<InputAnswer>,
+    /// The question it answers, and who asked it.
+    pub(crate) answers: Option<(InputAnswer, PluginId)>,
 }
 
 /// A session, as a thread sees it.
@@ -113,24 +114,20 @@ pub(crate) async fn send(shared: &Arc<Shared>, key: ThreadKey, command: Command)
     }
 }
 
-/// The command of an answer to a question: a message whose text is the answer.
-pub(crate) fn answer(
-    id: MessageId,
-    run: RunId,
-    interrupt: String,
-    response: serde_json::Value,
-    subscriber: Subscriber,
-) -> Command {
-    let content = response.as_str().map_or_else(|| response.to_string(), str::to_owned);
+/// The command of an answer to a question: a message whose text is the answer. Its metadata say all of it, so that a
+/// host which finds the message in the log knows what it answers.
+pub(crate) fn answer(id: MessageId, answer: InputAnswer, asker: PluginId, subscriber: Subscriber) -> Command {
+    let content = answer.response.as_str().map_or_else(|| answer.response.to_string(), str::to_owned);
     let metadata = serde_json::Map::from_iter([
-        ("interrupt_id".to_owned(), interrupt.clone().into()),
-        ("resumes".to_owned(), run.as_str().into()),
+        ("interrupt_id".to_owned(), answer.interrupt_id.clone().into()),
+        ("resumes".to_owned(), answer.run_id.as_str().into()),
+        ("response".to_owned(), answer.response.clone()),
     ]);
     Command::Submit(Box::new(Submission {
         message: Message { id, thread: None, given: None, agent: None, content, metadata },
         new_thread: false,
         subscriber,
-        answers: Some(InputAnswer { run_id: run, interrupt_id: interrupt, response }),
+        answers: Some((answer, asker)),
     }))
 }
 
@@ -247,15 +244,12 @@ impl Thread {
     /// Appends what the run gave, then lets its plugin go on.
     async fn write_run(&mut self) {
         let Some(run) = &mut self.run else { return };
-        self.log.append(run.take_events()).await;
+        self.log.append_asking(run.take_events(), run.take_question()).await;
         for problem in run.take_problems() {
             self.log.tell_all(&problem);
         }
         run.give_credit().await;
         if run.is_over() {
-            if let Some(question) = run.question() {
-                self.shared.directory.asks(&self.key, run.id(), question);
-            }
             self.run = None;
             self.used();
         }
@@ -279,7 +273,7 @@ impl Thread {
             Ok(Some(head)) => head,
             Ok(None) => return subscriber.tell(Outgoing::Problem(Problem::new(Code::ThreadNotFound))),
             Err(error) => {
-                let problem = Problem::new(error.code).retry_after(log::RETRY);
+                let problem = Problem::new(error.code).retry_after(RETRY);
                 return subscriber.tell(Outgoing::Problem(problem));
             }
         };
@@ -300,12 +294,12 @@ impl Thread {
 
     async fn delete(&mut self) -> Result<bool, Problem> {
         if self.run.is_some() || !self.queue.is_empty() || self.log.retry_at().is_some() {
-            return Err(Problem::new(Code::RunBusy).retry_after(log::RETRY));
+            return Err(Problem::new(Code::RunBusy).retry_after(RETRY));
         }
         let which = Deletion::Thread(self.key.scope.clone(), self.key.thread.clone());
         let deleted = self.shared.parts.store.delete(which).await;
         self.shared.store_result("delete", &deleted);
-        deleted.map(|threads| threads > 0).map_err(|error| Problem::new(error.code).retry_after(log::RETRY))
+        deleted.map(|threads| threads > 0).map_err(|error| Problem::new(error.code).retry_after(RETRY))
     }
 
     async fn cancel(&mut self, id: &RunId) {

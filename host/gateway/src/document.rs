@@ -1,5 +1,7 @@
 //! A description for machines as it is served: JSON, made once, with a name for caches.
 
+pub(crate) mod openapi;
+
 use std::fmt::Write as _;
 
 use axum::response::{IntoResponse, Response};

@@ -7,6 +7,7 @@
 //! * `netra` speaks the wire of the platform that this host replaces, through the same task and loop.
 //! * [`auth`] turns a token into a principal; nothing else of the host sees a token.
 //! * [`admin`] is the operators' API: what it shows, whom it obeys, what it notes.
+//! * [`outside`] is a connection as its client reads it, for those who look at a host.
 //! * [`revoked`] keeps which good tokens are refused all the same.
 //! * `self_check` connects to this host as a client does, so that a host that fails its users does not call itself well.
 //! * [`host`] is the narrow seam to the engine.
@@ -35,6 +36,7 @@ mod limits;
 mod native;
 mod netra;
 mod open;
+pub mod outside;
 mod problem;
 mod refusal;
 mod rest;

@@ -3,7 +3,7 @@
 
 pub(crate) mod peer;
 mod report;
-pub(crate) mod steps;
+mod steps;
 
 use std::{fs, path::Path, process::ExitCode, time::Instant};
 
@@ -40,7 +40,13 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
     let to = peer::Address::parse(&args.url)?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-    let report = runtime.block_on(verify(Probe::new(to, token, other, args.expect_level)));
+    let probe = Probe::new(to, token, other, args.expect_level);
+    let report = runtime.block_on(async {
+        if let Some(wait) = args.wait {
+            probe.waits(wait).await;
+        }
+        verify(probe).await
+    });
     say(&report.shown(args.output))?;
     match report.exit() {
         None => Ok(ExitCode::SUCCESS),

@@ -30,7 +30,8 @@ pub async fn run<S: Store>(make_store: impl Fn() -> S) {
     state_is_kept_by_thread_and_plugin(&make_store()).await;
     appending_to_no_thread_is_an_error(&make_store()).await;
     concurrent_writers_leave_no_gap(Arc::new(make_store())).await;
-    keeping::run(make_store).await;
+    keeping::run(&make_store).await;
+    questions::run(make_store).await;
 }
 
 async fn a_message_is_the_first_event_of_its_thread(store: &impl Store) {
@@ -182,7 +183,8 @@ async fn state_is_kept_by_thread_and_plugin(store: &impl Store) {
 
 async fn appending_to_no_thread_is_an_error(store: &impl Store) {
     let nobody = first("alice", "m1");
-    let refused = store.append(&nobody.thread, vec![event(&nobody.run)]).await.expect_err("no such thread");
+    let refused =
+        store.append(&nobody.thread, vec![event(&nobody.run)], Vec::new()).await.expect_err("no such thread");
     assert_eq!(refused.code, Code::ThreadNotFound);
     assert!(head(store, &nobody).await.is_none());
 }
@@ -232,6 +234,7 @@ fn first(user: &str, message: &str) -> NewMessage {
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_123),
         repeat_only: false,
         quota: Quota::default(),
+        answers: None,
     }
 }
 
@@ -255,7 +258,7 @@ async fn begin(store: &impl Store, message: &NewMessage) -> Begun {
 
 async fn append(store: &impl Store, message: &NewMessage, count: usize) -> Seq {
     let events = (0..count).map(|_| event(&message.run)).collect();
-    store.append(&message.thread, events).await.expect("the store works").first
+    store.append(&message.thread, events, Vec::new()).await.expect("the store works").first
 }
 
 async fn read(store: &impl Store, message: &NewMessage, after: Seq, limit: usize) -> Vec<LogEntry> {
@@ -268,6 +271,7 @@ async fn head(store: &impl Store, message: &NewMessage) -> Option<agent_host_cor
 }
 
 mod keeping;
+mod questions;
 
 #[cfg(test)]
 mod tests;

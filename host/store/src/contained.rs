@@ -17,13 +17,13 @@ use agent_host_core::{
     ports::{
         BoxFuture,
         store::{
-            Appended, Begun, Deletion, LogEntry, NewEvent, NewMessage, Store, StoreError, ThreadHead,
-            ThreadSummary, Unfinished, Usage,
+            Appended, Begun, Deletion, LogEntry, NewEvent, NewMessage, NewQuestion, Question, Store,
+            StoreError, ThreadHead, ThreadSummary, Unfinished, Usage,
         },
     },
 };
 use agent_host_telemetry::happening::PanicCaught;
-use agent_plugin_protocol::{Code, Epoch, Seq, ThreadId};
+use agent_plugin_protocol::{Code, Epoch, RunId, Seq, ThreadId};
 use bytes::Bytes;
 
 /// A store whose bugs end nothing: a thread's task that unwound would leave its runs without an end.
@@ -122,9 +122,15 @@ impl Store for Contained {
         &self,
         thread: &ThreadId,
         events: Vec<NewEvent>,
+        asked: Vec<NewQuestion>,
     ) -> BoxFuture<'_, Result<Appended, StoreError>> {
         let thread = thread.clone();
-        self.ask(|store| async move { store.append(&thread, events).await })
+        self.ask(|store| async move { store.append(&thread, events, asked).await })
+    }
+
+    fn question(&self, scope: &Scope, run: &RunId) -> BoxFuture<'_, Result<Option<Question>, StoreError>> {
+        let (scope, run) = (scope.clone(), run.clone());
+        self.ask(|store| async move { store.question(&scope, &run).await })
     }
 
     fn thread(

@@ -19,12 +19,12 @@ use agent_host_core::{
     ports::{
         BoxFuture,
         store::{
-            Appended, Begun, Deletion, LogEntry, NewEvent, NewMessage, Store, StoreError, ThreadHead,
-            ThreadSummary, Unfinished, Usage,
+            Appended, Begun, Deletion, LogEntry, NewEvent, NewMessage, NewQuestion, Question, Store,
+            StoreError, ThreadHead, ThreadSummary, Unfinished, Usage,
         },
     },
 };
-use agent_plugin_protocol::{Code, Epoch, EventKind, Seq, ThreadId};
+use agent_plugin_protocol::{Code, Epoch, EventKind, RunId, Seq, ThreadId};
 use bytes::Bytes;
 
 use self::{
@@ -84,13 +84,19 @@ impl MemoryStore {
             return refused;
         }
         let mut threads = self.lock(&self.threads, &message.thread);
-        let log = if message.new_thread {
+        let log = if message.new_thread && message.answers.is_none() {
             let place = self.made.fetch_add(1, Ordering::Relaxed);
             threads.create(&message.thread, &message.scope, message.time, place)
         } else {
             threads.owned_mut(&message.thread, &message.scope)
         };
         let Some(log) = log else { return Begun::NoThread };
+        if let Some(answer) = &message.answers {
+            match log.questions.get_mut(&answer.run) {
+                Some(question) if question.takes(answer) => question.answered_by = Some(message.id.clone()),
+                Some(_) | None => return Begun::NoQuestion,
+            }
+        }
         let seq = log.append(NewEvent {
             run: message.run.clone(),
             kind: EventKind::UserMessage,
@@ -191,11 +197,25 @@ impl Store for MemoryStore {
         &self,
         thread: &ThreadId,
         events: Vec<NewEvent>,
+        asked: Vec<NewQuestion>,
     ) -> BoxFuture<'_, Result<Appended, StoreError>> {
         let thread = thread.clone();
         Box::pin(async move {
             fault::append().await?;
-            self.with_log(&thread, |log| Appended { first: log.append_all(events) })
+            self.with_log(&thread, |log| {
+                log.keep_questions(&thread, asked);
+                Appended { first: log.append_all(events) }
+            })
+        })
+    }
+
+    /// Looks at every thread, as a quota does.
+    fn question(&self, scope: &Scope, run: &RunId) -> BoxFuture<'_, Result<Option<Question>, StoreError>> {
+        let (scope, run) = (scope.clone(), run.clone());
+        Box::pin(async move {
+            fault::read().await?;
+            let found = self.all(|_, log| log.questions.get(&run).filter(|_| log.owner == scope).cloned());
+            Ok(found.into_iter().next())
         })
     }
 

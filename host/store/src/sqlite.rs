@@ -22,12 +22,12 @@ use agent_host_core::{
     ports::{
         BoxFuture,
         store::{
-            Appended, Begun, Deletion, LogEntry, NewEvent, NewMessage, Store, StoreError, ThreadHead,
-            ThreadSummary, Unfinished, Usage,
+            Appended, Begun, Deletion, LogEntry, NewEvent, NewMessage, NewQuestion, Question, Store,
+            StoreError, ThreadHead, ThreadSummary, Unfinished, Usage,
         },
     },
 };
-use agent_plugin_protocol::{Code, Epoch, Seq, ThreadId};
+use agent_plugin_protocol::{Code, Epoch, RunId, Seq, ThreadId};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
@@ -114,12 +114,18 @@ impl Store for SqliteStore {
         &self,
         thread: &ThreadId,
         events: Vec<NewEvent>,
+        asked: Vec<NewQuestion>,
     ) -> BoxFuture<'_, Result<Appended, StoreError>> {
         let thread = thread.clone();
         Box::pin(async move {
             fault::append().await?;
-            self.ask(|reply| Job::Append(thread, events, reply)).await
+            self.ask(|reply| Job::Append { thread, events, asked, reply }).await
         })
+    }
+
+    fn question(&self, scope: &Scope, run: &RunId) -> BoxFuture<'_, Result<Option<Question>, StoreError>> {
+        let (scope, run) = (scope.clone(), run.clone());
+        Box::pin(self.read_log("looking for a question", move |db| queries::question(db, &scope, &run)))
     }
 
     fn thread(

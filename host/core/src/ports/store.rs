@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use agent_plugin_protocol::{Code, Epoch, EventKind, MessageId, RunId, Seq, ThreadId};
+use agent_plugin_protocol::{Code, Epoch, EventKind, MessageId, PluginId, RunId, Seq, ThreadId};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -14,13 +14,21 @@ use crate::identity::Scope;
 /// All methods answer after the effect is as durable as the store can make it. Cancel safe: a dropped call may
 /// still take effect, as a whole.
 pub trait Store: Send + Sync + 'static {
-    /// Accepts a message: idempotency check, thread check (or a new thread) and the append of `user_message`, as
-    /// one step.
+    /// Accepts a message: idempotency check, thread check (or a new thread), the mark on the question that it answers
+    /// and the append of `user_message`, as one step.
     fn begin(&self, message: NewMessage) -> BoxFuture<'_, Result<Begun, StoreError>>;
 
-    /// Appends events to a thread's log; their `seq` follow each other without gap. All or nothing.
-    fn append(&self, thread: &ThreadId, events: Vec<NewEvent>)
-    -> BoxFuture<'_, Result<Appended, StoreError>>;
+    /// Appends events to a thread's log; their `seq` follow each other without gap. With them it keeps the questions
+    /// that their runs ended with. All or nothing.
+    fn append(
+        &self,
+        thread: &ThreadId,
+        events: Vec<NewEvent>,
+        asked: Vec<NewQuestion>,
+    ) -> BoxFuture<'_, Result<Appended, StoreError>>;
+
+    /// The question that a run of this scope ended with. A foreign one is absent (law 7).
+    fn question(&self, scope: &Scope, run: &RunId) -> BoxFuture<'_, Result<Option<Question>, StoreError>>;
 
     /// The head of a thread, if `scope` owns it. A foreign thread is absent (law 7).
     fn thread(
@@ -64,8 +72,8 @@ pub trait Store: Send + Sync + 'static {
     /// What a user's threads take, as it is counted against the quota.
     fn usage(&self, scope: &Scope) -> BoxFuture<'_, Result<Usage, StoreError>>;
 
-    /// Deletes threads with their events, plugins' state and idempotency keys; answers how many it deleted. Each
-    /// thread goes as a whole.
+    /// Deletes threads with their events, questions, plugins' state and idempotency keys; answers how many it deleted.
+    /// Each thread goes as a whole.
     fn delete(&self, which: Deletion) -> BoxFuture<'_, Result<usize, StoreError>>;
 
     /// Whether an append would work now: asked at the start, and again and again after one failed. A store that
@@ -111,6 +119,48 @@ pub struct NewMessage {
     pub repeat_only: bool,
     /// What its user may have stored; a repeat needs no room.
     pub quota: Quota,
+    /// The question that it answers: only the first message that does is accepted.
+    pub answers: Option<Answered>,
+}
+
+/// Which question a message answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// The run that ended with it.
+    pub run: RunId,
+    /// Its name.
+    pub interrupt: String,
+}
+
+/// A question that ends a run, to be kept with the run's last event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewQuestion {
+    /// The run.
+    pub run: RunId,
+    /// Its name.
+    pub interrupt: String,
+    /// Who asks, and gets the answer.
+    pub agent: PluginId,
+}
+
+/// A question to the person, as it is kept for as long as its thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Where it was asked.
+    pub thread: ThreadId,
+    /// Its name.
+    pub interrupt: String,
+    /// Who asked, and gets the answer.
+    pub agent: PluginId,
+    /// The message that answered it.
+    pub answered_by: Option<MessageId>,
+}
+
+impl Question {
+    /// Whether a message that says so may still answer it.
+    pub fn takes(&self, answer: &Answered) -> bool {
+        self.answered_by.is_none() && self.interrupt == answer.interrupt
+    }
 }
 
 /// What one user may have stored; 0 is no limit. Asked only when a message is accepted: a run that is under way is
@@ -158,6 +208,8 @@ pub enum Begun {
     Conflict,
     /// No such thread in this scope: `thread.not_found`.
     NoThread,
+    /// It answers a question that is not there, or was answered: `interrupt.not_found`. Nothing happened.
+    NoQuestion,
     /// Only a repeat was wanted, and this is none. Nothing happened.
     NotKnown,
     /// The user has as many threads as the quota allows: `quota.threads`. Nothing happened.

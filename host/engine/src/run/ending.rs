@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use agent_host_core::{failpoint, outcome::Outcome, routing::FallbackReason, run_machine::RunInput};
+use agent_host_core::{
+    failpoint, outcome::Outcome, ports::store::NewQuestion, routing::FallbackReason, run_machine::RunInput,
+};
 use agent_host_telemetry::happening::{FallbackFailed, RunCompleted};
 use agent_plugin_protocol::{Code, ToolCallId, call::Reply};
 use serde_json::json;
 
 use super::{Phase, Run, Stop, status_word};
 use crate::{
-    directory::OpenQuestion,
     fallback::{self, FallbackAnswer},
     session::Problem,
 };
@@ -58,12 +59,11 @@ impl Run {
             self.push(RunInput::Finished(outcome.clone()));
         }
         if let (Outcome::Ok(Reply { ask: Some(_), .. }), Some(target)) = (outcome, &self.responder) {
-            self.question = Some(OpenQuestion {
-                thread: self.key.thread.clone(),
-                agent: target.plugin.clone(),
+            self.question = Some(NewQuestion {
+                run: self.queued.run.clone(),
                 // As `RunMachine` names it.
                 interrupt: format!("{}.1", self.queued.run),
-                answered_by: None,
+                agent: target.plugin.clone(),
             });
         }
         if self.scope().is_self_check() {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal, ports::store::LogEntry};
-use agent_plugin_protocol::{Code, Seq, ThreadId};
+use agent_plugin_protocol::{Code, Seq, ThreadId, call::InputAnswer};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::watch;
 
@@ -217,10 +217,18 @@ impl Session {
         interrupt: String,
         response: serde_json::Value,
     ) {
-        let command = thread::answer(id.clone(), run.clone(), interrupt, response, self.me.clone());
-        match self.shared.directory.question(&self.principal.scope, &run) {
-            Some(question) => self.send(question.thread, command).await,
-            None => self.me.tell(Outgoing::Problem(Problem::new(Code::InterruptNotFound).about(&id))),
+        let asked = self.shared.parts.store.question(&self.principal.scope, &run).await;
+        let answer = InputAnswer { run_id: run, interrupt_id: interrupt, response };
+        match asked {
+            Ok(Some(question)) => {
+                let command = thread::answer(id, answer, question.agent, self.me.clone());
+                self.send(question.thread, command).await;
+            }
+            Ok(None) => self.me.tell(Outgoing::Problem(Problem::new(Code::InterruptNotFound).about(&id))),
+            Err(error) => {
+                let problem = Problem::new(error.code).retry_after(thread::RETRY);
+                self.me.tell(Outgoing::Problem(problem.about(&id)));
+            }
         }
     }
 

@@ -15,8 +15,8 @@ use agent_host_core::{
         clock::SystemClock,
         instance::{Isolation, Limits, PluginSpec, Timeouts},
         store::{
-            Appended, Begun, Deletion, LogEntry, NewEvent, NewMessage, Store, StoreError, ThreadHead,
-            ThreadSummary, Unfinished, Usage,
+            Appended, Begun, Deletion, LogEntry, NewEvent, NewMessage, NewQuestion, Question, Store,
+            StoreError, ThreadHead, ThreadSummary, Unfinished, Usage,
         },
         tools::{ToolCall, ToolError, ToolHost},
     },
@@ -105,12 +105,16 @@ impl Store for Flaky {
         &self,
         thread: &ThreadId,
         events: Vec<NewEvent>,
+        asked: Vec<NewQuestion>,
     ) -> BoxFuture<'_, Result<Appended, StoreError>> {
         let thread = thread.clone();
         Box::pin(async move {
             self.fails()?;
-            self.inner.append(&thread, events).await
+            self.inner.append(&thread, events, asked).await
         })
+    }
+    fn question(&self, scope: &Scope, run: &RunId) -> BoxFuture<'_, Result<Option<Question>, StoreError>> {
+        self.inner.question(scope, run)
     }
     fn thread(
         &self,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_host_core::ports::store::{LogEntry, NewEvent};
+use agent_host_core::ports::store::{LogEntry, NewEvent, NewQuestion};
 use agent_host_telemetry::series;
 use agent_plugin_protocol::{Code, Seq};
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Between two tries to append what the store did not take.
-pub(super) const RETRY: Duration = Duration::from_millis(500);
+pub(crate) const RETRY: Duration = Duration::from_millis(500);
 
 pub(super) struct Log {
     shared: Arc<Shared>,
@@ -24,17 +24,32 @@ pub(super) struct Log {
     /// Events of this thread that the store did not take yet, in order. Bounded by what a run may have unread: no
     /// further output is taken from its plugin until they are written.
     unwritten: Vec<NewEvent>,
+    /// What their runs ended with.
+    unasked: Vec<NewQuestion>,
     retry_at: Option<Instant>,
 }
 
 impl Log {
     pub(super) fn new(shared: Arc<Shared>, key: ThreadKey) -> Self {
-        Self { shared, key, subscribers: Vec::new(), unwritten: Vec::new(), retry_at: None }
+        Self {
+            shared,
+            key,
+            subscribers: Vec::new(),
+            unwritten: Vec::new(),
+            unasked: Vec::new(),
+            retry_at: None,
+        }
     }
 
     /// When to try again what was not written; `None` while all is.
     pub(super) fn retry_at(&self) -> Option<Instant> {
         self.retry_at
+    }
+
+    /// Appends events, and the question that they end with if they do.
+    pub(super) async fn append_asking(&mut self, events: Vec<NewEvent>, asked: Option<NewQuestion>) {
+        self.unasked.extend(asked);
+        self.append(events).await;
     }
 
     /// Appends in one step and tells the subscribers. What the store does not take is kept and tried again: a run's
@@ -56,7 +71,8 @@ impl Log {
 
     async fn write(&mut self) {
         let events = std::mem::take(&mut self.unwritten);
-        let appended = self.shared.parts.store.append(&self.key.thread, events.clone()).await;
+        let asked = std::mem::take(&mut self.unasked);
+        let appended = self.shared.parts.store.append(&self.key.thread, events.clone(), asked.clone()).await;
         if !matches!(&appended, Err(gone) if gone.code == Code::ThreadNotFound) {
             self.shared.store_result("append", &appended);
         }
@@ -71,7 +87,7 @@ impl Log {
                 if self.retry_at.is_none() {
                     self.tell_all(&Problem::new(error.code).retry_after(RETRY));
                 }
-                self.unwritten = events;
+                (self.unwritten, self.unasked) = (events, asked);
                 self.retry_at = Some(Instant::now() + RETRY);
             }
         }

@@ -1,7 +1,8 @@
 //! Completes a run that was cut off: by the end of an earlier host, or by a disk that answered too late.
 //!
 //! A run that nobody took is begun now, as its message is in the log. One that was begun is ended as `interrupted`, its
-//! tools closed: what its plugin did is not known, so it is not done again.
+//! tools closed: what its plugin did is not known, so it is not done again. A message that answered a question is its
+//! answer still.
 
 use agent_host_core::{
     failpoint,
@@ -10,7 +11,10 @@ use agent_host_core::{
     run_machine::replay,
 };
 use agent_host_telemetry::happening::RunRecovered;
-use agent_plugin_protocol::{EventKind, PluginId, RunId, Seq, call::IncomingMessage};
+use agent_plugin_protocol::{
+    EventKind, PluginId, RunId, Seq,
+    call::{IncomingMessage, InputAnswer},
+};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -49,7 +53,11 @@ impl Thread {
         let how = if kind(EventKind::AgentStarted) {
             self.log.append(self.closing(&cut_off.run, events)).await;
             "interrupted"
-        } else if self.begin_again(&cut_off, &events) {
+        } else if let Some(asked) = asked_by(&events) {
+            match answers(self.shared.parts.store.as_ref(), &cut_off, &asked).await {
+                Ok(answers) => self.begin_again(&cut_off, asked, answers),
+                Err(error) => return self.shared.store_result::<()>("recover", &Err(error)),
+            }
             "begun"
         } else {
             // A message that this host cannot read: it cannot be run, and must not stay open.
@@ -79,27 +87,53 @@ impl Thread {
             .collect()
     }
 
-    /// Queues the run; `false` if its message cannot be read.
-    fn begin_again(&mut self, cut_off: &Unfinished, events: &[NewEvent]) -> bool {
-        let asked = events.iter().find(|event| event.kind == EventKind::UserMessage);
-        let asked = asked.and_then(|event| serde_json::from_slice::<Asked>(&event.payload).ok());
-        let Some(asked) = asked else { return false };
+    /// Queues the run.
+    fn begin_again(&mut self, cut_off: &Unfinished, asked: Asked, answers: Option<(InputAnswer, PluginId)>) {
+        let (answers, asker) = answers.unzip();
         let ticket = self.shared.directory.enter(&self.key, &cut_off.run);
         self.queue.push_back(Queued {
             run: cut_off.run.clone(),
-            agent: asked.agent,
+            agent: asked.agent.or(asker),
             message: IncomingMessage {
                 id: asked.message_id,
                 content: asked.content,
                 metadata: asked.metadata,
             },
-            // Which question it answered is known to its text and metadata only.
-            answers: None,
+            answers,
             accepted: Instant::now(),
             _ticket: ticket,
         });
-        true
     }
+}
+
+impl Asked {
+    /// What it answers, as far as it says so.
+    fn answer(&self) -> Option<InputAnswer> {
+        Some(InputAnswer {
+            run_id: RunId::new(self.metadata.get("resumes")?.as_str()?).ok()?,
+            interrupt_id: self.metadata.get("interrupt_id")?.as_str()?.to_owned(),
+            response: self.metadata.get("response")?.clone(),
+        })
+    }
+}
+
+/// The question that a message was accepted as the answer of, and who asked it. What a message says of itself counts
+/// only where the store says so too.
+async fn answers(
+    store: &dyn Store,
+    cut_off: &Unfinished,
+    asked: &Asked,
+) -> Result<Option<(InputAnswer, PluginId)>, StoreError> {
+    let Some(answer) = asked.answer() else { return Ok(None) };
+    let question = store.question(&cut_off.scope, &answer.run_id).await?;
+    let accepted = question.filter(|question| question.answered_by.as_ref() == Some(&asked.message_id));
+    Ok(accepted.map(|question| (answer, question.agent)))
+}
+
+/// The message of a run; `None` if it cannot be read.
+fn asked_by(events: &[NewEvent]) -> Option<Asked> {
+    let asked = events.iter().find(|event| event.kind == EventKind::UserMessage)?;
+    serde_json::from_slice(&asked.payload).ok()
 }
 
 /// What the log has of the run, in order.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use agent_host_core::{
     hash::body_hash,
-    ports::store::{Begun, NewEvent, NewMessage, StoreError, Unfinished},
+    ports::store::{Answered, Begun, NewEvent, NewMessage, StoreError, Unfinished},
 };
 use agent_plugin_protocol::{
-    Code, EventKind, RunId,
+    Code, EventKind, PluginId, RunId,
     call::{IncomingMessage, InputAnswer},
 };
 use bytes::Bytes;
@@ -31,14 +31,14 @@ pub(crate) struct UserMessage<'a> {
     content: &'a str,
     metadata: &'a serde_json::Map<String, serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    agent: Option<&'a agent_plugin_protocol::PluginId>,
+    agent: Option<&'a PluginId>,
 }
 
 impl Thread {
     pub(super) async fn submit(&mut self, submission: Submission) {
         let Submission { message, new_thread, subscriber, answers } = submission;
         let refuse = |problem: Problem| subscriber.tell(Outgoing::Problem(problem.about(&message.id)));
-        let (permit, full) = match self.admit(&message, answers.as_ref()) {
+        let (permit, full) = match self.admit() {
             Ok(permit) => (permit, None),
             // What was accepted before needs no room now: the client only did not hear of it.
             Err(problem) if is_want_of_room(problem.code) => (None, Some(problem)),
@@ -67,6 +67,10 @@ impl Thread {
                 time,
                 repeat_only: full.is_some(),
                 quota: self.shared.settings().quota,
+                answers: answers.as_ref().map(|(answer, _)| Answered {
+                    run: answer.run_id.clone(),
+                    interrupt: answer.interrupt_id.clone(),
+                }),
             })
             .await;
         if has_written(&begun) {
@@ -112,6 +116,7 @@ impl Thread {
             }
             Ok(Begun::NotKnown) => refuse(full.unwrap_or_else(|| Problem::new(Code::RunBusy))),
             Ok(Begun::Conflict) => refuse(Problem::new(Code::IdempotencyConflict)),
+            Ok(Begun::NoQuestion) => refuse(Problem::new(Code::InterruptNotFound)),
             Ok(Begun::NoThread) => refuse(Problem::new(Code::ThreadNotFound)),
             Ok(Begun::TooManyThreads) => refuse(Problem::new(Code::QuotaThreads)),
             Ok(Begun::TooMuchStored) => refuse(Problem::new(Code::QuotaStorage)),
@@ -120,18 +125,12 @@ impl Thread {
     }
 
     /// Whether there is room for another run; the right to be at work, if the thread was idle.
-    fn admit(&self, message: &Message, answers: Option<&InputAnswer>) -> Result<Option<BusyPermit>, Problem> {
+    fn admit(&self) -> Result<Option<BusyPermit>, Problem> {
         if self.shared.is_draining() {
             return Err(Problem::new(Code::HostDraining));
         }
         if let Some(problem) = self.log.refuses() {
             return Err(problem);
-        }
-        if let Some(answer) = answers {
-            let question = self.shared.directory.question(&self.key.scope, &answer.run_id);
-            if !question.is_some_and(|question| question.takes(&answer.interrupt_id, &message.id)) {
-                return Err(Problem::new(Code::InterruptNotFound));
-            }
         }
         if self.permit.is_none() {
             let most = self.shared.settings().runs_at_once;
@@ -170,7 +169,7 @@ impl Thread {
         message: &Message,
         run: RunId,
         seq: agent_plugin_protocol::Seq,
-        answers: Option<&InputAnswer>,
+        answers: Option<&(InputAnswer, PluginId)>,
     ) -> Accepted {
         Accepted {
             id: message.id.clone(),
@@ -179,20 +178,17 @@ impl Thread {
             epoch: self.shared.parts.store.epoch(),
             seq,
             duplicate: false,
-            resumes: answers.map(|answer| answer.run_id.clone()),
+            resumes: answers.map(|(answer, _)| answer.run_id.clone()),
         }
     }
 
-    fn enqueue(&mut self, message: Message, run: RunId, answers: Option<InputAnswer>) {
-        let question = answers.as_ref().and_then(|answer| {
-            self.shared.directory.answered(&self.key, &answer.run_id, &message.id);
-            self.shared.directory.question(&self.key.scope, &answer.run_id)
-        });
+    fn enqueue(&mut self, message: Message, run: RunId, answers: Option<(InputAnswer, PluginId)>) {
+        let (answers, asker) = answers.unzip();
         let ticket = self.shared.directory.enter(&self.key, &run);
         self.queue.push_back(Queued {
             run,
             // The one that asked gets the answer.
-            agent: message.agent.or_else(|| question.map(|question| question.agent)),
+            agent: message.agent.or(asker),
             message: IncomingMessage { id: message.id, content: message.content, metadata: message.metadata },
             answers,
             accepted: Instant::now(),

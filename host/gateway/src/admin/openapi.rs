@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use axum::response::Response;
 use http::{HeaderMap, Method};
-use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
-use serde_json::{Map, Value, json};
+use schemars::SchemaGenerator;
+use serde_json::{Value, json};
 
 use super::{
     operation::Operation,
@@ -15,7 +15,10 @@ use super::{
         RevocationOrder, RevocationPart, StatusPage,
     },
 };
-use crate::{document::Page, problem::ProblemBody};
+use crate::document::{
+    Page,
+    openapi::{About, OpenApi, content, reference},
+};
 
 /// Answers `GET /admin/v1/openapi.json`.
 pub(crate) fn answer(headers: &HeaderMap) -> Response {
@@ -23,65 +26,35 @@ pub(crate) fn answer(headers: &HeaderMap) -> Response {
     PAGE.get_or_init(|| Page::new(&document())).answer(headers)
 }
 
-/// Where in the document the types lie.
-const DEFINITIONS: &str = "/components/schemas";
-
 /// The whole document.
 pub(super) fn document() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|it| {
-        it.definitions_path = DEFINITIONS.into();
-        it.meta_schema = None;
-    });
-    let mut schemas = settings.for_serialize().into_generator();
-    let mut paths: Map<String, Value> = Map::new();
+    let mut api = OpenApi::new();
     for operation in Operation::ALL.iter().copied() {
-        let method = operation.method().as_str().to_ascii_lowercase();
-        let at = paths.entry(operation.path()).or_insert_with(|| json!({}));
-        if let Some(at) = at.as_object_mut() {
-            at.insert(method, describe(operation, &mut schemas));
-        }
+        let described = describe(operation, api.schemas());
+        let success = ("200", success(operation, api.schemas()));
+        api.add((operation.method(), operation.path()), described, success, refusals(operation));
     }
-    let refusal = reference::<ProblemBody>(&mut schemas);
-    json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "agent-host admin API",
-            "version": env!("CARGO_PKG_VERSION"),
-            "description": "For operators: how the host and its plugins fare, and orders to them. Tokens are made with the \
-                keys and the audience of [admin]; a user's token is none. Every order, carried out or refused, leaves a \
-                line in the log. Ignore fields that you do not know.",
-        },
-        "servers": [{ "url": "http://127.0.0.1:9901" }],
-        "paths": paths,
-        "components": {
-            "securitySchemes": {
-                "operator": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
-            },
-            "responses": {
-                "refused": {
-                    "description": "Why not, with a stable code and what to do (RFC 9457).",
-                    "content": { "application/problem+json": { "schema": refusal } },
-                },
-            },
-            "schemas": schemas.take_definitions(true),
-        },
-    })
+    let mut document = api.document(&About {
+        title: "agent-host admin API",
+        description: "For operators: how the host and its plugins fare, and orders to them. Tokens are made with the \
+            keys and the audience of [admin]; a user's token is none. Every order, carried out or refused, leaves a \
+            line in the log. Ignore fields that you do not know.",
+        token: "operator",
+    });
+    if let Some(document) = document.as_object_mut() {
+        document.insert("servers".to_owned(), json!([{ "url": "http://127.0.0.1:9901" }]));
+    }
+    document
 }
 
 fn describe(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
     let scope = operation.scope();
-    let mut responses = Map::new();
-    responses.insert("200".to_owned(), success(operation, schemas));
-    for status in refusals(operation) {
-        responses.insert((*status).to_owned(), json!({ "$ref": "#/components/responses/refused" }));
-    }
     let mut described = json!({
         "operationId": operation.name(),
         "summary": summary(operation),
         "parameters": parameters(operation),
         // An empty list is: no token.
         "security": scope.map(|scope| json!({ "operator": [scope.as_str()] })).into_iter().collect::<Vec<_>>(),
-        "responses": responses,
     });
     let body = match operation {
         Operation::Revoke => Some(reference::<RevocationOrder>(schemas)),
@@ -91,8 +64,7 @@ fn describe(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         _ => None,
     };
     if let (Some(schema), Some(described)) = (body, described.as_object_mut()) {
-        let body = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
-        described.insert("requestBody".to_owned(), body);
+        described.insert("requestBody".to_owned(), json!({ "required": true, "content": content(schema) }));
     }
     described
 }
@@ -309,7 +281,7 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
             ("It is so; or this is how far it came in 30 s.", reference::<PluginPage>(schemas))
         }
     };
-    json!({ "description": description, "content": { "application/json": { "schema": schema } } })
+    json!({ "description": description, "content": content(schema) })
 }
 
 /// The statuses with which it may be refused.
@@ -323,12 +295,10 @@ fn refusals(operation: Operation) -> &'static [&'static str] {
     }
 }
 
-fn reference<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
-    schemas.subschema_for::<T>().to_value()
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
+
     use super::{super::operation::Scope, *};
 
     #[test]

@@ -5,15 +5,18 @@ use std::sync::OnceLock;
 
 use axum::response::Response;
 use http::HeaderMap;
-use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
-use serde_json::{Map, Value, json};
+use schemars::SchemaGenerator;
+use serde_json::{Value, json};
 
 use super::{
     LARGEST_PAGE, PAGE,
     operation::Operation,
     page::{AgentList, Cancelling, EventList, IssuedTicket, ThreadList, ThreadPage},
 };
-use crate::{document::Page, problem::ProblemBody};
+use crate::document::{
+    Page,
+    openapi::{About, OpenApi, content, reference},
+};
 
 /// Answers `GET /openapi.json`.
 pub(crate) async fn answer(headers: HeaderMap) -> Response {
@@ -23,57 +26,24 @@ pub(crate) async fn answer(headers: HeaderMap) -> Response {
 
 /// The whole document.
 fn document() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|it| {
-        it.definitions_path = "/components/schemas".into();
-        it.meta_schema = None;
-    });
-    let mut schemas = settings.for_serialize().into_generator();
-    let mut paths: Map<String, Value> = Map::new();
+    let mut api = OpenApi::new();
     for operation in Operation::ALL {
-        let method = operation.method().as_str().to_ascii_lowercase();
-        let at = paths.entry(operation.path()).or_insert_with(|| json!({}));
-        if let Some(at) = at.as_object_mut() {
-            at.insert(method, describe(operation, &mut schemas));
-        }
+        let (name, summary) = words(operation);
+        let described = json!({
+            "operationId": name,
+            "summary": summary,
+            "parameters": parameters(operation),
+            "security": [{ "user": [] }],
+        });
+        let success = success(operation, api.schemas());
+        api.add((&operation.method(), operation.path()), described, success, refusals(operation));
     }
-    let refusal = reference::<ProblemBody>(&mut schemas);
-    json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "agent-host",
-            "version": env!("CARGO_PKG_VERSION"),
-            "description": "Beside the WebSocket (/asyncapi.json): tickets for browsers, a user's threads and their \
-                history, and the end of a run. What belongs to another user is answered as what does not exist. Ignore \
-                fields that you do not know.",
-        },
-        "paths": paths,
-        "components": {
-            "securitySchemes": { "user": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
-            "responses": {
-                "refused": {
-                    "description": "Why not, with a stable code and what to do (RFC 9457).",
-                    "content": { "application/problem+json": { "schema": refusal } },
-                },
-            },
-            "schemas": schemas.take_definitions(true),
-        },
-    })
-}
-
-fn describe(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
-    let (name, summary) = words(operation);
-    let mut responses = Map::new();
-    let (status, success) = success(operation, schemas);
-    responses.insert(status.to_owned(), success);
-    for status in refusals(operation) {
-        responses.insert((*status).to_owned(), json!({ "$ref": "#/components/responses/refused" }));
-    }
-    json!({
-        "operationId": name,
-        "summary": summary,
-        "parameters": parameters(operation),
-        "security": [{ "user": [] }],
-        "responses": responses,
+    api.document(&About {
+        title: "agent-host",
+        description: "Beside the WebSocket (/asyncapi.json): tickets for browsers, a user's threads and their \
+            history, and the end of a run. What belongs to another user is answered as what does not exist. Ignore \
+            fields that you do not know.",
+        token: "user",
     })
 }
 
@@ -134,7 +104,7 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> (&'static str
         Operation::ReadEvents => ("200", "The events.", reference::<EventList>(schemas)),
         Operation::CancelRun => ("202", "It is being cancelled.", reference::<Cancelling>(schemas)),
     };
-    (status, json!({ "description": description, "content": { "application/json": { "schema": schema } } }))
+    (status, json!({ "description": description, "content": content(schema) }))
 }
 
 /// The statuses with which it may be refused.
@@ -147,8 +117,4 @@ fn refusals(operation: Operation) -> &'static [&'static str] {
         Operation::DeleteThread => &["401", "403", "404", "409", "503"],
         Operation::ReadEvents => &["400", "401", "403", "404", "503"],
     }
-}
-
-fn reference<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
-    schemas.subschema_for::<T>().to_value()
 }

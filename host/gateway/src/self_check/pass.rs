@@ -5,21 +5,21 @@ use std::{collections::BTreeSet, io, net::SocketAddr, sync::Arc, time::Duration}
 use agent_host_core::identity::{Principal, Scope};
 use agent_plugin_protocol::{Code, ThreadId};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::{
     net::{TcpSocket, TcpStream},
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_tungstenite::{
-    WebSocketStream, client_async,
-    tungstenite::{Error, Message, client::IntoClientRequest as _, http::HeaderValue},
+    client_async,
+    tungstenite::{Error, client::IntoClientRequest as _, http::HeaderValue},
 };
 
 use super::own::Known;
 use crate::{
     auth::{MintClaims, mint},
     host::Host,
+    outside::{Frames, is_of},
     surface::Surface,
     upgrade::Door,
 };
@@ -63,7 +63,7 @@ pub(super) struct Pass<'a, H> {
 
 /// A connection as a client has it.
 struct Client {
-    socket: WebSocketStream<TcpStream>,
+    frames: Frames<TcpStream>,
     _known: Known,
 }
 
@@ -95,14 +95,13 @@ impl<'a, H: Host> Pass<'a, H> {
         let opened = timeout_at(until, self.connect(&authorization)).await;
         let mut client = opened.map_err(|_| "no 101 within 1 s".to_owned())?.map_err(|no| no.to_string())?;
         self.at = Step::Welcome;
-        let welcome = client.frame(until).await?;
+        let welcome = client.frames.next(until).await?;
         if *at(&welcome, "/type") != "welcome" {
             return Err(format!("the first frame is not the welcome but {}", at(&welcome, "/type")));
         }
         let thread = self.is_answered(&mut client).await?;
         self.at = Step::Tidy;
-        // What the host says to that is nothing that a client waits for.
-        let _ = client.socket.close(None).await;
+        client.frames.close().await;
         self.tidies(&thread).await
     }
 
@@ -172,7 +171,7 @@ impl<'a, H: Host> Pass<'a, H> {
             headers.insert("authorization", value);
         }
         match client_async(request, stream).await {
-            Ok((socket, _)) => Ok(Client { socket, _known: known }),
+            Ok((socket, _)) => Ok(Client { frames: Frames::of(socket), _known: known }),
             Err(Error::Http(answer)) => {
                 let body: Value = answer
                     .body()
@@ -199,8 +198,8 @@ impl<'a, H: Host> Pass<'a, H> {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let message = json!({ "type": "user_message", "id": id, "content": "self-check" });
         let until = Instant::now() + ANSWER_WITHIN;
-        client.say(&message).await?;
-        let accepted = client.until(until, |frame| is_of(frame, &["accepted", "error"])).await?;
+        client.frames.send(message.to_string()).await?;
+        let accepted = client.frames.until(until, |frame| is_of(frame, &["accepted", "error"])).await?;
         if *at(&accepted, "/type") != "accepted" {
             return Err(format!(
                 "the message was refused: {}",
@@ -208,32 +207,15 @@ impl<'a, H: Host> Pass<'a, H> {
             ));
         }
         self.at = Step::Run;
-        let run = at(&accepted, "/run_id").clone();
-        let mut seq = at(&accepted, "/seq").as_u64().unwrap_or(0);
-        let mut kinds = Vec::new();
-        let completed = loop {
-            let event = client
-                .until(until, |frame| *at(frame, "/run_id") == run && at(frame, "/payload").is_object())
-                .await
-                .map_err(|reason| format!("after {kinds:?}: {reason}"))?;
-            if at(&event, "/seq").as_u64() != Some(seq) {
-                return Err(format!("event {seq} is missing: {} came", at(&event, "/seq")));
-            }
-            seq += 1;
-            kinds.push(at(&event, "/type").as_str().unwrap_or_default().to_owned());
-            if *at(&event, "/type") == "agent_completed" {
-                break event;
-            }
-        };
-        let payload = at(&completed, "/payload");
-        let begun = kinds.first().map(String::as_str) == Some("user_message")
-            && kinds.get(1).map(String::as_str) == Some("agent_started");
-        if !begun || *at(payload, "/status") != "degraded" || *at(payload, "/responder/built_in") != true {
+        let events = client.frames.run(&accepted, until).await?;
+        let payload = events.last().map_or(&Value::Null, |completed| at(completed, "/payload"));
+        if *at(payload, "/status") != "degraded" || *at(payload, "/responder/built_in") != true {
             let (status, code) = (at(payload, "/status").as_str(), at(payload, "/error/code").as_str());
             return Err(format!(
-                "the fallback did not answer: it ended {} ({}), with {kinds:?}",
+                "the fallback did not answer: it ended {} ({}) after {} events",
                 status.unwrap_or("?"),
-                code.unwrap_or("no code")
+                code.unwrap_or("no code"),
+                events.len()
             ));
         }
         let thread = at(&accepted, "/thread_id").as_str().unwrap_or_default();
@@ -254,43 +236,6 @@ impl<'a, H: Host> Pass<'a, H> {
     }
 }
 
-impl Client {
-    async fn say(&mut self, frame: &Value) -> Result<(), String> {
-        let sent = self.socket.send(Message::text(frame.to_string())).await;
-        sent.map_err(|error| format!("the connection broke: {error}"))
-    }
-
-    /// The next frame.
-    async fn frame(&mut self, until: Instant) -> Result<Value, String> {
-        loop {
-            let next = timeout_at(until, self.socket.next()).await;
-            match next.map_err(|_| "nothing came in time".to_owned())? {
-                Some(Ok(Message::Text(text))) => {
-                    return serde_json::from_str(&text)
-                        .map_err(|error| format!("a frame is no JSON: {error}"));
-                }
-                Some(Ok(Message::Close(frame))) => {
-                    let code = frame.map_or(1005, |frame| frame.code.into());
-                    return Err(format!("the host closed the connection with {code}"));
-                }
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(format!("the connection broke: {error}")),
-                None => return Err("the connection ended".to_owned()),
-            }
-        }
-    }
-
-    /// Reads on until a frame that is wanted.
-    async fn until(&mut self, until: Instant, wanted: impl Fn(&Value) -> bool) -> Result<Value, String> {
-        loop {
-            let frame = self.frame(until).await?;
-            if wanted(&frame) {
-                return Ok(frame);
-            }
-        }
-    }
-}
-
 impl std::fmt::Display for NoClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -303,10 +248,6 @@ impl std::fmt::Display for NoClient {
 /// What lies at that place of a frame.
 fn at<'a>(frame: &'a Value, place: &str) -> &'a Value {
     frame.pointer(place).unwrap_or(&Value::Null)
-}
-
-fn is_of(frame: &Value, kinds: &[&str]) -> bool {
-    at(frame, "/type").as_str().is_some_and(|kind| kinds.contains(&kind))
 }
 
 /// Marks what goes into the URL in place of the header. No header begins so.

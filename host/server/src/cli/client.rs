@@ -51,6 +51,9 @@ pub(crate) struct VerifyArgs {
     /// The service level that there must be: full, partial, fallback or basic
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     pub(crate) expect_level: Option<agent_host_core::level::ServiceLevel>,
+    /// How long the host may take to be there and ready before it is looked at, as after a restart
+    #[arg(long, value_name = "TIME", value_parser = lifetime)]
+    pub(crate) wait: Option<Duration>,
     /// For people, or for programs
     #[arg(long, value_enum, value_name = "FORM", default_value = "table")]
     pub(crate) output: Output,

@@ -9,15 +9,13 @@ use std::{
     time::Duration,
 };
 
+use agent_host_gateway::outside::whole;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::talk::Talk;
-use crate::verify::{
-    peer::{Address, Peer},
-    steps::whole,
-};
+use crate::verify::peer::{Address, Peer};
 
 /// For one message, in all: longer than any fault of a drill holds it up.
 const WITHIN: Duration = Duration::from_secs(45);
@@ -215,13 +213,13 @@ impl Talker {
 
     async fn send(&mut self, frame: &Value) -> Result<(), Stop> {
         let peer = self.peer.as_mut().ok_or(Stop::Lost)?;
-        peer.send(frame.to_string()).await.map_err(|_| Stop::Lost)
+        peer.frames.send(frame.to_string()).await.map_err(|_| Stop::Lost)
     }
 
     /// The next frame. An event is noted, and must be the next one of its thread.
     async fn frame(&mut self, until: Instant, waiting_for: &str) -> Result<Value, Stop> {
         let peer = self.peer.as_mut().ok_or(Stop::Lost)?;
-        let frame = match peer.frame(until).await {
+        let frame = match peer.frames.next(until).await {
             Ok(frame) => frame,
             Err(_) if Instant::now() >= until => {
                 return Err(Stop::Over(format!("{waiting_for} within {} s", WITHIN.as_secs())));

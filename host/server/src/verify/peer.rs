@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
-use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
-use tokio_tungstenite::tungstenite::Message;
+use agent_host_gateway::outside::{Frames, is_of};
+use serde_json::Value;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep},
+};
+use tokio_tungstenite::MaybeTlsStream;
 
 use crate::{
     admin::http::{self, Authority},
-    chat::link::{Closed, Socket, connect},
+    chat::link::{Closed, connect},
     exit::{Exit, Failure},
 };
 
@@ -43,6 +46,14 @@ impl Address {
         Ok(Self { url: format!("ws://{authority}/{path}"), authority: Authority { host, port } })
     }
 
+    /// Waits until the host says that it is ready, or that time is over.
+    pub(super) async fn is_ready_within(&self, token: &str, most: Duration) {
+        let until = Instant::now() + most;
+        while !matches!(self.asks("GET", "/ready", token), Ok((200, _))) && Instant::now() < until {
+            sleep(AGAIN).await;
+        }
+    }
+
     /// Asks over HTTP: the status and the body.
     pub(crate) fn asks(&self, method: &str, path: &str, token: &str) -> Result<(u16, Value), String> {
         let answer = http::exchange(&self.authority, method, path, token, "");
@@ -53,7 +64,7 @@ impl Address {
 
 /// An open connection.
 pub(crate) struct Peer {
-    socket: Socket,
+    pub(crate) frames: Frames<MaybeTlsStream<TcpStream>>,
     pub(crate) welcome: Value,
 }
 
@@ -67,58 +78,18 @@ impl Peer {
             }
             Closed::Refused(reason) => (reason, false),
         })?;
-        let mut this = Self { socket, welcome: Value::Null };
-        let welcome = this.frame(Instant::now() + WELCOME_WITHIN).await;
-        this.welcome = welcome.map_err(|reason| (format!("no welcome within 1 s: {reason}"), false))?;
-        match this.welcome["type"].as_str() {
-            Some("welcome") => Ok(this),
-            _ => Err((format!("the first frame is no welcome: {}", this.welcome["type"]), false)),
-        }
-    }
-
-    pub(crate) async fn send(&mut self, text: String) -> Result<(), String> {
-        self.socket.send(Message::text(text)).await.map_err(|error| format!("the connection broke: {error}"))
-    }
-
-    /// The next frame but pings, which are answered.
-    pub(crate) async fn frame(&mut self, until: Instant) -> Result<Value, String> {
-        loop {
-            let next =
-                timeout_at(until, self.socket.next()).await.map_err(|_| "nothing came in time".to_owned())?;
-            match next {
-                Some(Ok(Message::Text(text))) => {
-                    let frame: Value =
-                        serde_json::from_str(&text).map_err(|e| format!("a frame is no JSON: {e}"))?;
-                    if frame["type"] != "ping" {
-                        return Ok(frame);
-                    }
-                    self.send(json!({ "type": "pong" }).to_string()).await?;
-                }
-                Some(Ok(Message::Close(frame))) => {
-                    let code = frame.map_or(1005, |frame| frame.code.into());
-                    return Err(format!("the host closed the connection with {code}"));
-                }
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(format!("the connection broke: {error}")),
-                None => return Err("the connection ended".to_owned()),
-            }
-        }
-    }
-
-    /// Reads on until a frame that is wanted.
-    pub(crate) async fn until(
-        &mut self,
-        until: Instant,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Result<Value, String> {
-        loop {
-            let frame = self.frame(until).await?;
-            if wanted(&frame) {
-                return Ok(frame);
-            }
+        let mut frames = Frames::of(socket);
+        let welcome = frames.next(Instant::now() + WELCOME_WITHIN).await;
+        let welcome = welcome.map_err(|reason| (format!("no welcome within 1 s: {reason}"), false))?;
+        match is_of(&welcome, &["welcome"]) {
+            true => Ok(Self { frames, welcome }),
+            false => Err((format!("the first frame is no welcome: {}", welcome["type"]), false)),
         }
     }
 }
+
+/// Between two looks at a host that starts.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Law 2.
 const WELCOME_WITHIN: Duration = Duration::from_secs(1);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use agent_host_core::level::ServiceLevel;
+use agent_host_gateway::outside::is_of;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -67,6 +68,11 @@ impl Probe {
 
     pub(super) fn url(&self) -> String {
         self.to.url.clone()
+    }
+
+    /// Lets a host start. Whatever it is then, the steps tell.
+    pub(super) async fn waits(&self, most: Duration) {
+        self.to.is_ready_within(&self.token, most).await;
     }
 
     /// 101, and the welcome in time. An error tells whether nobody was there.
@@ -134,8 +140,7 @@ impl Probe {
         let until = Instant::now() + RUN_WITHIN;
         let accepted = self.accepted(&message, until).await?;
         let thread = accepted["thread_id"].as_str().unwrap_or_default().to_owned();
-        let events = self.events_of(&accepted, until).await?;
-        whole(&events, accepted["seq"].as_u64().unwrap_or(0))?;
+        let events = self.peer()?.frames.run(&accepted, until).await?;
         let completed = &events.last().unwrap_or(&Value::Null)["payload"];
         let (status, by) = (completed["status"].as_str(), &completed["responder"]);
         let answered = match agent {
@@ -176,14 +181,16 @@ impl Probe {
         let peer = self.peer()?;
         let subscribe =
             json!({ "type": "subscribe", "thread_id": thread, "after_seq": first, "epoch": epoch });
-        peer.send(subscribe.to_string()).await?;
-        let subscribed = peer.until(until, |frame| is_of(frame, &["subscribed", "error"])).await?;
+        peer.frames.send(subscribe.to_string()).await?;
+        let subscribed = peer.frames.until(until, |frame| is_of(frame, &["subscribed", "error"])).await?;
         if subscribed["recovered"] != true {
             return Err(Not::Held(format!("not recovered: {subscribed}")));
         }
         for expected in events.iter().skip(1) {
-            let event =
-                peer.until(until, |frame| frame["seq"].is_u64() && frame["payload"].is_object()).await?;
+            let event = peer
+                .frames
+                .until(until, |frame| frame["seq"].is_u64() && frame["payload"].is_object())
+                .await?;
             if event != *expected {
                 return Err(Not::Held(format!("event {} is another than before", expected["seq"])));
             }
@@ -198,8 +205,8 @@ impl Probe {
         let message = json!({ "type": "user_message", "id": id, "content": MESSAGE });
         let accepted = self.accepted(&message, until).await?;
         let cancel = json!({ "type": "cancel", "run_id": accepted["run_id"] });
-        self.peer()?.send(cancel.to_string()).await?;
-        let events = self.events_of(&accepted, until).await?;
+        self.peer()?.frames.send(cancel.to_string()).await?;
+        let events = self.peer()?.frames.run(&accepted, until).await?;
         match events.last().and_then(|last| last["payload"]["status"].as_str()) {
             Some("cancelled") => Ok("it ended as cancelled".to_owned()),
             // It was done before it heard of it.
@@ -212,10 +219,10 @@ impl Probe {
     async fn lives_with_nonsense(&mut self) -> Result<String, Not> {
         let until = Instant::now() + ANSWER_WITHIN;
         let peer = self.peer()?;
-        peer.send("{\"type\":\"user_message\",".to_owned()).await?;
-        let error = peer.until(until, |frame| is_of(frame, &["error"])).await?;
-        peer.send(json!({ "type": "ping" }).to_string()).await?;
-        peer.until(until, |frame| is_of(frame, &["pong"])).await?;
+        peer.frames.send("{\"type\":\"user_message\",".to_owned()).await?;
+        let error = peer.frames.until(until, |frame| is_of(frame, &["error"])).await?;
+        peer.frames.send(json!({ "type": "ping" }).to_string()).await?;
+        peer.frames.until(until, |frame| is_of(frame, &["pong"])).await?;
         Ok(format!(
             "{}, and the connection stays",
             error["code"].as_str().unwrap_or("an error without a code")
@@ -270,35 +277,17 @@ impl Probe {
     /// Sends a message, and waits for its acceptance.
     async fn accepted(&mut self, message: &Value, until: Instant) -> Result<Value, Not> {
         let peer = self.peer()?;
-        peer.send(message.to_string()).await?;
+        peer.frames.send(message.to_string()).await?;
         let id = &message["id"];
-        let answer =
-            peer.until(until, |frame| is_of(frame, &["accepted", "error"]) && frame["id"] == *id).await?;
+        let answer = peer
+            .frames
+            .until(until, |frame| is_of(frame, &["accepted", "error"]) && frame["id"] == *id)
+            .await?;
         if answer["type"] != "accepted" {
             return Err(Not::Held(format!("not accepted: {} {}", answer["code"], answer["message"])));
         }
         self.threads.extend(answer["thread_id"].as_str().map(str::to_owned));
         Ok(answer)
-    }
-
-    /// The events of the run that was accepted, to its end.
-    async fn events_of(&mut self, accepted: &Value, until: Instant) -> Result<Vec<Value>, Not> {
-        let run = &accepted["run_id"];
-        let peer = self.peer()?;
-        let mut events = Vec::new();
-        loop {
-            let event = peer.until(until, |frame| {
-                frame["run_id"] == *run && frame["seq"].is_u64() && frame["payload"].is_object()
-            });
-            let event = event
-                .await
-                .map_err(|reason| Not::Held(format!("after {} events: {reason}", events.len())))?;
-            let last = event["type"] == "agent_completed";
-            events.push(event);
-            if last {
-                return Ok(events);
-            }
-        }
     }
 
     fn peer(&mut self) -> Result<&mut Peer, Not> {
@@ -311,25 +300,3 @@ impl Probe {
 }
 
 const NO_RUN: Not = Not::Tried("no run was whole");
-
-fn is_of(frame: &Value, kinds: &[&str]) -> bool {
-    frame["type"].as_str().is_some_and(|kind| kinds.contains(&kind))
-}
-
-/// The message first, then one start, at the end the one completion, and no hole.
-pub(crate) fn whole(events: &[Value], first: u64) -> Result<(), String> {
-    for (seq, event) in (first..).zip(events) {
-        if event["seq"].as_u64() != Some(seq) {
-            return Err(format!("event {seq} is missing: {} came", event["seq"]));
-        }
-    }
-    let count = |kind: &str| events.iter().filter(|event| event["type"] == kind).count();
-    let at = |index: usize| events.get(index).and_then(|event| event["type"].as_str());
-    let in_order = at(0) == Some("user_message") && at(1) == Some("agent_started");
-    match in_order && count("agent_started") == 1 && count("agent_completed") == 1 {
-        true => Ok(()),
-        false => {
-            Err(format!("no whole run: {:?}", events.iter().map(|e| e["type"].as_str()).collect::<Vec<_>>()))
-        }
-    }
-}

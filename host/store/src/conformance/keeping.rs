@@ -23,7 +23,7 @@ async fn unfinished(store: &impl Store) -> Vec<Unfinished> {
 
 async fn complete(store: &impl Store, message: &NewMessage, time: SystemTime) {
     let end = NewEvent { time, ..event_of(&message.run, EventKind::AgentCompleted) };
-    store.append(&message.thread, vec![event(&message.run), end]).await.expect("the store works");
+    store.append(&message.thread, vec![event(&message.run), end], Vec::new()).await.expect("the store works");
 }
 
 async fn threads(
@@ -132,7 +132,7 @@ async fn a_deleted_thread_is_gone_with_its_message_ids(store: &impl Store) {
     assert_eq!(delete(store, Deletion::Thread(mine.scope.clone(), mine.thread.clone())).await, 0);
     assert!(head(store, &mine).await.is_none());
     assert_eq!(
-        store.append(&mine.thread, vec![event(&mine.run)]).await.map_err(|e| e.code),
+        store.append(&mine.thread, vec![event(&mine.run)], Vec::new()).await.map_err(|e| e.code),
         Err(Code::ThreadNotFound)
     );
     assert_eq!(unfinished(store).await.len(), 1, "its open run went with it");

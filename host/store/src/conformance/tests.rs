@@ -4,7 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use agent_host_core::ports::{
     BoxFuture,
-    store::{Appended, Deletion, StoreError, ThreadHead, ThreadSummary, Unfinished, Usage},
+    store::{
+        Appended, Deletion, NewQuestion, Question, StoreError, ThreadHead, ThreadSummary, Unfinished, Usage,
+    },
 };
 use agent_plugin_protocol::Epoch;
 
@@ -30,6 +32,9 @@ enum Lie {
     DeletesForAnybody,
     DeletesNothing,
     IgnoresQuotas,
+    ForgetsQuestions,
+    ForgetsAnswers,
+    ShowsQuestionsToAnybody,
 }
 
 struct Liar {
@@ -54,6 +59,7 @@ impl Store for Liar {
             Lie::IgnoresBodies => message.body_hash = [0; 32],
             Lie::IgnoresQuotas => message.quota = Quota::default(),
             Lie::NeverExpiresKeys => message.time = SystemTime::UNIX_EPOCH,
+            Lie::ForgetsAnswers => message.answers = None,
             _ => {}
         }
         self.store.begin(message)
@@ -63,13 +69,22 @@ impl Store for Liar {
         &self,
         thread: &ThreadId,
         mut events: Vec<NewEvent>,
+        mut asked: Vec<NewQuestion>,
     ) -> BoxFuture<'_, Result<Appended, StoreError>> {
         match self.lie {
             Lie::LosesTheLastEvent => drop(events.pop()),
             Lie::AppendsTwice => events.extend(events.clone()),
+            Lie::ForgetsQuestions => asked.clear(),
             _ => {}
         }
-        self.store.append(thread, events)
+        self.store.append(thread, events, asked)
+    }
+
+    fn question(&self, of: &Scope, run: &RunId) -> BoxFuture<'_, Result<Option<Question>, StoreError>> {
+        match self.lie {
+            Lie::ShowsQuestionsToAnybody => self.store.question(&scope("t", "alice"), run),
+            _ => self.store.question(&self.scope(of), run),
+        }
     }
 
     fn thread(
@@ -178,6 +193,9 @@ fn every_broken_promise_is_noticed() {
         Lie::DeletesForAnybody,
         Lie::DeletesNothing,
         Lie::IgnoresQuotas,
+        Lie::ForgetsQuestions,
+        Lie::ForgetsAnswers,
+        Lie::ShowsQuestionsToAnybody,
     ];
     for lie in lies {
         assert!(!passes(lie), "{lie:?} was not noticed");

@@ -4,7 +4,9 @@ use std::{collections::HashMap, time::SystemTime};
 
 use agent_host_core::{
     identity::Scope,
-    ports::store::{EVENT_COST, LogEntry, NewEvent, ThreadHead, ThreadSummary, Unfinished, Usage},
+    ports::store::{
+        EVENT_COST, LogEntry, NewEvent, NewQuestion, Question, ThreadHead, ThreadSummary, Unfinished, Usage,
+    },
 };
 use agent_plugin_protocol::{EventKind, RunId, Seq, ThreadId};
 use bytes::Bytes;
@@ -63,12 +65,23 @@ pub(super) struct Log {
     events: Vec<NewEvent>,
     /// By plugin.
     pub(super) states: HashMap<String, Bytes>,
+    /// By the run that ended with it.
+    pub(super) questions: HashMap<RunId, Question>,
 }
 
 impl Log {
     fn new(owner: Scope, created: SystemTime, place: u64) -> Self {
-        let (events, states, open) = (Vec::new(), HashMap::new(), Vec::new());
-        Self { owner, place, created, used: created, bytes: 0, open, events, states }
+        Self {
+            owner,
+            place,
+            created,
+            used: created,
+            bytes: 0,
+            open: Vec::new(),
+            events: Vec::new(),
+            states: HashMap::new(),
+            questions: HashMap::new(),
+        }
     }
 
     pub(super) fn append(&mut self, event: NewEvent) -> Seq {
@@ -102,6 +115,13 @@ impl Log {
             self.append(event);
         }
         first
+    }
+
+    pub(super) fn keep_questions(&mut self, thread: &ThreadId, asked: Vec<NewQuestion>) {
+        for NewQuestion { run, interrupt, agent } in asked {
+            let question = Question { thread: thread.clone(), interrupt, agent, answered_by: None };
+            self.questions.insert(run, question);
+        }
     }
 
     pub(super) fn is_open(&self, run: &RunId) -> bool {

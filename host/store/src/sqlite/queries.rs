@@ -2,9 +2,9 @@
 
 use agent_host_core::{
     identity::Scope,
-    ports::store::{LogEntry, ThreadHead, ThreadSummary, Unfinished},
+    ports::store::{LogEntry, Question, ThreadHead, ThreadSummary, Unfinished},
 };
-use agent_plugin_protocol::{RunId, Seq, ThreadId};
+use agent_plugin_protocol::{MessageId, PluginId, RunId, Seq, ThreadId};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _};
 
@@ -95,6 +95,26 @@ pub(super) fn state(
         .query_row((row, plugin), |row| row.get(0))
         .optional()?;
     Ok(Some(value.map(Bytes::from)))
+}
+
+pub(super) fn question(db: &Connection, scope: &Scope, run: &RunId) -> Result<Option<Question>, Failure> {
+    let row: Option<(String, String, String, Option<String>)> = db
+        .prepare_cached(
+            "SELECT t.name, q.interrupt, q.agent, q.answered_by FROM questions q
+             JOIN threads t ON t.id = q.thread
+             WHERE q.run = ?1 AND q.user = (SELECT id FROM users WHERE tenant = ?2 AND user = ?3)",
+        )?
+        .query_row((run.as_str(), &*scope.tenant, &*scope.user), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
+        .optional()?;
+    let Some((thread, interrupt, agent, answered_by)) = row else { return Ok(None) };
+    Ok(Some(Question {
+        thread: ThreadId::new(&thread).map_err(|_| body::Unreadable)?,
+        interrupt,
+        agent: PluginId::new(&agent).map_err(|_| body::Unreadable)?,
+        answered_by: answered_by.map(|id| MessageId::new(&id).map_err(|_| body::Unreadable)).transpose()?,
+    }))
 }
 
 /// Oldest first.

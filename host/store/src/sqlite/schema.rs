@@ -1,6 +1,6 @@
 //! The tables, and how a file of an earlier version becomes one of this.
 //!
-//! Why they look so: `docs/decisions/0006-the-log-on-disk.md`.
+//! Why they look so: `docs/decisions/0009-the-log-on-disk.md`.
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction};
 
@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction};
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Step `n` makes version `n + 1`. Never edited once it is out: a change is a further step.
-const MIGRATIONS: &[&str] = &[include_str!("schema/v1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/v1.sql"), include_str!("schema/v2.sql")];
 
 /// The version of a file; 0 of an empty one.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {

@@ -5,10 +5,11 @@
 
 mod deleting;
 mod known;
+mod questions;
 
 use agent_host_core::{
     identity::Scope,
-    ports::store::{Appended, Begun, EVENT_COST, NewEvent, NewMessage, StoreError, Usage},
+    ports::store::{Appended, Begun, EVENT_COST, NewEvent, NewMessage, NewQuestion, StoreError, Usage},
 };
 use agent_plugin_protocol::{Code, EventKind, RunId, Seq, ThreadId};
 use bytes::Bytes;
@@ -70,11 +71,16 @@ impl Tables {
         let thread = match self.known.thread(db, &message.thread)? {
             Some(thread) if thread.is_of(&message.scope) => Some(thread.row),
             Some(_) => None,
-            None if message.new_thread => Some(self.known.make_thread(db, message)?),
+            None if message.new_thread && message.answers.is_none() => {
+                Some(self.known.make_thread(db, message)?)
+            }
             None => None,
         };
         let Some(row) = thread else { return Ok(Ok(Begun::NoThread)) };
         let user = self.known.make_user(db, &message.scope)?;
+        if !questions::answer(db, user, row, message)? {
+            return Ok(Ok(Begun::NoQuestion));
+        }
         let event = NewEvent {
             run: message.run.clone(),
             kind: EventKind::UserMessage,
@@ -144,10 +150,14 @@ impl Tables {
         db: &Connection,
         thread: &ThreadId,
         events: &[NewEvent],
+        asked: &[NewQuestion],
     ) -> Result<Appended, StoreError> {
         let appended = (|| {
-            if self.known.thread(db, thread)?.is_none() {
-                return Ok(Err(no_thread(thread)));
+            let Some(known) = self.known.thread(db, thread)? else { return Ok(Err(no_thread(thread))) };
+            let row = known.row;
+            if !asked.is_empty() {
+                let owner = known.owner.clone();
+                questions::keep(db, self.known.make_user(db, &owner)?, row, asked)?;
             }
             let first = self.write(db, thread, events)?;
             Ok(first.map(|first| Appended { first }).ok_or_else(|| full_thread(thread)))

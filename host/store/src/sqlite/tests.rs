@@ -57,6 +57,7 @@ fn message(id: &str) -> NewMessage {
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_123),
         repeat_only: false,
         quota: Quota::default(),
+        answers: None,
     }
 }
 

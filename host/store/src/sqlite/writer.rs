@@ -16,7 +16,7 @@ use std::{
 use agent_host_core::{
     failpoint,
     failpoint::Action,
-    ports::store::{Appended, Begun, Deletion, NewEvent, NewMessage, StoreError, Usage},
+    ports::store::{Appended, Begun, Deletion, NewEvent, NewMessage, NewQuestion, StoreError, Usage},
 };
 use agent_host_telemetry::{happening::PanicCaught, series};
 use agent_plugin_protocol::{Code, ThreadId};
@@ -39,7 +39,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 /// What the writer is asked to do.
 pub(super) enum Job {
     Begin(Box<NewMessage>, Reply<Begun>),
-    Append(ThreadId, Vec<NewEvent>, Reply<Appended>),
+    Append { thread: ThreadId, events: Vec<NewEvent>, asked: Vec<NewQuestion>, reply: Reply<Appended> },
     SetState(ThreadId, String, Bytes, Reply<()>),
     Delete(Deletion, Reply<usize>),
     Usage(agent_host_core::identity::Scope, Reply<Usage>),
@@ -197,7 +197,7 @@ impl Job {
     fn waits_for_the_disk(&self) -> bool {
         match self {
             Self::Begin(..) | Self::Delete(..) | Self::Check(_) | Self::Close(_) => true,
-            Self::Append(_, events, _) => events.iter().any(tables::lasts),
+            Self::Append { events, .. } => events.iter().any(tables::lasts),
             Self::SetState(..) | Self::Usage(..) => false,
         }
     }
@@ -209,8 +209,8 @@ impl Job {
                 Answer::Begun(reply, Err(StoreError::unavailable("given up")))
             }
             Self::Begin(message, reply) => Answer::Begun(reply, tables.begin(db, &message)),
-            Self::Append(thread, events, reply) => {
-                Answer::Appended(reply, tables.append(db, &thread, &events))
+            Self::Append { thread, events, asked, reply } => {
+                Answer::Appended(reply, tables.append(db, &thread, &events, &asked))
             }
             Self::SetState(thread, plugin, state, reply) => {
                 Answer::Done(reply, tables.set_state(db, &thread, &plugin, &state))
@@ -226,7 +226,7 @@ impl Job {
         let error = error.clone();
         match self {
             Self::Begin(_, reply) => Answer::Begun(reply, Err(error)),
-            Self::Append(_, _, reply) => Answer::Appended(reply, Err(error)),
+            Self::Append { reply, .. } => Answer::Appended(reply, Err(error)),
             Self::Delete(_, reply) => Answer::Deleted(reply, Err(error)),
             Self::Usage(_, reply) => Answer::Counted(reply, Err(error)),
             Self::SetState(_, _, _, reply) | Self::Check(reply) | Self::Close(reply) => {
@@ -271,7 +271,13 @@ fn opened(place: &Place) -> Result<Opened, StoreError> {
         Some(Action::Delay(ms)) => std::thread::sleep(Duration::from_millis(ms)),
         Some(Action::Panic | Action::Hang | Action::Off) | None => {}
     }
-    open::open(place)
+    let opened = open::open(place)?;
+    // For a broken twin: a host that knows the questions of its own life only.
+    if failpoint!("store.questions") == Some(Action::Off) {
+        let forgotten = opened.connection.execute("DELETE FROM questions", []);
+        forgotten.map_err(|e| failure("forgetting questions", &e))?;
+    }
+    Ok(opened)
 }
 
 fn begin(db: &Connection, waits: bool, now: &mut bool) -> Result<(), StoreError> {

@@ -1,4 +1,4 @@
-//! Deleting threads: each as a whole, with its events, its open runs, its plugins' state and its message ids.
+//! Deleting threads: each as a whole, with its events, its runs' questions, its plugins' state and its message ids.
 
 use agent_host_core::ports::store::{Deletion, StoreError, Tenants};
 use agent_plugin_protocol::{Seq, ThreadId};
@@ -105,7 +105,9 @@ fn remove(db: &Connection, thread: &Doomed) -> rusqlite::Result<()> {
         range.0,
         range.1,
     ))?;
-    db.prepare_cached("DELETE FROM states WHERE thread = ?1")?.execute([thread.row])?;
+    for table in ["questions", "states"] {
+        db.prepare_cached(&format!("DELETE FROM {table} WHERE thread = ?1"))?.execute([thread.row])?;
+    }
     db.prepare_cached("DELETE FROM threads WHERE id = ?1")?.execute([thread.row])?;
     Ok(())
 }

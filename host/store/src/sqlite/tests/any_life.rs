@@ -1,5 +1,7 @@
 //! Whatever is asked in whatever order, with closes and sudden ends between: the file says what a model in memory says.
 
+use agent_host_core::ports::store::{Answered, NewQuestion};
+use agent_plugin_protocol::PluginId;
 use proptest::prelude::*;
 
 use super::*;
@@ -20,6 +22,12 @@ enum Step {
     },
     Complete {
         thread: u8,
+        asks: bool,
+    },
+    /// Answers what the thread's last run asked, if it did.
+    Answer {
+        thread: u8,
+        id: u8,
     },
     State {
         thread: u8,
@@ -40,7 +48,8 @@ fn steps() -> impl Strategy<Value = Step> {
         6 => (0..4u8, 0..6u8, any::<bool>(), 0..2u8)
             .prop_map(|(thread, id, new, body)| Step::Begin { thread, id, new, body }),
         6 => (0..4u8, events).prop_map(|(thread, events)| Step::Append { thread, events }),
-        3 => (0..4u8).prop_map(|thread| Step::Complete { thread }),
+        3 => (0..4u8, any::<bool>()).prop_map(|(thread, asks)| Step::Complete { thread, asks }),
+        2 => (0..4u8, 0..6u8).prop_map(|(thread, id)| Step::Answer { thread, id }),
         2 => (0..4u8, any::<u8>()).prop_map(|(thread, value)| Step::State { thread, value }),
         1 => (0..4u8).prop_map(|thread| Step::Delete { thread }),
         1 => Just(Step::Restart),
@@ -96,11 +105,29 @@ impl Pair {
                     .into_iter()
                     .map(|(thinks, size)| event(run, kind(thinks), "x".repeat(size.into())))
                     .collect();
-                self.append(thread, events).await;
+                self.append(thread, events, Vec::new()).await;
             }
-            Step::Complete { thread } => {
-                let end = event(&self.runs[usize::from(thread)], EventKind::AgentCompleted, "{}".to_owned());
-                self.append(thread, vec![end]).await;
+            Step::Complete { thread, asks } => {
+                let run = &self.runs[usize::from(thread)];
+                let end = event(run, EventKind::AgentCompleted, "{}".to_owned());
+                let question = NewQuestion {
+                    run: run.clone(),
+                    interrupt: "q".to_owned(),
+                    agent: PluginId::new("asker").unwrap(),
+                };
+                self.append(thread, vec![end], if asks { vec![question] } else { Vec::new() }).await;
+            }
+            Step::Answer { thread, id } => {
+                let run = self.runs[usize::from(thread)].clone();
+                let answer = NewMessage {
+                    thread: Self::thread(thread),
+                    new_thread: false,
+                    run: RunId::random(),
+                    answers: Some(Answered { run, interrupt: "q".to_owned() }),
+                    ..message(&format!("m{id}"))
+                };
+                let found = self.store.begin(answer.clone()).await;
+                assert_eq!(found, self.model.begin(answer).await);
             }
             Step::State { thread, value } => {
                 let (thread, value) = (Self::thread(thread), Bytes::from(vec![value]));
@@ -119,10 +146,10 @@ impl Pair {
         }
     }
 
-    async fn append(&self, thread: u8, events: Vec<NewEvent>) {
+    async fn append(&self, thread: u8, events: Vec<NewEvent>, asked: Vec<NewQuestion>) {
         let thread = Self::thread(thread);
-        let found = self.store.append(&thread, events.clone()).await;
-        assert_eq!(found, self.model.append(&thread, events).await);
+        let found = self.store.append(&thread, events.clone(), asked.clone()).await;
+        assert_eq!(found, self.model.append(&thread, events, asked).await);
     }
 
     /// What is answered is committed, so the files are a whole log at any moment between two steps.
@@ -158,6 +185,10 @@ impl Pair {
                     assert_eq!(told(found), told(model), "{thread} after {after}, {limit}");
                 }
             }
+        }
+        for run in &self.runs {
+            let found = self.store.question(&alice(), run).await;
+            assert_eq!(found, self.model.question(&alice(), run).await);
         }
         let sorted = |mut open: Vec<Unfinished>| {
             open.sort_by(|a, b| (&a.thread, a.seq).cmp(&(&b.thread, b.seq)));

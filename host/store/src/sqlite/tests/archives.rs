@@ -84,7 +84,7 @@ async fn a_check_finds_a_hole_and_an_unreadable_row() {
     store.begin(mine.clone()).await.unwrap();
     for _ in 0..3 {
         let event = event(&mine.run, EventKind::AgentThinking, "{}".to_owned());
-        store.append(&mine.thread, vec![event.clone(), event]).await.unwrap();
+        store.append(&mine.thread, vec![event.clone(), event], Vec::new()).await.unwrap();
     }
     store.close().await;
     assert_eq!(archive(folder.path()).check(), Ok(Vec::new()));
@@ -105,7 +105,7 @@ async fn threads_are_found_for_whoever_operates_the_host() {
     store.begin(mine.clone()).await.unwrap();
     store.begin(theirs.clone()).await.unwrap();
     store
-        .append(&mine.thread, vec![event(&mine.run, EventKind::AgentCompleted, "{}".to_owned())])
+        .append(&mine.thread, vec![event(&mine.run, EventKind::AgentCompleted, "{}".to_owned())], Vec::new())
         .await
         .unwrap();
     let archive = archive(folder.path());
