@@ -8,6 +8,7 @@
 mod client;
 #[macro_use]
 mod scenario;
+mod full_agent;
 mod harness;
 
 mod admin;

@@ -10,6 +10,7 @@ pub mod chaos;
 pub mod crash;
 pub mod duration;
 pub mod failpoint;
+pub mod fair_queue;
 pub mod hash;
 pub mod identity;
 pub mod isolation;

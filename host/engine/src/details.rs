@@ -92,6 +92,7 @@ impl Detail {
     fn now(&self) -> PluginDetail {
         let mut detail = self.seen.clone();
         detail.in_flight = self.instances.iter().map(|instance| instance.running()).sum();
+        detail.waiting = self.instances.iter().map(|instance| instance.waiting()).sum();
         detail.breaker.calls = self.calls.calls.load(Ordering::Relaxed);
         detail.breaker.failures = self.calls.failures.load(Ordering::Relaxed);
         detail

@@ -2,13 +2,17 @@
 
 mod gate;
 mod instance;
+mod places;
 
 use std::{collections::HashMap, sync::Arc};
 
 use agent_host_core::routing::{RouteTable, Target};
 use agent_plugin_protocol::call::RosterEntry;
 
-pub(crate) use self::instance::{Admitted, Instance};
+pub(crate) use self::{
+    instance::{Admitted, Instance},
+    places::{Place, Slot},
+};
 
 /// An immutable snapshot.
 #[derive(Default)]
@@ -20,6 +24,15 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
+    /// These routes follow `before`: whoever waits for an instance that they do not name finds its way anew.
+    pub(crate) fn follow(&self, before: &Self) {
+        for instance in self.instances.values() {
+            instance.routed(true);
+        }
+        let gone = before.instances.iter().filter(|(target, _)| !self.instances.contains_key(target));
+        gone.for_each(|(_, instance)| instance.routed(false));
+    }
+
     /// The healthy agents, as a supervisor plugin sees them.
     pub(crate) fn roster(&self) -> Vec<RosterEntry> {
         let healthy = self.table.healthy_agents();

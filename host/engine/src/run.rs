@@ -1,10 +1,10 @@
 //! One message handled to completion: who is asked, what comes back, which clocks run, and what follows a failure.
 //!
 //! ```text
-//! route ──▶ Waiting ──▶ Choosing ──▶ Calling ──▶ Over
-//!              (host      (supervisor   │  ▲        ▲
-//!               starts)    plugin)      ▼  │ retry  │
-//!                                    Stopping ──────┘     the fallback answers at once, from anywhere
+//! route ──▶ Waiting ──▶ Choosing ──▶ Queued ──▶ Calling ──▶ Over
+//!              (host      (supervisor   (all     │  ▲        ▲
+//!               starts)    plugin)      full)    ▼  │ retry  │
+//!                                             Stopping ──────┘     the fallback answers at once, from anywhere
 //! ```
 //! The thread's task drives it: [`Run::next`] waits, [`Run::on`] acts, and what it gave is taken to the log. Every
 //! event goes through `core`'s `RunMachine`, so that whatever a plugin does, the run is well-formed (law 3).
@@ -14,6 +14,7 @@ mod connections;
 mod delegation;
 mod desk;
 mod ending;
+mod queueing;
 mod requests;
 mod routing;
 
@@ -48,6 +49,7 @@ pub(crate) use self::delegation::AT_ONCE as DELEGATED_AT_ONCE;
 use self::{call::Call, delegation::Work, requests::JobDone, routing::Left};
 use crate::{
     directory::{RunTicket, ThreadKey},
+    routes::{Place, Slot},
     session::Problem,
     shared::Shared,
     view::Status,
@@ -74,6 +76,8 @@ pub(crate) enum Input {
     Job(Option<JobDone>),
     /// The service changed while the run waited for its agent.
     Status,
+    /// A place was free; `None`: the agent takes nobody any more.
+    Turn(Option<Slot>),
     /// A clock may have run out.
     Clock,
 }
@@ -82,6 +86,8 @@ pub(crate) enum Input {
 enum Phase {
     /// The host is starting, or a plugin restarts: an agent may come.
     Waiting { until: Instant },
+    /// Whoever would answer is full: it waits for its turn there.
+    Queued { target: Target, place: Place, until: Instant },
     /// The supervisor plugin chooses.
     Choosing { call: Call, until: Instant },
     /// A plugin answers.
@@ -128,6 +134,8 @@ pub(crate) struct Run {
     responder: Option<Target>,
     /// Until when it waits for the next generation of a plugin that crashed, and what the fallback says otherwise.
     reviving: Option<(Instant, FallbackReason)>,
+    /// Until when it waits for places, once it had to.
+    queues_until: Option<Instant>,
     /// The built-in has it.
     fell_back: bool,
 }
@@ -167,6 +175,7 @@ impl Run {
             left: None,
             responder: None,
             reviving: None,
+            queues_until: None,
             fell_back: false,
         }
     }
@@ -212,6 +221,7 @@ impl Run {
             Some((call, output)) = outputs.recv() => Input::Output(call, output),
             Some(done) = self.jobs.next(), if !self.jobs.is_empty() => Input::Job(done),
             Ok(()) = self.status.changed(), if waiting => Input::Status,
+            slot = turn(&mut self.phase) => Input::Turn(slot),
             () = self.timer.as_mut() => Input::Clock,
         }
     }
@@ -223,6 +233,7 @@ impl Run {
             Input::Job(Some(done)) => self.job_done(done).await,
             Input::Job(None) => {}
             Input::Status => self.begin().await,
+            Input::Turn(slot) => self.had_its_turn(slot).await,
             Input::Clock => self.check_clock().await,
         }
     }
@@ -230,9 +241,10 @@ impl Run {
     /// When the phase's next clock runs out.
     fn deadline(&self) -> Instant {
         match &self.phase {
-            Phase::Waiting { until } | Phase::Choosing { until, .. } | Phase::Stopping { until, .. } => {
-                *until
-            }
+            Phase::Waiting { until }
+            | Phase::Queued { until, .. }
+            | Phase::Choosing { until, .. }
+            | Phase::Stopping { until, .. } => *until,
             Phase::Calling { call, ends, idle } => {
                 let work = self.work.iter().map(Work::deadline);
                 work.fold(call.clock(*ends, *idle).0, Instant::min)
@@ -278,7 +290,7 @@ impl Run {
             Phase::Choosing { call, .. } | Phase::Calling { call, .. } | Phase::Stopping { call, .. } => {
                 Some(call)
             }
-            Phase::Waiting { .. } | Phase::Over => None,
+            Phase::Waiting { .. } | Phase::Queued { .. } | Phase::Over => None,
         }
     }
 
@@ -287,7 +299,7 @@ impl Run {
             Phase::Choosing { call, .. } | Phase::Calling { call, .. } | Phase::Stopping { call, .. } => {
                 Some(call)
             }
-            Phase::Waiting { .. } | Phase::Over => None,
+            Phase::Waiting { .. } | Phase::Queued { .. } | Phase::Over => None,
         }
     }
 
@@ -297,6 +309,18 @@ impl Run {
 
     fn level(&self) -> ServiceLevel {
         self.shared.status().level
+    }
+}
+
+/// Waits for the run's turn; for ever where it is not queued. Cancel safe.
+async fn turn(phase: &mut Phase) -> Option<Slot> {
+    match phase {
+        Phase::Queued { place, .. } => place.turn().await,
+        Phase::Waiting { .. }
+        | Phase::Choosing { .. }
+        | Phase::Calling { .. }
+        | Phase::Stopping { .. }
+        | Phase::Over => std::future::pending().await,
     }
 }
 

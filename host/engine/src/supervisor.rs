@@ -451,7 +451,9 @@ impl Supervisor {
     /// Publishes what is so. Readers see the new routes before the new status.
     fn publish(&mut self) {
         let status = self.registry.status(self.shared.is_draining());
-        self.shared.routes.store(Arc::new(self.registry.routes(status.starting)));
+        let routes = Arc::new(self.registry.routes(status.starting));
+        let before = self.shared.routes.swap(Arc::clone(&routes));
+        routes.follow(&before);
         self.outlets.details.send_replace(Arc::new(self.registry.details(&status)));
         for (taken, answer) in self.answers.drain(..) {
             // Whoever gave the order may be gone; it is carried out all the same.

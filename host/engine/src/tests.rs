@@ -12,6 +12,7 @@ mod keeping;
 mod leaving;
 mod ordering;
 mod plugins;
+mod queueing;
 mod resuming;
 mod running;
 mod services;

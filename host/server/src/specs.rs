@@ -40,10 +40,12 @@ pub(crate) fn spec(id: &PluginId, plugin: &PluginConfig, config: &Config) -> Plu
             idle: plugin.timeouts.idle,
             run: plugin.timeouts.run,
             grace: plugin.timeouts.grace,
+            queue: plugin.timeouts.queue,
         },
         limits: Limits {
             memory: plugin.limits.memory.map_or(0, |size| size.0),
             concurrent_runs: plugin.limits.concurrent_runs,
+            queued_runs: plugin.limits.queued_runs,
             library: plugin.limits.library.0,
             open_files: plugin.limits.open_files,
             cpu_percent: plugin.limits.cpu_percent,

@@ -31,6 +31,7 @@ metrics_table! {
     CONNECTIONS_CLOSED counter "agent_host_connections_closed_total" ["code"] "Closed connections by close code.";
     RUNS counter "agent_host_runs_total" ["plugin", "outcome"] "Runs that ended, by responder and status.";
     RUN_SECONDS histogram "agent_host_run_seconds" ["plugin"] "From the accepted message to agent_completed.";
+    RUNS_WAITING gauge "agent_host_runs_waiting" ["plugin"] "Runs that wait for a place in a plugin that is full.";
     FIRST_EVENT_SECONDS histogram "agent_host_time_to_first_event_seconds" ["plugin"] "From the accepted message to the first event of a plugin.";
     ANSWERS counter "agent_host_answers_total" ["by"] "Answered runs: by a plugin, or by the built-in fallback. A run that failed is no answer.";
     RUNS_WITHOUT_TERMINAL counter "agent_host_runs_without_terminal_total" [] "Runs that ended without agent_completed: always 0.";

@@ -65,6 +65,11 @@ pub fn first_event(plugin: &str, after: Duration) {
     SERIES.responder(plugin).first_event.record(after.as_secs_f64());
 }
 
+/// A run begins to wait for a place in a plugin (1), or waits no more (-1).
+pub fn run_waits(plugin: &str, by: f64) {
+    gauge!(metric::RUNS_WAITING, "plugin" => plugin.to_owned()).increment(by);
+}
+
 /// Counts what a plugin said and the host did not pass on; `reason` is one of a bounded set.
 pub fn dropped(reason: &'static str, count: u64) {
     match SERIES.dropped.iter().find(|(known, _)| *known == reason) {
@@ -120,6 +125,7 @@ pub fn plugin_listed(plugin: &str, state: &str, states: impl IntoIterator<Item =
     }
     gauge!(metric::BREAKER_STATE, "plugin" => name()).set(breaker("closed"));
     spares_ready(plugin, 0);
+    run_waits(plugin, 0.0);
     counter!(metric::SPARE_TAKEOVERS, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_RESTARTS, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_ROLLBACKS, "plugin" => name()).increment(0);

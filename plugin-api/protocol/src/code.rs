@@ -216,7 +216,7 @@ codes! {
         "the plugin is still starting",
         "try again in a moment";
     PluginOverloaded "plugin.overloaded" retry:
-        "the plugin runs as many messages as it may",
+        "the plugin runs as many messages as it may, and no place got free in time",
         "try again in a moment, or raise `limits.concurrent_runs`";
     PluginUnknown "plugin.unknown" fatal:
         "no plugin of that name is configured",

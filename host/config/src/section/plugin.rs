@@ -85,6 +85,8 @@ pub struct PluginTimeouts {
     pub run: Duration,
     /// Between cancel and kill.
     pub grace: Duration,
+    /// How long a run waits for a place.
+    pub queue: Duration,
 }
 
 /// Bounds of one plugin.
@@ -94,6 +96,8 @@ pub struct PluginLimits {
     pub memory: Option<ByteSize>,
     /// Runs at once.
     pub concurrent_runs: u32,
+    /// Runs that may wait for a place.
+    pub queued_runs: u32,
     /// The largest library file.
     pub library: ByteSize,
     /// Open files of its worker.
@@ -222,6 +226,7 @@ fn timeouts(r: &Reader<'_>) -> PluginTimeouts {
         idle: r.within("idle", Duration::from_secs(120), range()),
         run: r.within("run", Duration::from_secs(600), range()),
         grace: r.within("grace", Duration::from_secs(2), Duration::ZERO..=Duration::from_secs(60)),
+        queue: r.within("queue", Duration::from_secs(30), Duration::ZERO..=Duration::from_secs(3600)),
     }
 }
 
@@ -229,6 +234,7 @@ fn limits(r: &Reader<'_>) -> PluginLimits {
     PluginLimits {
         memory: r.limit("memory", ByteSize::mib(512), ByteSize::mib(16)..=ByteSize::gib(1024)),
         concurrent_runs: r.within("concurrent_runs", 64, 1..=100_000),
+        queued_runs: r.within("queued_runs", 256, 0..=100_000),
         library: r.within("library", ByteSize::mib(256), ByteSize::kib(4)..=ByteSize::gib(4)),
         open_files: r.within("open_files", 256, 16..=1_000_000),
         cpu_percent: r.within("cpu_percent", 0, 0..=100_000),

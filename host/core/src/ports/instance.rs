@@ -87,6 +87,8 @@ pub struct Timeouts {
     pub run: Duration,
     /// Between cancel and kill.
     pub grace: Duration,
+    /// How long a run waits for a place in a plugin that is full.
+    pub queue: Duration,
 }
 
 /// Bounds of one plugin.
@@ -94,8 +96,10 @@ pub struct Timeouts {
 pub struct Limits {
     /// Address space of its worker, in bytes; 0: none.
     pub memory: u64,
-    /// Runs at once; further ones are refused with `plugin.overloaded`.
+    /// Runs at once; further ones go elsewhere or wait.
     pub concurrent_runs: u32,
+    /// Runs that may wait for a place; further ones are refused with `plugin.overloaded`.
+    pub queued_runs: u32,
     /// Largest library file, in bytes.
     pub library: u64,
     /// Open files of its worker.

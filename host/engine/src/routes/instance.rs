@@ -4,12 +4,13 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use agent_host_core::{
+    identity::Scope,
     ports::instance::{InstanceCommand, InstanceHandle, KillReason, PluginSpec},
     routing::Target,
 };
@@ -19,7 +20,10 @@ use tokio::sync::{
     mpsc::{self, error::TrySendError},
 };
 
-use super::gate::{Gate, Shut};
+use super::{
+    gate::{Gate, Shut},
+    places::{Place, Places, Slot},
+};
 use crate::{supervisor::Command, view::OpenCall};
 
 /// A generation that takes calls.
@@ -30,13 +34,14 @@ pub(crate) struct Instance {
     pub(crate) spec: Arc<PluginSpec>,
     /// What its breaker lets through.
     pub(crate) gate: Gate,
-    running: AtomicU32,
+    /// Who is in it, and who waits to be.
+    places: Places,
     /// A call in it ignored its cancellation: it is ended once no run is in it.
     deaf: AtomicBool,
     /// The calls in it. Held for an insertion or a removal, and once when it is gone.
     calls: Mutex<HashMap<CallId, OpenCall>>,
     /// Told when the last call leaves.
-    emptied: Notify,
+    pub(super) emptied: Notify,
     /// Told when there is no room to wait for that.
     hurried: Notify,
     /// Told of a trial run that begins or ends.
@@ -60,9 +65,9 @@ impl Instance {
     ) -> Self {
         Self {
             handle,
+            places: Places::new(spec.limits),
             spec,
             gate: Gate::default(),
-            running: AtomicU32::new(0),
             deaf: AtomicBool::new(false),
             calls: Mutex::default(),
             emptied: Notify::new(),
@@ -91,18 +96,18 @@ impl Instance {
         self.spec.kind == PluginKind::Supervisor
     }
 
-    /// The right to one more call.
+    /// The right to one more call: by the slot that was waited for, or by a free one.
     ///
     /// # Errors
     /// `plugin.overloaded` at its limit (0: none), `plugin.breaker_open` while its breaker lets nothing through.
-    pub(crate) fn admit(self: &Arc<Self>, call: CallId, open: OpenCall) -> Result<Admitted, Code> {
-        let most = self.spec.limits.concurrent_runs;
-        let before = self.running.fetch_add(1, Ordering::Relaxed);
-        // Dropping gives it back.
-        let mut admitted = Admitted { instance: Arc::clone(self), call, trial: false, lost: false };
-        if most != 0 && before >= most {
-            return Err(Code::PluginOverloaded);
-        }
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        call: CallId,
+        open: OpenCall,
+        given: Option<Slot>,
+    ) -> Result<Admitted, Code> {
+        let slot = given.or_else(|| Slot::take(self)).ok_or(Code::PluginOverloaded)?;
+        let mut admitted = Admitted { slot, call, trial: false, lost: false };
         admitted.trial = self.gate.pass().map_err(|Shut| Code::PluginBreakerOpen)?;
         if admitted.trial {
             // Full: the supervisor sees at its next look that the trial was taken.
@@ -114,7 +119,41 @@ impl Instance {
 
     /// How many calls are in it.
     pub(crate) fn running(&self) -> u32 {
-        self.running.load(Ordering::Relaxed)
+        self.places.running()
+    }
+
+    /// How many runs wait for a place.
+    pub(crate) fn waiting(&self) -> usize {
+        self.places.waiting()
+    }
+
+    /// Whether it has no place for another call now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.places.is_full()
+    }
+
+    /// A place in the queue; `None` if there is none.
+    pub(crate) fn wait(self: &Arc<Self>, whose: &Scope) -> Option<Place> {
+        Place::take(self, whose)
+    }
+
+    /// Whether runs may wait for it: those that do are sent elsewhere when the routes name it no more.
+    pub(crate) fn routed(&self, is: bool) {
+        self.places.open(is);
+    }
+
+    pub(super) fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// The last call left: one that is asked to end because a call ignored its cancellation can be ended now.
+    pub(super) fn is_over(&self) -> bool {
+        let deaf = self.deaf.load(Ordering::Relaxed);
+        if deaf {
+            // Full: the instance is wedged, and its heartbeat will end it.
+            let _ = self.handle.commands.try_send(InstanceCommand::Kill(KillReason::Hung));
+        }
+        deaf
     }
 
     /// The calls that were in it when it ended; at most `most`.
@@ -178,7 +217,7 @@ impl Instance {
 
 /// One call in an instance; given back when dropped.
 pub(crate) struct Admitted {
-    instance: Arc<Instance>,
+    slot: Slot,
     call: CallId,
     /// It is the breaker's one trial.
     trial: bool,
@@ -195,7 +234,7 @@ impl Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let instance = &self.instance;
+        let instance = self.slot.instance();
         if !self.lost {
             instance.open_calls().remove(&self.call);
         }
@@ -204,15 +243,6 @@ impl Drop for Admitted {
             let over = Command::TrialEnded { target: instance.target(), call: self.call };
             // Full: the supervisor sees at its next look that nobody has the trial.
             let _ = instance.supervisor.try_send(over);
-        }
-        let last = instance.running.fetch_sub(1, Ordering::AcqRel) == 1;
-        if !last {
-            return;
-        }
-        instance.emptied.notify_waiters();
-        if instance.deaf.load(Ordering::Relaxed) {
-            // Full: the instance is wedged, and its heartbeat will end it.
-            let _ = instance.handle.commands.try_send(InstanceCommand::Kill(KillReason::Hung));
         }
     }
 }

@@ -195,7 +195,7 @@ impl Run {
                 self.judged(&call, word)
             }
             Phase::Stopping { call, why, .. } => self.stopped(&call, why),
-            phase @ (Phase::Waiting { .. } | Phase::Over) => {
+            phase @ (Phase::Waiting { .. } | Phase::Queued { .. } | Phase::Over) => {
                 self.phase = phase;
                 return;
             }
@@ -240,6 +240,10 @@ impl Run {
             Phase::Waiting { until } => {
                 self.phase = Phase::Waiting { until };
                 self.begin().await;
+            }
+            Phase::Queued { target, .. } => {
+                let next = self.after(target, Outcome::Refused(Code::PluginOverloaded));
+                self.go(next).await;
             }
             Phase::Choosing { call, .. } => {
                 call.give_up().await;

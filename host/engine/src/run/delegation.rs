@@ -28,6 +28,7 @@ use super::{
     Phase, Run, Stop,
     call::{Call, force},
     requests::{of_code, ok_of, refused},
+    routing::Beside,
 };
 use crate::routes::Routes;
 
@@ -124,7 +125,14 @@ impl Run {
                 (call, chain.clone(), *ends)
             }
             (Phase::Calling { call, ends, .. }, None) => (call, vec![call.target().plugin], *ends),
-            (Phase::Waiting { .. } | Phase::Choosing { .. } | Phase::Stopping { .. } | Phase::Over, _)
+            (
+                Phase::Waiting { .. }
+                | Phase::Queued { .. }
+                | Phase::Choosing { .. }
+                | Phase::Stopping { .. }
+                | Phase::Over,
+                _,
+            )
             | (Phase::Calling { .. }, Some(_)) => return Err(denied("its call is over")),
         };
         if !call.instance.is_supervisor() {
@@ -177,7 +185,7 @@ impl Run {
         let now = Instant::now();
         let timeouts = instance.spec.timeouts;
         let ends = ends.min(now + timeouts.run);
-        let mut call = self.open(routes, &to, method::HANDLE, payload, ends - now, None).await?;
+        let mut call = self.open(routes, &to, method::HANDLE, payload, ends - now, Beside::default()).await?;
         call.lent = Some(tools);
         let state = State::Working { ends, idle: now + timeouts.idle };
         Ok(Work { call, sub_run: sub_run.clone(), by, request: 0, chain, state })
@@ -322,6 +330,7 @@ impl Run {
             Phase::Calling { call, idle, .. } if call.id == id => Some((call, idle)),
             Phase::Calling { .. }
             | Phase::Waiting { .. }
+            | Phase::Queued { .. }
             | Phase::Choosing { .. }
             | Phase::Stopping { .. }
             | Phase::Over => None,

@@ -19,7 +19,7 @@ impl Run {
     /// The person asked to stop it.
     pub(crate) async fn cancel(&mut self) {
         match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Waiting { .. } => self.finish(&Outcome::Cancelled),
+            Phase::Waiting { .. } | Phase::Queued { .. } => self.finish(&Outcome::Cancelled),
             Phase::Choosing { call, .. } => {
                 call.give_up().await;
                 self.finish(&Outcome::Cancelled);

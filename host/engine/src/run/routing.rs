@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::{Phase, Run, call::Call, desk};
 use crate::{
     random,
-    routes::{Instance, Routes},
+    routes::{Instance, Routes, Slot},
     view::OpenCall,
 };
 
@@ -37,12 +37,23 @@ pub(super) enum Move {
     Ask(Target),
     /// Call that one.
     Call(Target),
+    /// Call that one, in the place that was waited for.
+    Take(Target, Slot),
     /// Its process ended before it said anything: its next generation, if that is there in time, else the fallback.
     Revive(FallbackReason),
     /// The fallback answers.
     Fallback(FallbackReason),
     /// It ends so.
     Finish(Outcome),
+}
+
+/// What a call may have beside what is asked.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// Who answers its requests without the run's task.
+    desk: Option<Arc<dyn Desk>>,
+    /// Its place, where that was waited for.
+    slot: Option<Slot>,
 }
 
 /// Why the run is not where it was: for `run_degraded`.
@@ -77,8 +88,18 @@ impl Run {
                         continue;
                     }
                 },
-                Move::Call(target) => match self.invoke(&target).await {
+                Move::Call(target) => match self.invoke(&target, None).await {
                     Ok(()) => return,
+                    Err(Code::PluginOverloaded) if self.queue(&target) => return,
+                    Err(code) => (target, Outcome::Refused(code)),
+                },
+                Move::Take(target, slot) => match self.invoke(&target, Some(slot)).await {
+                    Ok(()) => return,
+                    // Its turn came as the process ended, with the calls in it: it was never there.
+                    Err(code) if self.is_gone(&target) => {
+                        next = Move::Revive(FallbackReason::AgentFailed { agent: target.plugin, code });
+                        continue;
+                    }
                     Err(code) => (target, Outcome::Refused(code)),
                 },
                 Move::Revive(reason) => {
@@ -226,6 +247,12 @@ impl Run {
         routes.instances.contains_key(&target).then_some(target)
     }
 
+    /// Whether that generation ended.
+    fn is_gone(&self, target: &Target) -> bool {
+        let routes = self.shared.routes.load();
+        routes.instances.get(target).is_none_or(|instance| instance.handle.exit.borrow().is_some())
+    }
+
     async fn ask(&mut self, target: &Target) -> Result<(), Code> {
         let routes = self.shared.routes.load_full();
         let params = RouteParams {
@@ -236,12 +263,12 @@ impl Run {
         };
         let payload = serde_json::to_vec(&params).map_err(|_| Code::HostInternal)?;
         let within = self.shared.settings().route_within;
-        let call = self.open(&routes, target, method::ROUTE, payload, within, None).await?;
+        let call = self.open(&routes, target, method::ROUTE, payload, within, Beside::default()).await?;
         self.phase = Phase::Choosing { call, until: Instant::now() + within };
         Ok(())
     }
 
-    async fn invoke(&mut self, target: &Target) -> Result<(), Code> {
+    async fn invoke(&mut self, target: &Target, slot: Option<Slot>) -> Result<(), Code> {
         let routes = self.shared.routes.load_full();
         let instance = routes.instances.get(target).ok_or(Code::PluginStarting)?;
         let coordinates = instance.is_supervisor();
@@ -257,7 +284,7 @@ impl Run {
         let payload = serde_json::to_vec(&params).map_err(|_| Code::HostInternal)?;
         let (within, idle) = (instance.spec.timeouts.run, instance.spec.timeouts.idle);
         let desk = desk::of(&self.shared, instance);
-        let call = self.open(&routes, target, method::HANDLE, payload, within, desk).await?;
+        let call = self.open(&routes, target, method::HANDLE, payload, within, Beside { desk, slot }).await?;
         let responder = instance.responder();
         let doing = if coordinates { "is coordinating the answer" } else { "is on it" };
         self.take_over(responder, format!("{} {doing}", target.plugin));
@@ -291,12 +318,13 @@ impl Run {
         method: &'static str,
         payload: Vec<u8>,
         deadline: Duration,
-        desk: Option<Arc<dyn Desk>>,
+        beside: Beside,
     ) -> Result<Call, Code> {
         let instance = routes.instances.get(target).ok_or(Code::PluginStarting)?;
         let id = random::call_id();
         let run = self.queued.run.clone();
-        let admitted = instance.admit(id, OpenCall { method, run: run.clone() })?;
+        let Beside { desk, slot } = beside;
+        let admitted = instance.admit(id, OpenCall { method, run: run.clone() }, slot)?;
         let call = Call::new(id, instance.clone(), admitted);
         let invocation = call.invocation(method, run, payload.into(), deadline, desk, self.outputs.clone());
         call.instance.order(InstanceCommand::Invoke(invocation)).await.map_err(|_| gone(instance))?;

@@ -22,6 +22,8 @@ pub struct PluginDetail {
     pub breaker: BreakerView,
     /// Calls under way, those in generations that finish their last ones with them.
     pub in_flight: u32,
+    /// Runs that wait for a place in it.
+    pub waiting: usize,
     /// What is left of its restarts.
     pub restarts: BudgetView,
     /// Its warm spares.

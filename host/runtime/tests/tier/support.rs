@@ -102,10 +102,12 @@ pub(crate) fn spec(path: impl Into<PathBuf>) -> PluginSpec {
             idle: Duration::from_secs(5),
             run: Duration::from_secs(30),
             grace: Duration::from_secs(1),
+            queue: Duration::ZERO,
         },
         limits: Limits {
             memory: 2 << 30,
             concurrent_runs: 8,
+            queued_runs: 0,
             library: 1 << 30,
             open_files: 256,
             cpu_percent: 0,

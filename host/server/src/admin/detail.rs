@@ -69,7 +69,11 @@ fn serving(out: &mut String, page: &PluginPage) -> fmt::Result {
         None if line.verdict == "healthy" => "itself".to_owned(),
         None => "nobody stands in".to_owned(),
     };
-    row(out, "traffic", &format!("{traffic}; {} under way", count(line.in_flight, "call")))
+    let waiting = match line.waiting {
+        0 => String::new(),
+        waiting => format!(", {waiting} waiting for a place"),
+    };
+    row(out, "traffic", &format!("{traffic}; {} under way{waiting}", count(line.in_flight, "call")))
 }
 
 fn protection(out: &mut String, page: &PluginPage, now: OffsetDateTime) -> fmt::Result {
@@ -227,6 +231,7 @@ mod tests {
                 generation: 6,
                 version: Some(own("1.2.0\u{1b}[2J")),
                 in_flight: 1,
+                waiting: 2,
                 restarts: 5,
             },
             description: Some(own("Sends\nbills.")),
@@ -294,7 +299,7 @@ failed: billing 1.2.0 (agent), generation 6
   code         plugin.crash_loop (stage running)
   reason       it keeps crashing
   what to do   mend it, then `agent-host plugins reset billing`
-  traffic      fallback; 1 call under way
+  traffic      fallback; 1 call under way, 2 waiting for a place
   breaker      open, 5 of 5 calls failed; one trial from 14:11:00 UTC
   restarts     5 of 5 within 60 s; 5 since the host began
   isolation    process, partial: seccomp

@@ -137,10 +137,12 @@ fn spec(file: &Path, kind: PluginKind, args: &CheckArgs) -> Result<PluginSpec, F
             idle: args.patience,
             run: args.patience,
             grace: GRACE,
+            queue: Duration::ZERO,
         },
         limits: Limits {
             memory: 512 << 20,
             concurrent_runs: 64,
+            queued_runs: 0,
             library: LARGEST,
             open_files: 256,
             cpu_percent: 0,

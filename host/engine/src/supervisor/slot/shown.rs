@@ -97,6 +97,7 @@ impl Slot {
                 calls: 0,
             },
             in_flight: 0,
+            waiting: 0,
             restarts: BudgetView {
                 used: self.budget.spent(now.into_std()),
                 max: self.settings.restarts,

@@ -56,6 +56,9 @@ pub struct PluginLine {
     pub version: Option<String>,
     /// Calls under way in it.
     pub in_flight: u32,
+    /// Runs that wait for a place in it.
+    #[serde(default)]
+    pub waiting: usize,
     /// Generations that were started after failures.
     pub restarts: u32,
 }
@@ -250,6 +253,7 @@ impl From<&PluginDetail> for PluginLine {
             generation: view.generation.0,
             version: view.version.as_deref().map(line),
             in_flight: detail.in_flight,
+            waiting: detail.waiting,
             restarts: view.restarts,
         }
     }

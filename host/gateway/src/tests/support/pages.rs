@@ -72,6 +72,7 @@ pub(crate) fn detail(view: PluginView) -> PluginDetail {
         sandbox: SandboxReport([(Layer::Seccomp, LayerState::enforced())].into()),
         breaker: BreakerView { state: "closed", since: now, retry_at: None, failures: 1, calls: 4 },
         in_flight: 2,
+        waiting: 0,
         restarts: BudgetView { used: 1, max: 5, within: Duration::from_secs(60) },
         former: None,
         rolled_back: None,
