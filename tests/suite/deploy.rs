@@ -340,6 +340,23 @@ fn what_ships_pleases_the_tools_that_are_here() {
     }
 }
 
+#[test]
+#[ignore = "long: lintian takes a minute"]
+fn the_package_pleases_lintian_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = run(
+        "deploy/debian/build",
+        &[&built(), folder.path().to_str().unwrap()],
+        &[("DEB_COMPRESSION", "none")],
+    );
+    assert!(made.status.success(), "{}", said(&made));
+    let deb = std::fs::read_dir(folder.path()).unwrap().next().expect("a package").unwrap().path();
+    let output = run("deploy/lint", &[deb.to_str().unwrap()], &[]);
+    let said = said(&output);
+    let judged = said.contains("lint: ok: lintian") || said.contains("lint: not installed: lintian");
+    assert!(output.status.success() && judged, "{said}");
+}
+
 /// The twin, where there is one of the tools.
 #[test]
 fn a_unit_that_lets_the_service_do_more_is_objected_to() {

@@ -307,3 +307,30 @@ async fn the_death_of_the_one_that_is_kept_costs_nothing() {
     assert_eq!(who_answers(&host, "m1").await.1, 2);
     assert_eq!(shown(&host, "echo").former, None);
 }
+
+/// What keeps a plugin in order is no matter of its generation.
+#[tokio::test(start_paused = true)]
+async fn how_often_it_may_be_restarted_holds_at_once_though_a_version_waits_that_was_taken_back() {
+    let host = Host::new(vec![kept(plugin("echo"))], FakeRuntime::default().with("echo", echo()));
+    host.until(|status| status.plugins[0].state == "healthy").await;
+    host.engine.configure(settings(vec![changed(kept(plugin("echo")))])).await.unwrap();
+    host.engine.control(&PluginId::new("echo").unwrap(), PluginOrder::Rollback).await.unwrap();
+    let never = PluginSettings { restarts: 0, ..changed(kept(plugin("echo"))) };
+    host.engine.configure(settings(vec![never])).await.unwrap();
+    assert_eq!(shown(&host, "echo").view.generation.0, 1, "it is not tried again for that");
+    host.kill("echo#1", Exit::Signal(9));
+    host.until(|status| status.plugins[0].state == "quarantined").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_time_to_go_back_what_is_kept_is_let_go() {
+    let host = Host::new(vec![kept(plugin("echo"))], FakeRuntime::default().with("echo", echo()));
+    host.until(|status| status.plugins[0].state == "healthy").await;
+    host.engine.configure(settings(vec![changed(kept(plugin("echo")))])).await.unwrap();
+    assert_eq!(shown(&host, "echo").former, Some(Generation(1)));
+    let edited = PluginSettings { rollback_window: Duration::ZERO, ..changed(plugin("echo")) };
+    host.engine.configure(settings(vec![edited])).await.unwrap();
+    assert_eq!(shown(&host, "echo").former, None);
+    host.gone("echo#1").await;
+    assert_eq!(who_answers(&host, "m1").await.1, 2);
+}
