@@ -9,7 +9,10 @@ use tokio::net::TcpStream;
 
 use crate::{
     client::Client,
-    harness::{Host, Setup, eventually, http, vitals::Vitals},
+    harness::{
+        Host, Setup, eventually, http,
+        vitals::{Vitals, no_descriptor_is_left},
+    },
     scenario::ready,
 };
 
@@ -62,15 +65,7 @@ async fn withstands_a_flood(host: &Host) -> Result<(), String> {
         late.close().await.map(drop)
     })
     .await?;
-    eventually("no descriptor is left of it", async || {
-        let now = Vitals::of(host)?;
-        // One or two: the log's readers are opened as they are needed.
-        match now.descriptors <= before.descriptors + 4 {
-            true => Ok(()),
-            false => Err(format!("{before:?} before, {now:?} now")),
-        }
-    })
-    .await
+    no_descriptor_is_left(host, &before).await
 }
 
 twin! {

@@ -44,6 +44,7 @@ mod erasing;
 mod failpoints;
 mod fallback;
 mod first_message;
+mod followed;
 mod frames;
 mod herd;
 mod hostile;

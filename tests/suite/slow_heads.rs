@@ -12,7 +12,11 @@ use tokio::{
 
 use crate::{
     client::Client,
-    harness::{Host, PATIENCE, Setup, eventually, http, metrics::Metrics, vitals::Vitals},
+    harness::{
+        Host, PATIENCE, Setup, eventually, http,
+        metrics::Metrics,
+        vitals::{Vitals, no_descriptor_is_left},
+    },
     scenario::ready,
 };
 
@@ -77,14 +81,7 @@ async fn slow_heads_are_closed(host: &Host) -> Result<(), String> {
         client.close().await
     };
     tokio::try_join!(slow, others)?;
-    eventually("no descriptor is left of them", async || {
-        let now = Vitals::of(host)?;
-        match now.descriptors <= before.descriptors + 4 {
-            true => Ok(()),
-            false => Err(format!("{before:?} before, {now:?} now")),
-        }
-    })
-    .await
+    no_descriptor_is_left(host, &before).await
 }
 
 twin! {

@@ -173,7 +173,7 @@ mod tests {
         let sender = directory.thread(&key(), |commands| kept = Some(commands));
         let commands = kept.unwrap();
         assert!(!directory.retire(&key(), &commands), "someone holds a sender");
-        sender.try_send(Command::Unsubscribe { session: 1 }).unwrap();
+        sender.try_send(Command::Interrupt).unwrap();
         drop(sender);
         assert!(!directory.retire(&key(), &commands), "a command waits");
     }

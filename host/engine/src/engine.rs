@@ -119,6 +119,12 @@ impl Engine {
         change::configure(&self.shared, settings).await
     }
 
+    /// Threads that have a task.
+    #[cfg(test)]
+    pub(crate) fn thread_tasks(&self) -> usize {
+        self.shared.directory.threads().len()
+    }
+
     /// Whether new connections shall be refused.
     pub fn is_draining(&self) -> bool {
         self.shared.is_draining()

@@ -2,7 +2,8 @@
 //!
 //! * [`Engine`] is the handle that the doors (the gateway) hold; [`Session`] is one client connection.
 //! * the *supervisor task* owns the registry of plugins and publishes the route table and the [`view::Status`];
-//! * a *thread task* owns one conversation while it is in use: its run queue, its running run, its subscribers;
+//! * a *thread task* owns one conversation while it is in use: its run queue, its running run;
+//! * who follows a thread is known beside its task (`followers`), which ends when it is not used;
 //! * a *run* lives in its thread's task: it asks a plugin, keeps the clocks, and ends well whatever the plugin does;
 //! * the fallback is a function, linked in: it cannot fail to load, and nothing in it waits.
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@ mod drain;
 mod engine;
 mod fallback;
 mod files;
+mod followers;
 mod outbox;
 mod random;
 mod recovery;

@@ -85,11 +85,6 @@ impl Sender {
         }
         if self.frames.is_closed() { Err(Gone) } else { Ok(()) }
     }
-
-    /// Whether the session is gone or lagged.
-    pub(crate) fn is_gone(&self) -> bool {
-        self.frames.is_closed() || self.state.lagged.load(Ordering::Relaxed)
-    }
 }
 
 /// The session's end.
@@ -156,7 +151,7 @@ mod tests {
         let (sender, mut receiver) = outbox(10 * frame().cost());
         let taken = (0..100).take_while(|_| sender.push(frame()).is_ok()).count();
         assert_eq!(taken, 10);
-        assert!(sender.is_gone());
+        assert_eq!(sender.push(frame()), Err(Gone));
         assert!(receiver.recv().await.is_none());
     }
 

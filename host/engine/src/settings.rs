@@ -34,6 +34,8 @@ pub struct Settings {
     pub drain_grace: Duration,
     /// Runs at once for one user; 0: no limit.
     pub runs_at_once: u32,
+    /// Threads that one user may follow, counted once for each connection; 0: no limit.
+    pub subscriptions: u32,
     /// How long the log lasts: for what clients and operators are told.
     pub durability: Durability,
     /// What one user may have stored.
@@ -95,6 +97,7 @@ impl Default for Settings {
             // 8 s: Cloud Run kills 10 s after SIGTERM.
             drain_grace: Duration::from_secs(8),
             runs_at_once: 4,
+            subscriptions: 10_000,
             durability: Durability::Durable,
             quota: Quota::default(),
             outbox_bytes: 1024 * 1024,

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
 use agent_host_core::{breaker::CallResult, ports::store::StoreError, routing::Target};
@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     details::Details,
     directory::Directory,
+    followers::Followers,
     routes::Routes,
     settings::{Parts, Settings},
     supervisor,
@@ -40,9 +41,9 @@ pub(crate) struct Shared {
     /// Set once, when the host goes away.
     pub(crate) leaving: watch::Sender<Option<Leaving>>,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) followers: Followers,
     pub(crate) supervisor: mpsc::Sender<supervisor::Command>,
     pub(crate) tasks: TaskTracker,
-    pub(crate) sessions: AtomicU64,
     /// How many runs the drain interrupted, once it is done.
     pub(crate) drained: OnceCell<usize>,
     /// Whether the last append worked: only a change is worth a message.
@@ -79,9 +80,9 @@ impl Shared {
             details: published.details,
             leaving: watch::Sender::new(None),
             directory: Arc::new(Directory::default()),
+            followers: Followers::default(),
             supervisor,
             tasks: TaskTracker::new(),
-            sessions: AtomicU64::new(1),
             drained: OnceCell::new(),
             store_works: AtomicBool::new(true),
         }

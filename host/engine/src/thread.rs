@@ -1,5 +1,5 @@
-//! One conversation while it is in use: the task that owns its order of events, its queue of messages, its running
-//! run and its subscribers.
+//! One conversation while it is in use: the task that owns its order of events, its queue of messages and its running
+//! run. It ends a little after its last use, whoever follows it: nothing of a thread at rest is in its task.
 //!
 //! Whatever happens to a thread comes through [`Command`] or from its run, one at a time; so `seq` is handed out in
 //! the order in which things are appended, and a run can meet neither a second run nor a half-appended message.
@@ -7,13 +7,19 @@
 mod log;
 mod recover;
 mod submit;
+mod subscribe;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use agent_host_core::ports::{
-    instance::{CALL_OUTPUTS, CallOutput},
-    store::{Deletion, Unfinished},
+use agent_host_core::{
+    failpoint,
+    failpoint::Action,
+    ports::{
+        instance::{CALL_OUTPUTS, CallOutput},
+        store::{Deletion, Unfinished},
+    },
 };
+use agent_host_telemetry::series;
 use agent_plugin_protocol::{CallId, Code, Epoch, MessageId, PluginId, RunId, Seq, call::InputAnswer};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -26,9 +32,9 @@ pub(crate) use self::log::RETRY;
 pub(crate) use self::submit::UserMessage;
 use crate::{
     directory::{BusyPermit, ThreadKey},
-    outbox,
+    followers::Subscriber,
     run::{DELEGATED_AT_ONCE, Input, Queued, Run},
-    session::{Message, Outgoing, Problem, Subscribed},
+    session::{Message, Problem},
     shared::Shared,
     task,
 };
@@ -54,7 +60,7 @@ pub(crate) enum Command {
     /// Tell it no more.
     Unsubscribe {
         /// Whom.
-        session: u64,
+        subscriber: Subscriber,
     },
     /// Stop a run.
     Cancel {
@@ -81,20 +87,6 @@ pub(crate) struct Submission {
     pub(crate) subscriber: Subscriber,
     /// The question it answers, and who asked it.
     pub(crate) answers: Option<(InputAnswer, PluginId)>,
-}
-
-/// A session, as a thread sees it.
-#[derive(Clone)]
-pub(crate) struct Subscriber {
-    pub(crate) session: u64,
-    pub(crate) outbox: outbox::Sender,
-}
-
-impl Subscriber {
-    /// Tells it something. One that is gone or lagged is dropped by the next fan-out.
-    pub(crate) fn tell(&self, what: Outgoing) {
-        let _ = self.outbox.push(what);
-    }
 }
 
 /// Brings a command to the thread's task, which is started where there is none.
@@ -131,8 +123,10 @@ pub(crate) fn answer(id: MessageId, answer: InputAnswer, asker: PluginId, subscr
     }))
 }
 
-/// How long a thread without run and subscribers keeps its task.
-const IDLE: Duration = Duration::from_secs(60);
+/// How long a thread keeps its task after its last run: what is left of calls that were given up speaks into it.
+pub(crate) const IDLE: Duration = Duration::from_secs(10);
+/// Between two tries to end it, where somebody is about to use it, as it seems: it is the sender of the last command.
+const RETIRE_AGAIN: Duration = Duration::from_millis(50);
 /// Outputs taken into one append at most, so that a flood of one plugin still lets commands in between.
 const BATCH: usize = 512;
 
@@ -152,8 +146,27 @@ struct Thread {
     idle_at: Instant,
 }
 
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.noted(-1.0);
+    }
+}
+
 impl Thread {
     fn new(shared: Arc<Shared>, key: ThreadKey) -> Self {
+        let this = Self::at_rest(shared, key);
+        this.noted(1.0);
+        this
+    }
+
+    /// The host's look at itself is no use of a thread.
+    fn noted(&self, change: f64) {
+        if !self.key.scope.is_self_check() {
+            series::thread_tasks(change);
+        }
+    }
+
+    fn at_rest(shared: Arc<Shared>, key: ThreadKey) -> Self {
         Self {
             log: Log::new(Arc::clone(&shared), key.clone()),
             shared,
@@ -191,10 +204,10 @@ impl Thread {
                     if Instant::now() < self.idle_at {
                         continue;
                     }
-                    if !self.log.has_subscribers() && self.shared.directory.retire(&self.key, &commands) {
+                    if self.retires(&commands) {
                         return;
                     }
-                    self.idle_at = Instant::now() + IDLE;
+                    self.idle_at = Instant::now() + RETIRE_AGAIN;
                 }
             }
             self.next_run().await;
@@ -208,11 +221,8 @@ impl Thread {
             Command::Subscribe { after, epoch, subscriber } => {
                 Box::pin(self.subscribe(after, epoch, subscriber)).await;
             }
-            Command::Attach { subscriber } => {
-                self.used();
-                self.log.subscribe(subscriber);
-            }
-            Command::Unsubscribe { session } => self.log.unsubscribe(session),
+            Command::Attach { subscriber } => self.follow(&subscriber),
+            Command::Unsubscribe { subscriber } => self.shared.followers.unfollow(&self.key, &subscriber),
             Command::Cancel { run } => Box::pin(self.cancel(&run)).await,
             Command::Interrupt => Box::pin(self.interrupt()).await,
             Command::Recover(cut_off) => Box::pin(self.recover(cut_off)).await,
@@ -223,7 +233,14 @@ impl Thread {
         }
     }
 
-    /// The thread exists and was asked for: its task stays for a while.
+    /// Whether the task may end: its followers are told by the next one.
+    fn retires(&self, commands: &mpsc::Receiver<Command>) -> bool {
+        // For a broken twin: a host that keeps a task for whatever is followed.
+        let kept = failpoint!("engine.retire") == Some(Action::Off) && self.shared.followers.any(&self.key);
+        !kept && self.shared.directory.retire(&self.key, commands)
+    }
+
+    /// A run was begun here, or is over: the task stays for a while.
     fn used(&mut self) {
         self.idle_at = Instant::now() + IDLE;
     }
@@ -268,30 +285,6 @@ impl Thread {
         }
     }
 
-    async fn subscribe(&mut self, after: Seq, epoch: Option<Epoch>, subscriber: Subscriber) {
-        let head = match self.shared.parts.store.thread(&self.key.scope, &self.key.thread).await {
-            Ok(Some(head)) => head,
-            Ok(None) => return subscriber.tell(Outgoing::Problem(Problem::new(Code::ThreadNotFound))),
-            Err(error) => {
-                let problem = Problem::new(error.code).retry_after(RETRY);
-                return subscriber.tell(Outgoing::Problem(problem));
-            }
-        };
-        self.used();
-        let epoch_now = self.shared.parts.store.epoch();
-        let reason = unrecovered(after, head.last, epoch.is_none_or(|epoch| epoch == epoch_now));
-        let from = if reason.is_some() { head.last.next() } else { after.next() };
-        subscriber.tell(Outgoing::Subscribed(Subscribed {
-            thread: self.key.thread.clone(),
-            epoch: epoch_now,
-            from,
-            to: head.last,
-            recovered: reason.is_none(),
-            reason,
-        }));
-        self.log.subscribe(subscriber);
-    }
-
     async fn delete(&mut self) -> Result<bool, Problem> {
         if self.run.is_some() || !self.queue.is_empty() || self.log.retry_at().is_some() {
             return Err(Problem::new(Code::RunBusy).retry_after(RETRY));
@@ -331,21 +324,6 @@ impl Thread {
     }
 }
 
-/// Events that a subscription may replay; beyond it the client reads the log page by page over HTTP.
-const REPLAY: u64 = 10_000;
-
-/// Why the log cannot be joined to what the client has; `None`: it can.
-fn unrecovered(after: Seq, last: Seq, same_epoch: bool) -> Option<&'static str> {
-    if !same_epoch || after > last {
-        // A position beyond the end was not given by this life of the log.
-        Some("epoch")
-    } else if last.0 - after.0 > REPLAY {
-        Some("limit")
-    } else {
-        None
-    }
-}
-
 /// Waits until then; for ever, where there is no such time. Boxed, as it hardly ever is one. Cancel safe.
 async fn until(time: Option<Instant>) {
     match time {
@@ -359,19 +337,5 @@ async fn next_input(run: &mut Option<Box<Run>>, outputs: &mut mpsc::Receiver<(Ca
     match run {
         Some(run) => run.next(outputs).await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_position_of_another_life_or_too_far_back_is_not_recovered() {
-        assert_eq!(unrecovered(Seq(3), Seq(5), true), None);
-        assert_eq!(unrecovered(Seq(5), Seq(5), true), None);
-        assert_eq!(unrecovered(Seq(3), Seq(5), false), Some("epoch"));
-        assert_eq!(unrecovered(Seq(6), Seq(5), true), Some("epoch"));
-        assert_eq!(unrecovered(Seq(0), Seq(REPLAY + 1), true), Some("limit"));
     }
 }

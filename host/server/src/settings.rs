@@ -32,6 +32,7 @@ pub(crate) fn engine(config: &Config) -> Engine {
         settle: config.service.settle,
         drain_grace: config.drain.grace,
         runs_at_once: config.limits.runs_at_once.unwrap_or(0),
+        subscriptions: config.limits.subscriptions_per_user.unwrap_or(0),
         durability: match config.store.durability {
             agent_host_config::Durability::Durable => Durability::Durable,
             agent_host_config::Durability::Ephemeral => Durability::Ephemeral,

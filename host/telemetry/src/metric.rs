@@ -28,6 +28,8 @@ metrics_table! {
     UPGRADES counter "agent_host_upgrades_total" ["status"] "WebSocket upgrades by HTTP status; 500 must not exist.";
     WELCOME_SECONDS histogram "agent_host_welcome_seconds" [] "From the accepted upgrade to the welcome frame written.";
     CONNECTIONS gauge "agent_host_connections" [] "Open client connections.";
+    THREADS_FOLLOWED gauge "agent_host_threads_followed" [] "Threads that clients follow, each once for each connection.";
+    THREAD_TASKS gauge "agent_host_thread_tasks" [] "Threads with a task of their own: those in use.";
     CONNECTIONS_CLOSED counter "agent_host_connections_closed_total" ["code"] "Closed connections by close code.";
     RUNS counter "agent_host_runs_total" ["plugin", "outcome"] "Runs that ended, by responder and status.";
     RUN_SECONDS histogram "agent_host_run_seconds" ["plugin"] "From the accepted message to agent_completed.";

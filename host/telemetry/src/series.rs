@@ -88,6 +88,16 @@ pub fn store_committed(within: Duration) {
     SERIES.store_commit.record(within.as_secs_f64());
 }
 
+/// So many more threads are followed, or fewer.
+pub fn followed(change: f64) {
+    SERIES.followed.increment(change);
+}
+
+/// So many more threads have a task, or fewer.
+pub fn thread_tasks(change: f64) {
+    SERIES.thread_tasks.increment(change);
+}
+
 /// Counts tokens that a model read and wrote.
 pub fn llm_tokens(read: u64, written: u64) {
     SERIES.tokens.0.increment(read);
@@ -245,6 +255,8 @@ struct Series {
     welcome: Histogram,
     store_commit: Histogram,
     connections: Gauge,
+    followed: Gauge,
+    thread_tasks: Gauge,
     abandoned: Counter,
     /// By plugins, by the fallback.
     answers: (Counter, Counter),
@@ -298,6 +310,8 @@ impl Series {
             welcome: histogram!(metric::WELCOME_SECONDS),
             store_commit: histogram!(metric::STORE_COMMIT_SECONDS),
             connections: gauge!(metric::CONNECTIONS),
+            followed: gauge!(metric::THREADS_FOLLOWED),
+            thread_tasks: gauge!(metric::THREAD_TASKS),
             abandoned: counter!(metric::RUNS_WITHOUT_TERMINAL),
             answers: (answers(By::Plugin), answers(By::Fallback)),
             tokens: (tokens("read"), tokens("written")),

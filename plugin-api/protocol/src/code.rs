@@ -320,6 +320,9 @@ codes! {
     LimitRuns "limit.runs" retry:
         "the user has as many runs at once as allowed",
         "wait for one to end";
+    LimitSubscriptions "limit.subscriptions" fatal:
+        "the user follows as many threads as allowed, over all connections",
+        "unsubscribe from threads that are not looked at";
     LimitAuthFailures "limit.auth_failures" retry:
         "too many failed tokens from this address",
         "wait as long as Retry-After says";

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use rustix::param::clock_ticks_per_second;
 
-use super::Host;
+use super::{Host, eventually};
 
 /// At one moment.
 #[derive(Debug, Clone, Copy)]
@@ -41,4 +41,17 @@ impl Vitals {
             cpu: Duration::from_millis(1_000 * ticks / clock_ticks_per_second()),
         })
     }
+}
+
+/// Waits until the host has as many descriptors as it had before.
+pub(crate) async fn no_descriptor_is_left(host: &Host, before: &Vitals) -> Result<(), String> {
+    eventually("no descriptor is left of it", async || {
+        let now = Vitals::of(host)?;
+        // A few more: the log's readers are opened as they are needed.
+        match now.descriptors <= before.descriptors + 4 {
+            true => Ok(()),
+            false => Err(format!("{before:?} before, {now:?} now")),
+        }
+    })
+    .await
 }

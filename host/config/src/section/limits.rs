@@ -15,6 +15,8 @@ pub struct LimitsConfig {
     pub frame_bytes: Option<ByteSize>,
     /// Runs of one user at once.
     pub runs_at_once: Option<u32>,
+    /// Threads that one user may follow, over all connections.
+    pub subscriptions_per_user: Option<u32>,
     /// Failed tokens of one address in a minute.
     pub auth_failures_per_minute: Option<u32>,
     /// Threads of one user.
@@ -32,6 +34,7 @@ impl LimitsConfig {
             messages_per_minute: r.limit("messages_per_minute", 120, 1..=1_000_000),
             frame_bytes: r.limit("frame_bytes", ByteSize::kib(64), ByteSize::kib(1)..=ByteSize::mib(64)),
             runs_at_once: r.limit("runs_at_once", 4, 1..=100_000),
+            subscriptions_per_user: r.limit("subscriptions_per_user", 10_000, 1..=100_000_000),
             auth_failures_per_minute: r.limit("auth_failures_per_minute", 60, 1..=1_000_000),
             threads_per_user: r.limit("threads_per_user", 10_000, 1..=100_000_000),
             storage_per_user: r.limit(

@@ -1,9 +1,6 @@
 //! The session itself: hands what the client asks to the thread's task, and tells the client what it is to know.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal, ports::store::LogEntry};
 use agent_plugin_protocol::{Code, Seq, ThreadId, call::InputAnswer};
@@ -13,10 +10,11 @@ use tokio::sync::watch;
 use super::{Delivery, Incoming, Load, Message, Outgoing, Problem, changes, merge::Merge};
 use crate::{
     directory::ThreadKey,
+    followers::Subscriber,
     outbox::{self, Receiver},
     random,
     shared::{Leaving, Shared},
-    thread::{self, Command, Submission, Subscriber},
+    thread::{self, Command, Submission},
     view::Status,
 };
 
@@ -26,6 +24,8 @@ const PAGE: usize = 64;
 /// Payloads of one page that are kept for a client, in bytes; a larger event is a page of its own. Without it a client
 /// that does not read would be sixty-four of the largest events, 16 MiB, to the host.
 const PAGE_BYTES: usize = 256 * 1024;
+/// Threads that one ping names: about 12 KiB. Who follows thousands would be told hundreds of KiB, every 25 s.
+const POSITIONS: usize = 256;
 /// Between two tries to read from a store that fails.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Reconnections of all clients of a host are spread over this time.
@@ -61,7 +61,6 @@ struct Page {
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, principal: Arc<Principal>) -> Self {
         let (sender, waiting) = outbox::outbox(shared.settings().outbox_bytes);
-        let session = shared.sessions.fetch_add(1, Ordering::Relaxed);
         let mut leaving = shared.leaving.subscribe();
         // A session that is opened while the host is leaving is told so at once.
         leaving.mark_changed();
@@ -70,7 +69,7 @@ impl Session {
         settled.mark_unchanged();
         Self {
             principal,
-            me: Subscriber { session, outbox: sender },
+            me: Subscriber::new(sender),
             waiting,
             merge: Merge::default(),
             reading: None,
@@ -108,12 +107,7 @@ impl Session {
                 let subscriber = self.me.clone();
                 self.send(thread, Command::Subscribe { after, epoch, subscriber }).await;
             }
-            Incoming::Unsubscribe { thread } => {
-                self.merge.forget(&thread);
-                self.follows();
-                let session = self.me.session;
-                self.send_existing(thread, Command::Unsubscribe { session }).await;
-            }
+            Incoming::Unsubscribe { thread } => self.unsubscribe(thread).await,
             Incoming::Cancel { run } => match self.shared.directory.thread_of(&self.principal.scope, &run) {
                 Some(thread) => self.send_existing(thread, Command::Cancel { run }).await,
                 None => self.me.tell(Outgoing::Problem(Problem::new(Code::RunNotFound))),
@@ -168,9 +162,10 @@ impl Session {
         None
     }
 
-    /// The last position handed out for each subscribed thread: for `ping.positions`.
+    /// The last position handed out for each subscribed thread, or for those that were heard of last where there are
+    /// more than a frame should name: for `ping.positions`.
     pub fn positions(&self) -> Vec<(ThreadId, Seq)> {
-        self.merge.positions()
+        self.merge.positions(POSITIONS)
     }
 
     /// Its numbers, for whoever shows them beside it.
@@ -229,6 +224,20 @@ impl Session {
                 let problem = Problem::new(error.code).retry_after(thread::RETRY);
                 self.me.tell(Outgoing::Problem(problem.about(&id)));
             }
+        }
+    }
+
+    /// By its task where it has one, so that it comes after a subscription that is on its way.
+    async fn unsubscribe(&mut self, thread: ThreadId) {
+        self.merge.forget(&thread);
+        self.follows();
+        let key = ThreadKey { scope: self.principal.scope.clone(), thread };
+        let told = match self.shared.directory.existing(&key) {
+            Some(task) => task.send(Command::Unsubscribe { subscriber: self.me.clone() }).await.is_ok(),
+            None => false,
+        };
+        if !told {
+            self.shared.followers.unfollow(&key, &self.me);
         }
     }
 
@@ -296,6 +305,12 @@ impl Session {
             reconnect_after: RECONNECT.0 + RECONNECT.1.mul_f64(random::jitter()),
             deadline: leaving.deadline.saturating_duration_since(tokio::time::Instant::now()),
         })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.followers.leave(&self.principal.scope, &self.me);
     }
 }
 

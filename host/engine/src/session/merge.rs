@@ -82,9 +82,9 @@ impl Merge {
         self.positions.len()
     }
 
-    /// The last position handed out for each thread.
-    pub(super) fn positions(&self) -> Vec<(ThreadId, Seq)> {
-        self.positions.all()
+    /// The last position handed out for each of the threads that were heard of last, at most `most`.
+    pub(super) fn positions(&self, most: usize) -> Vec<(ThreadId, Seq)> {
+        self.positions.latest(most)
     }
 }
 

@@ -4,7 +4,7 @@
 //! read from the log. So the replay after a subscription and the mending of any hole are one thing, and the order in
 //! which the tasks push does not matter.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use agent_plugin_protocol::{Seq, ThreadId};
 
@@ -12,6 +12,11 @@ use agent_plugin_protocol::{Seq, ThreadId};
 #[derive(Debug, Default)]
 pub(super) struct Positions {
     threads: HashMap<ThreadId, Position>,
+    /// Those whose log may have to be read, in turn. Of thousands that are followed there are few: nothing that is done
+    /// for each frame looks at all.
+    due: VecDeque<ThreadId>,
+    /// Counts what was handed out.
+    moves: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +27,10 @@ struct Position {
     known: Seq,
     /// The log has not been read to its end yet.
     unread: bool,
+    /// It waits among those that are due.
+    is_due: bool,
+    /// When its last event was handed out, by the count of all.
+    moved: u64,
     /// What was known when the read that is under way began; `None`: since then it was followed anew.
     asked: Option<Seq>,
 }
@@ -40,14 +49,30 @@ pub(super) enum Take {
 impl Positions {
     /// Follows a thread from after `at`; `unread`: the log may have more already.
     pub(super) fn follow(&mut self, thread: ThreadId, at: Seq, known: Seq, unread: bool) {
-        self.threads.insert(thread, Position { at, known, unread, asked: None });
+        let position = Position { at, known, unread, is_due: false, moved: self.moves, asked: None };
+        self.threads.insert(thread.clone(), position);
+        self.consider(&thread);
+    }
+
+    /// Puts the thread among those whose log is read, if it is to be.
+    fn consider(&mut self, thread: &ThreadId) {
+        if let Some(position) = self.threads.get_mut(thread)
+            && position.wants_reading()
+            && !position.is_due
+        {
+            position.is_due = true;
+            self.due.push_back(thread.clone());
+        }
     }
 
     /// Follows a thread, or goes on where it is. Who follows may have missed something too, if what was on its way when
     /// it left came after it had left: so `unread` holds for it as well.
     pub(super) fn ensure(&mut self, thread: &ThreadId, at: Seq, unread: bool) {
         match self.threads.get_mut(thread) {
-            Some(position) => position.unread |= unread,
+            Some(position) => {
+                position.unread |= unread;
+                self.consider(thread);
+            }
             None => self.follow(thread.clone(), at, at, unread),
         }
     }
@@ -68,25 +93,39 @@ impl Positions {
             Take::Skip
         } else if seq == position.at.next() {
             position.at = seq;
+            self.moves += 1;
+            position.moved = self.moves;
             Take::HandOut
         } else {
             position.known = position.known.max(seq);
+            self.consider(thread);
             Take::Hole
         }
     }
 
     /// A thread whose log must be read, and from where. It counts as read to its end from now on.
     pub(super) fn begin_read(&mut self) -> Option<(ThreadId, Seq)> {
-        let (thread, position) = self.threads.iter_mut().find(|(_, p)| p.unread || p.known > p.at)?;
-        position.unread = false;
-        position.asked = Some(position.known);
-        Some((thread.clone(), position.at))
+        loop {
+            let thread = self.due.pop_front()?;
+            // None: it was forgotten while it waited.
+            let Some(position) = self.threads.get_mut(&thread) else { continue };
+            if position.wants_reading() {
+                position.unread = false;
+                position.asked = Some(position.known);
+                let at = position.at;
+                // One page may not be all: it has its turn again, until it is seen to want no more.
+                self.due.push_back(thread.clone());
+                return Some((thread, at));
+            }
+            position.is_due = false;
+        }
     }
 
     /// The page was full: there may be more.
     pub(super) fn has_more(&mut self, thread: &ThreadId) {
         if let Some(position) = self.threads.get_mut(thread) {
             position.unread = true;
+            self.consider(thread);
         }
     }
 
@@ -100,8 +139,20 @@ impl Positions {
         }
     }
 
-    pub(super) fn all(&self) -> Vec<(ThreadId, Seq)> {
-        self.threads.iter().map(|(thread, position)| (thread.clone(), position.at)).collect()
+    /// Where it is in the threads that were heard of last, at most `most` of them.
+    pub(super) fn latest(&self, most: usize) -> Vec<(ThreadId, Seq)> {
+        let mut all: Vec<_> = self.threads.iter().collect();
+        if all.len() > most {
+            all.select_nth_unstable_by_key(most, |(_, position)| std::cmp::Reverse(position.moved));
+            all.truncate(most);
+        }
+        all.into_iter().map(|(thread, position)| (thread.clone(), position.at)).collect()
+    }
+}
+
+impl Position {
+    fn wants_reading(&self) -> bool {
+        self.unread || self.known > self.at
     }
 }
 
@@ -144,6 +195,32 @@ mod tests {
         // That one has seen it all.
         positions.ends(&thread(), Seq(4));
         assert_eq!(positions.begin_read(), None);
+    }
+
+    #[test]
+    fn threads_that_are_read_take_turns_and_those_forgotten_are_passed_over() {
+        let mut positions = Positions::default();
+        let name = |name: &str| ThreadId::new(name).unwrap();
+        for each in ["a", "b", "c"] {
+            positions.follow(name(each), Seq(0), Seq(9), false);
+        }
+        positions.forget(&name("b"));
+        let turns: Vec<_> = (0..4).map(|_| positions.begin_read().unwrap().0).collect();
+        assert_eq!(turns, ["a", "c", "a", "c"].map(name));
+    }
+
+    #[test]
+    fn of_many_threads_those_that_moved_last_are_told() {
+        let mut positions = Positions::default();
+        let name = |n: u64| ThreadId::new(&format!("t{n}")).unwrap();
+        (0..1_000).for_each(|n| positions.follow(name(n), Seq(0), Seq(0), false));
+        for n in [7, 500, 3] {
+            positions.take(&name(n), Seq(1));
+        }
+        let mut latest = positions.latest(3);
+        latest.sort();
+        assert_eq!(latest, [3, 500, 7].map(|n| (name(n), Seq(1))));
+        assert_eq!(positions.latest(5_000).len(), 1_000);
     }
 
     #[test]

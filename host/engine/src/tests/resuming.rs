@@ -8,7 +8,7 @@ use super::{
     fake::{FakeRuntime, Step, echo, script},
     host::{Client, Host, message, plugin},
 };
-use crate::{Incoming, Settings, session::Message};
+use crate::{Incoming, Settings, session::Message, thread::IDLE};
 
 async fn subscribe(
     client: &mut Client,
@@ -113,12 +113,67 @@ async fn a_thread_that_idled_out_is_found_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_followed_thread_at_rest_has_no_task_and_its_followers_hear_what_comes() {
+    let host = Host::healthy(&["echo"], FakeRuntime::default().with("echo", echo())).await;
+    let (mut client, mut other) = (host.client("ann"), host.client("ann"));
+    let thread = client.ask(message("m1", "hi")).await.accepted.thread;
+    subscribe(&mut other, &thread, 5, None).await;
+    tokio::time::sleep(2 * IDLE).await;
+    assert_eq!(host.engine.thread_tasks(), 0);
+    client.ask(Message { thread: Some(thread.clone()), ..message("m2", "hi") }).await;
+    let heard = other.event_of(EventKind::AgentCompleted).await;
+    assert_eq!(heard.seq, Seq(10));
+    tokio::time::sleep(2 * IDLE).await;
+    other.session.handle(Incoming::Unsubscribe { thread: thread.clone() }).await;
+    client.ask(Message { thread: Some(thread), ..message("m3", "hi") }).await;
+    assert!(other.session.try_next().is_none(), "no thread's task had to hear of it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_at_a_thread_leaves_no_task_behind() {
+    let host = Host::healthy(&["echo"], FakeRuntime::default().with("echo", echo())).await;
+    let thread = host.client("ann").ask(message("m1", "hi")).await.accepted.thread;
+    tokio::time::sleep(2 * IDLE).await;
+    let mut client = host.client("ann");
+    subscribe(&mut client, &thread, 5, None).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(host.engine.thread_tasks(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_follows_as_many_threads_as_allowed_is_refused_more_until_one_is_given_up() {
+    let settings = Settings { plugins: vec![plugin("echo")], subscriptions: 2, ..Settings::default() };
+    let host = Host::with(settings, FakeRuntime::default().with("echo", echo()));
+    host.until(|status| !status.starting).await;
+    let mut client = host.client("ann");
+    let first = client.ask(message("m1", "hi")).await.accepted.thread;
+    let second = client.ask(message("m2", "hi")).await.accepted.thread;
+    client.send(message("m3", "hi")).await;
+    let refused = client.problem().await;
+    assert_eq!((refused.code, refused.id.unwrap().as_str()), (Code::LimitSubscriptions, "m3"));
+    // It counts for all connections, and a thread that is followed is no further one.
+    let mut other = host.client("ann");
+    other.session.handle(Incoming::Subscribe { thread: first.clone(), after: Seq(0), epoch: None }).await;
+    let refused = other.problem().await;
+    assert!(refused.code == Code::LimitSubscriptions && refused.message.contains(first.as_str()));
+    client.ask(Message { thread: Some(second), ..message("m4", "hi") }).await;
+    // What was accepted is known to be, room or not.
+    client.send(message("m2", "hi")).await;
+    assert!(client.accepted().await.duplicate);
+    host.client("bob").ask(message("m1", "hi")).await;
+    client.session.handle(Incoming::Unsubscribe { thread: first.clone() }).await;
+    subscribe(&mut other, &first, 0, None).await;
+    drop(client);
+    other.ask(message("m5", "hi")).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn commands_around_the_moment_of_idling_out_are_never_lost() {
     let host = Host::healthy(&["echo"], FakeRuntime::default().with("echo", echo())).await;
     let thread = host.client("ann").ask(message("m0", "hi")).await.accepted.thread;
     for n in 1..200_u64 {
-        // Around 60 s after the last use, to the millisecond before and after.
-        tokio::time::sleep(Duration::from_millis(59_900 + n)).await;
+        // Around the end of its task, to the millisecond before and after.
+        tokio::time::sleep(IDLE - Duration::from_millis(100) + Duration::from_millis(n)).await;
         let mut client = host.client("ann");
         client.send(Message { thread: Some(thread.clone()), ..message(&format!("m{n}"), "hi") }).await;
         let accepted = client.accepted().await;

@@ -7,7 +7,6 @@ use agent_host_telemetry::series;
 use agent_plugin_protocol::{Code, Seq};
 use tokio::time::Instant;
 
-use super::Subscriber;
 use crate::{
     directory::ThreadKey,
     session::{Delivery, Outgoing, Problem},
@@ -20,7 +19,6 @@ pub(crate) const RETRY: Duration = Duration::from_millis(500);
 pub(super) struct Log {
     shared: Arc<Shared>,
     key: ThreadKey,
-    subscribers: Vec<Subscriber>,
     /// Events of this thread that the store did not take yet, in order. Bounded by what a run may have unread: no
     /// further output is taken from its plugin until they are written.
     unwritten: Vec<NewEvent>,
@@ -31,14 +29,7 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn new(shared: Arc<Shared>, key: ThreadKey) -> Self {
-        Self {
-            shared,
-            key,
-            subscribers: Vec::new(),
-            unwritten: Vec::new(),
-            unasked: Vec::new(),
-            retry_at: None,
-        }
+        Self { shared, key, unwritten: Vec::new(), unasked: Vec::new(), retry_at: None }
     }
 
     /// When to try again what was not written; `None` while all is.
@@ -93,37 +84,24 @@ impl Log {
         }
     }
 
-    /// Tells the subscribers of events that are in the log, from `first` on.
-    pub(super) fn deliver(&mut self, first: Seq, events: Vec<NewEvent>) {
-        let counted = !self.key.scope.is_self_check();
-        for (seq, event) in (first.0..).map(Seq).zip(events) {
-            if counted {
-                series::run_event(event.kind, &event.agent);
-            }
-            let entry = LogEntry { seq, thread: self.key.thread.clone(), event };
-            let delivery = Arc::new(Delivery::new(entry));
-            // One that is gone or lagged is dropped: its client comes back and reads the log.
-            self.subscribers.retain(|s| s.outbox.push(Outgoing::Event(Arc::clone(&delivery))).is_ok());
+    /// Tells the followers of events that are in the log, from `first` on.
+    pub(super) fn deliver(&self, first: Seq, events: Vec<NewEvent>) {
+        if !self.key.scope.is_self_check() {
+            events.iter().for_each(|event| series::run_event(event.kind, &event.agent));
         }
+        let thread = &self.key.thread;
+        let deliveries: Vec<_> = (first.0..)
+            .zip(events)
+            .map(|(seq, event)| LogEntry { seq: Seq(seq), thread: thread.clone(), event })
+            .map(|entry| Arc::new(Delivery::new(entry)))
+            .collect();
+        self.shared.followers.tell(&self.key, |one| {
+            deliveries.iter().for_each(|delivery| one.tell(Outgoing::Event(Arc::clone(delivery))));
+        });
     }
 
-    pub(super) fn tell_all(&mut self, problem: &Problem) {
-        self.subscribers.retain(|s| s.outbox.push(Outgoing::Problem(problem.clone())).is_ok());
-    }
-
-    pub(super) fn subscribe(&mut self, subscriber: Subscriber) {
-        self.unsubscribe(subscriber.session);
-        self.subscribers.push(subscriber);
-    }
-
-    pub(super) fn unsubscribe(&mut self, session: u64) {
-        self.subscribers.retain(|s| s.session != session);
-    }
-
-    /// Whether anybody still listens.
-    pub(super) fn has_subscribers(&mut self) -> bool {
-        self.subscribers.retain(|s| !s.outbox.is_gone());
-        !self.subscribers.is_empty()
+    pub(super) fn tell_all(&self, problem: &Problem) {
+        self.shared.followers.tell(&self.key, |one| one.tell(Outgoing::Problem(problem.clone())));
     }
 
     /// Why a message cannot be accepted now, if so: the store still owes this thread an append.

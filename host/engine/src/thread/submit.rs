@@ -38,7 +38,7 @@ impl Thread {
     pub(super) async fn submit(&mut self, submission: Submission) {
         let Submission { message, new_thread, subscriber, answers } = submission;
         let refuse = |problem: Problem| subscriber.tell(Outgoing::Problem(problem.about(&message.id)));
-        let (permit, full) = match self.admit() {
+        let (permit, full) = match self.admit(&subscriber) {
             Ok(permit) => (permit, None),
             // What was accepted before needs no room now: the client only did not hear of it.
             Err(problem) if is_want_of_room(problem.code) => (None, Some(problem)),
@@ -81,7 +81,8 @@ impl Thread {
                 self.used();
                 let accepted = self.accepted(&message, run.clone(), seq, answers.as_ref());
                 subscriber.tell(Outgoing::Accepted(accepted));
-                self.log.subscribe(subscriber);
+                // There was room when it was admitted: beyond it by what others took meanwhile, rather than unheard.
+                let _ = self.shared.followers.follow(&self.key, &subscriber, 0);
                 let event = NewEvent {
                     run: run.clone(),
                     kind: EventKind::UserMessage,
@@ -125,12 +126,15 @@ impl Thread {
     }
 
     /// Whether there is room for another run; the right to be at work, if the thread was idle.
-    fn admit(&self) -> Result<Option<BusyPermit>, Problem> {
+    fn admit(&self, subscriber: &Subscriber) -> Result<Option<BusyPermit>, Problem> {
         if self.shared.is_draining() {
             return Err(Problem::new(Code::HostDraining));
         }
         if let Some(problem) = self.log.refuses() {
             return Err(problem);
+        }
+        if !self.shared.followers.has_room(&self.key, subscriber, self.subscriptions()) {
+            return Err(self.too_many());
         }
         if self.permit.is_none() {
             let most = self.shared.settings().runs_at_once;
@@ -199,9 +203,7 @@ impl Thread {
     /// Lets a session follow the thread in which its message was accepted earlier.
     fn attach(&mut self, key: ThreadKey, subscriber: Subscriber) {
         if key == self.key {
-            self.used();
-            self.log.subscribe(subscriber);
-            return;
+            return self.follow(&subscriber);
         }
         let shared = Arc::clone(&self.shared);
         // Its own task: two threads that waited for each other's queues would never end.
@@ -218,7 +220,7 @@ fn has_written(begun: &Result<Begun, StoreError>) -> bool {
 
 /// Whether a refusal is about this moment, and not about the message.
 fn is_want_of_room(code: Code) -> bool {
-    matches!(code, Code::LimitRuns | Code::RunBusy | Code::HostDraining)
+    matches!(code, Code::LimitRuns | Code::LimitSubscriptions | Code::RunBusy | Code::HostDraining)
 }
 
 /// One line of JSON; `None` would be a bug: texts and maps with text keys always serialise.

@@ -70,8 +70,8 @@ pub(crate) enum ServerFrame<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
     },
-    /// Wants any sign of life. `positions` is the last `seq` sent of each subscribed thread: a client that has less
-    /// subscribes again.
+    /// Wants any sign of life. `positions` is the last `seq` sent of each subscribed thread, or of the 256 that were
+    /// heard of last where there are more: a client that has less subscribes again.
     Ping {
         #[serde(serialize_with = "as_map")]
         #[schemars(with = "std::collections::BTreeMap<ThreadId, Seq>")]

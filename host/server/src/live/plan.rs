@@ -5,13 +5,14 @@ use agent_host_gateway::admin::view::KeyChangePart;
 use serde_json::Value;
 
 /// Keys that the components take up while they serve. Whatever else changes holds from the next start on, and is named.
-const LIVE: [&str; 8] = [
+const LIVE: [&str; 9] = [
     "plugins.",
     "trust.",
     "routing.",
     "service.",
     "log.level",
     "limits.runs_at_once",
+    "limits.subscriptions_per_user",
     "limits.threads_per_user",
     "limits.storage_per_user",
 ];
