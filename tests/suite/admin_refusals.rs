@@ -22,7 +22,7 @@ struct Offered {
     scope: Option<String>,
 }
 
-const SCOPES: [&str; 4] = ["admin:read", "admin:toggle", "admin:config", "admin:debug"];
+const SCOPES: [&str; 5] = ["admin:read", "admin:toggle", "admin:config", "admin:debug", "admin:chaos"];
 
 async fn offered(host: &Host) -> Result<Vec<Offered>, String> {
     let document = http::get(host.admin, "/admin/v1/openapi.json", &[], PATIENCE).await?.json()?;

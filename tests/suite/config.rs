@@ -239,3 +239,12 @@ fn what_is_no_regular_file_is_refused_and_not_waited_for() {
 fn pipe(path: &Path) {
     rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::from_bits_truncate(0o644), 0).unwrap();
 }
+
+/// No profile that is shipped lets faults be injected.
+#[test]
+fn no_shipped_profile_injects_faults() {
+    for profile in ["staging", "production"] {
+        let found = shipped(&["config", "print", "--effective", "--profile", profile]);
+        assert_eq!(found["chaos.enabled"], false, "{profile}: {found:#}");
+    }
+}

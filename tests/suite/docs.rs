@@ -17,6 +17,7 @@ const PAGES: &[&str] = &[
     "SECURITY.md",
     "CHANGELOG.md",
     "docs/codes.md",
+    "docs/drill.md",
     "docs/how-a-message-travels.md",
     "docs/incidents/0001-every-connection-500.md",
     "docs/log-events.md",
@@ -184,4 +185,20 @@ fn explain_knows_every_code_and_no_other() {
         assert!(output.status.success() && said.contains(code.as_str()), "{code}: {said}");
     }
     assert!(!host::plain_cli(&["explain", "plugin.crashd"], &[]).status.success());
+}
+
+/// The page of faults names each of them, in the words of the one table.
+#[test]
+fn the_page_of_faults_is_the_table_of_faults() {
+    let list = host::plain_cli(&["drill", "--list"], &[]);
+    let list = String::from_utf8(list.stdout).unwrap();
+    let page = artifacts::read("docs/drill.md");
+    let lines: Vec<&str> = list.lines().collect();
+    assert!(lines.len() >= 30, "{list}");
+    for scenario in lines.chunks(3) {
+        let [name, does, holds] = scenario else { panic!("{scenario:?}") };
+        let word = |line: &str, lead: &str| line.trim().trim_start_matches(lead).trim().to_owned();
+        let row = format!("| `{name}` | {} | {} |", word(does, "does"), word(holds, "holds"));
+        assert!(page.contains(&row), "docs/drill.md has no row {row}");
+    }
 }

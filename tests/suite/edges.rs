@@ -33,6 +33,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("agent-host-store", &["agent-host-core", "agent-host-telemetry", "agent-plugin-protocol"]),
     ("agent-host-services", &["agent-host-core", "agent-host-telemetry", "agent-plugin-protocol"]),
     ("agent-host-engine", &["agent-host-core", "agent-host-telemetry", "agent-plugin-protocol"]),
+    ("agent-host-chaos", &["agent-host-core", "agent-host-telemetry", "agent-plugin-protocol"]),
     (
         "agent-host-gateway",
         &["agent-host-core", "agent-host-engine", "agent-host-telemetry", "agent-plugin-protocol"],
@@ -40,6 +41,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "agent-host",
         &[
+            "agent-host-chaos",
             "agent-host-config",
             "agent-host-core",
             "agent-host-engine",

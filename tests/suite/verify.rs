@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, process::Output};
 use serde_json::Value;
 
 use crate::{
+    chaos,
     harness::{Host, Plugin, Setup, host::plain_cli, tokens},
     scenario::ready,
 };
@@ -51,9 +52,10 @@ fn failed(report: &Value) -> Vec<(String, String)> {
 }
 
 /// What is looked at, where the example is the only agent.
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 10] = [
     "upgrade",
     "level",
+    "chaos",
     "run (echo)",
     "resume after a cut",
     "cancel",
@@ -152,6 +154,16 @@ async fn on_each_of_more_than_ten_broken_hosts_it_names_the_step() {
         assert_eq!(report["ok"], false, "{report}");
         assert!(told.insert((step, why)), "{step} {why} twice");
     }
+    // What is done to this one, its operator does.
+    let harmed = chaos::setup().start();
+    ready(&harmed).await.unwrap();
+    let begun = harmed.operate(&["chaos", "start", "tools-slow", "--for", "10m"]);
+    assert!(begun.status.success(), "{begun:?}");
+    let (report, status) = verify(&harmed, &[]);
+    let found = failed(&report);
+    assert!(found.len() == 1 && found[0].1.contains("tools-slow"), "{report}");
+    assert_eq!((found[0].0.as_str(), status), ("chaos", Some(1)), "{report}");
+    told.insert(("chaos", "tools-slow"));
     assert!(told.len() > 10);
     let steps: BTreeSet<&str> = told.iter().map(|(step, _)| *step).collect();
     let each = STEPS.iter().filter(|step| !steps.contains(*step));

@@ -7,6 +7,7 @@
 pub mod address_range;
 pub mod breaker;
 pub mod canary;
+pub mod chaos;
 pub mod crash;
 pub mod duration;
 pub mod failpoint;

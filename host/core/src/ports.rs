@@ -3,6 +3,7 @@
 //! An instance is met through channels, so that a worker process, a library in this process and the linked
 //! fallback look the same. The other ports are traits with boxed futures.
 
+pub mod chaos;
 pub mod clock;
 pub mod instance;
 pub mod keys;

@@ -9,6 +9,7 @@
 mod audit;
 mod body;
 mod bundle;
+mod chaos;
 pub mod configuration;
 mod connections;
 mod door;
@@ -28,4 +29,18 @@ mod threads;
 mod undertaking;
 pub mod view;
 
+use std::sync::Arc;
+
+use agent_host_core::ports::chaos::Chaos;
+
+use self::configuration::Configuration;
 pub(crate) use door::{Admin, answer};
+
+/// What operators may order beside what the doors do themselves; each is there where the host has it.
+#[derive(Default)]
+pub struct Operated {
+    /// Who owns the configuration.
+    pub configuration: Option<Arc<dyn Configuration>>,
+    /// What injects faults.
+    pub chaos: Option<Arc<dyn Chaos>>,
+}

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use agent_host_core::{level::ServiceLevel, ports::store::Durability, timestamp::rfc3339};
+use agent_host_core::{
+    level::ServiceLevel,
+    ports::{chaos::Chaos, store::Durability},
+    timestamp::rfc3339,
+};
 use agent_host_engine::view::{PluginView, ServiceView, Status};
 use agent_plugin_protocol::{Code, PluginKind};
 use axum::{
@@ -15,6 +19,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::{
+    admin::view::ChaosStanding,
     auth::{KeySetView, TokenSource, permits},
     host::Host,
     rotation::Rotation,
@@ -30,6 +35,8 @@ pub(crate) struct Health<H> {
     /// What `/ready` insists on, who may see the details, and the keys of another issuer.
     pub(crate) rules: Arc<Rules>,
     pub(crate) rotation: Arc<Rotation>,
+    /// What injects faults, where this host allows it.
+    pub(crate) chaos: Option<Arc<dyn Chaos>>,
 }
 
 /// Whether traffic should come here.
@@ -65,6 +72,9 @@ struct Verbose<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     keys: Option<KeySetView>,
     plugins: Vec<Plugin<'a>>,
+    /// There where faults may be injected: what then goes wrong may be on purpose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chaos: Option<ChaosStanding>,
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<String>,
 }
@@ -162,6 +172,7 @@ impl<H> Health<H> {
             services: status.services.iter().map(|s| service(s, details)).collect(),
             keys: if details { keys } else { keys.map(KeySetView::for_everybody) },
             plugins: status.plugins.iter().map(|p| plugin(p, details)).collect(),
+            chaos: self.chaos.as_ref().map(|chaos| ChaosStanding::new(&chaos.injected())),
             time: details.then(|| rfc3339(self.rules.clock().now())),
         }
     }

@@ -5,11 +5,14 @@
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::SystemTime,
 };
 
-use agent_host_core::identity::Scope;
+use agent_host_core::{chaos::Share, identity::Scope, ports::chaos::Doors};
 use agent_host_engine::session::Load;
 use tokio::sync::Notify;
 
@@ -38,6 +41,8 @@ pub(crate) struct Card {
     pub(crate) load: Load,
     /// An operator wants it closed.
     pub(crate) dismissed: Notify,
+    /// Without a word: as a network does it.
+    pub(crate) cut: AtomicBool,
 }
 
 /// A connection's place among those that are open, until it is dropped.
@@ -87,6 +92,19 @@ impl OpenConnections {
     }
 }
 
+impl Doors for OpenConnections {
+    fn cut(&self, share: Share) -> usize {
+        // The host's look at itself is no client's.
+        let clients: Vec<Arc<Card>> =
+            self.places().cards.values().filter(|card| !card.scope.is_self_check()).cloned().collect();
+        let cut = (0..).zip(clients).filter(|(turn, _)| share.takes(*turn)).map(|(_, card)| {
+            card.cut.store(true, Ordering::Relaxed);
+            card.dismissed.notify_one();
+        });
+        cut.count()
+    }
+}
+
 impl OpenPlace {
     pub(crate) fn card(&self) -> &Card {
         &self.card
@@ -112,6 +130,7 @@ mod tests {
             address: None,
             load: Load::default(),
             dismissed: Notify::new(),
+            cut: AtomicBool::new(false),
         }
     }
 

@@ -97,7 +97,10 @@ pub fn is_of(frame: &Value, kinds: &[&str]) -> bool {
 }
 
 /// The message first, then one start, at the end the one completion, and no hole.
-fn whole(events: &[Value], first: u64) -> Result<(), String> {
+///
+/// # Errors
+/// In words, if they are no whole run.
+pub fn whole(events: &[Value], first: u64) -> Result<(), String> {
     for (seq, event) in (first..).zip(events) {
         let came = at(event, "seq");
         if came.as_u64() != Some(seq) {

@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     accept::Listener,
-    admin::{Admin, configuration::Configuration},
+    admin::{Admin, Operated},
     descriptors::Places,
     guesses::Guesses,
     health::Health,
@@ -49,7 +49,7 @@ impl Gateway {
         rules: Arc<Rules>,
         host: H,
         metrics: MetricsPage,
-        configuration: Option<Arc<dyn Configuration>>,
+        operated: Operated,
     ) -> io::Result<Self> {
         let begun = rules.now();
         let settings = &begun.settings;
@@ -71,7 +71,11 @@ impl Gateway {
             checked: checked.subscribe(),
             rules: Arc::clone(&rules),
             rotation: Arc::clone(&rotation),
+            chaos: operated.chaos.clone(),
         });
+        if let Some(chaos) = &operated.chaos {
+            chaos.attach(Arc::<OpenConnections>::clone(&open));
+        }
         let listener = |name, socket, router, places| Listener {
             name,
             socket,
@@ -83,7 +87,8 @@ impl Gateway {
         };
         let places = Places::of(settings.limits.connections);
         let api = Admin::new(&rules, Arc::clone(&host), tasks.clone(), gateway.admin.ip())
-            .configuring(configuration)
+            .configuring(operated.configuration)
+            .injecting(operated.chaos.clone())
             .beside(Arc::clone(&open), Arc::clone(&rotation), stop.clone())
             .bundling(metrics.clone());
         // None of `tasks`: it is no connection, and nobody waits for it.

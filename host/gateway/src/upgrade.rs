@@ -7,7 +7,11 @@ mod handshake;
 mod on_the_fly;
 pub(crate) mod origin;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal};
 use agent_host_engine::view::Status;
@@ -228,6 +232,7 @@ async fn upgrade<H: Host>(
         address: door.address_of(&parts),
         load: conversation.load(),
         dismissed: Notify::new(),
+        cut: AtomicBool::new(false),
     };
     let place = door.open.enter(card);
     // Boxed: on its way into the connection's loop it is moved from future to future, and each keeps room for it.

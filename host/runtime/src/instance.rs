@@ -13,7 +13,7 @@ use agent_host_core::{
     failpoint,
     failpoint::Action,
     outcome::{Exit, ExitReport},
-    ports::instance::{InstanceCommand, KillReason},
+    ports::instance::{InstanceCommand, KillReason, Strike},
     sanitise,
 };
 use agent_host_telemetry::series;
@@ -175,8 +175,16 @@ impl Instance {
                     KillReason::Stopped => Exit::Stopped,
                 }));
             }
+            InstanceCommand::Strike(strike) => self.strike(strike),
         }
         Ok(())
+    }
+
+    fn strike(&self, strike: Strike) {
+        if let Err(error) = self.link.strike(strike) {
+            let Speaker { plugin, generation, .. } = &self.speaker;
+            tracing::debug!(%plugin, %generation, ?strike, %error, "an injected fault found no worker");
+        }
     }
 
     fn take_frames(&mut self) -> Result<(), Gone> {

@@ -72,6 +72,7 @@ mod shelf;
 mod spawn;
 mod speaker;
 mod stage;
+mod strike;
 mod verify;
 mod words;
 pub mod worker;

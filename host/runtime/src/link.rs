@@ -11,6 +11,7 @@ use agent_host_core::{
     failpoint,
     failpoint::Action,
     outcome::{Exit, ExitReport, signal_name},
+    ports::instance::Strike,
 };
 use bytes::{Buf, BytesMut};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -101,6 +102,14 @@ impl Link {
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Has the worker suffer an injected fault.
+    ///
+    /// # Errors
+    /// If it is not there any more.
+    pub(crate) fn strike(&self, strike: Strike) -> io::Result<()> {
+        self.process.strike(strike)
     }
 
     /// Appends a frame to what is to be written.

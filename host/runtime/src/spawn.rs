@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use agent_host_core::{failpoint, failpoint::Action};
+use agent_host_core::{failpoint, failpoint::Action, ports::instance::Strike};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{
@@ -135,6 +135,11 @@ impl WorkerProcess {
     /// The process id.
     pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw_pid().unsigned_abs()
+    }
+
+    /// Has the process that runs the plugin suffer an injected fault.
+    pub(crate) fn strike(&self, strike: Strike) -> io::Result<()> {
+        crate::strike::strike(self.pid, self.bare, strike)
     }
 
     /// A descriptor that becomes readable when the process ends.

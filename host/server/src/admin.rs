@@ -1,5 +1,6 @@
-//! `status`, `plugins …`, `connections …`, `events`, `drain`, `log-level` and `token revoke`: asks a running host over its admin API, and gives it an operator's orders.
+//! `status`, `plugins …`, `connections …`, `events`, `drain`, `chaos`, `log-level` and `token revoke`: asks a running host over its admin API, and gives it an operator's orders.
 
+pub(crate) mod chaos;
 pub(crate) mod config;
 mod connections;
 mod deleting;
@@ -7,11 +8,11 @@ mod detail;
 mod events;
 mod host;
 pub(crate) mod http;
-mod link;
+pub(crate) mod link;
 mod list;
 mod operations;
 mod screen;
-mod target;
+pub(crate) mod target;
 mod top;
 mod why;
 mod words;
@@ -24,6 +25,7 @@ use agent_plugin_protocol::PluginId;
 use serde_json::Value;
 
 pub(crate) use self::{
+    chaos::chaos,
     connections::connections,
     deleting::delete_threads,
     events::events,
@@ -171,3 +173,4 @@ fn show(
 const READ: &str = "admin:read";
 const TOGGLE: &str = "admin:toggle";
 const DEBUG: &str = "admin:debug";
+const CHAOS: &str = "admin:chaos";

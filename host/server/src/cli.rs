@@ -1,8 +1,10 @@
 //! The command line: what can be written, as types. A file each for what belongs together.
 
+mod chaos;
 mod check;
 mod client;
 mod config;
+mod drill;
 mod log;
 mod plugins;
 mod read;
@@ -11,9 +13,11 @@ mod token;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use chaos::{ChaosCommand, ChaosStartArgs};
 pub(crate) use check::{CheckArgs, ExplainArgs};
 pub(crate) use client::{ChatArgs, VerifyArgs};
 pub(crate) use config::{ConfigArgs, ConfigCommand, DevArgs, DiffArgs, PrintArgs, ReloadArgs, SetArgs};
+pub(crate) use drill::DrillArgs;
 pub(crate) use log::{
     DbCheckArgs, DbCommand, StoreArgs, ThreadArgs, ThreadsCommand, ThreadsDeleteArgs, ThreadsListArgs,
 };
@@ -64,6 +68,9 @@ pub(crate) enum Command {
     Drain(StatusArgs),
     /// Takes a running host back into rotation
     Undrain(StatusArgs),
+    /// Injects faults into a running host that allows it ([chaos] enabled), and shows those in force
+    #[command(subcommand)]
+    Chaos(ChaosCommand),
     /// Writes how a running host fares and is set up into a file for whoever helps: no secrets, no people
     SupportBundle(SupportArgs),
     /// Shows which lines the log of a running host has, or changes it
@@ -78,6 +85,10 @@ pub(crate) enum Command {
     /// Exit status: 0 every step that was tried holds, 1 one does not, 2 it was not called as below, 69 nobody was there. A step that
     /// cannot be tried is skipped, and says why.
     Verify(VerifyArgs),
+    /// Has a running host that allows it ([chaos] enabled) suffer fault after fault, and reports what held
+    ///
+    /// Exit status: 0 something was tried and all that was tried held, 1 not, 2 it was not called as below, 69 nobody was there.
+    Drill(DrillArgs),
     /// Shows conversations of the log, whether or not a host is running
     #[command(subcommand)]
     Threads(ThreadsCommand),
@@ -171,6 +182,12 @@ mod tests {
             "agent-host log-level loud",
             "agent-host log-level --for 10m",
             "agent-host log-level debug --for 10",
+            "agent-host chaos",
+            "agent-host chaos start",
+            "agent-host chaos start host-kill",
+            "agent-host chaos start store-fail --for soon",
+            "agent-host chaos start store-fail --share 101",
+            "agent-host chaos stop all",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -17,7 +17,7 @@ use agent_host_core::{
     service::{ServiceName, ServiceState, ServiceTable},
 };
 use agent_host_engine::{Engine, Parts};
-use agent_host_gateway::{Gateway, MetricsPage, rules::Rules};
+use agent_host_gateway::{Gateway, MetricsPage, admin::Operated, rules::Rules};
 use agent_host_runtime::{InProcessRuntime, ProcessRuntime, Tuning, WorkerCommand};
 use agent_host_services::{BuiltinTools, ServiceBoard, TcpNetwork};
 use agent_host_store::{Contained, MemoryStore, Place, SqliteStore};
@@ -25,6 +25,7 @@ use agent_plugin_protocol::Code;
 use futures_util::FutureExt as _;
 
 use crate::{
+    chaos,
     live::Live,
     notify::Manager,
     retention, revocations, settings, specs,
@@ -62,17 +63,18 @@ impl Host {
         let staged = config.store.path.join("staged");
         let in_process = InProcessRuntime::new(process.clone(), staged, Tuning::default());
         let board = board();
-        let store = log_of(&config.store);
-        retention::keep_to(&config.store, &store, &clock);
-        let parts = Parts {
+        let mut parts = Parts {
             process: Arc::new(Withheld::of(config, process)),
             in_process: Some(Arc::new(Withheld::of(config, in_process))),
-            store: Arc::clone(&store),
+            store: log_of(&config.store),
             tools: Arc::new(BuiltinTools::new(Arc::clone(&clock))),
             network: Arc::new(TcpNetwork::default()),
             clock: Arc::clone(&clock),
             services: board.watch(),
         };
+        let chaos = config.chaos.enabled.then(|| chaos::before(&mut parts));
+        let store = Arc::clone(&parts.store);
+        retention::keep_to(&config.store, &store, &clock);
         let engine =
             steps::take(Step::Engine, || Ok::<_, String>(Engine::start(settings::engine(config), parts)))?;
         let keys = settings::key_set(config).map(Arc::new);
@@ -80,7 +82,12 @@ impl Host {
             Arc::new(Rules::new(settings::gateway(config), keys, Arc::new(revoked), Arc::clone(&clock)));
         let (live, owner) = Live::new(loaded, sources, clock, manager);
         tokio::spawn(owner.run(engine.clone(), Arc::clone(&rules)));
-        let gateway = Gateway::start(rules, engine.clone(), metrics, Some(Arc::new(live)));
+        let gateway = Gateway::start(
+            rules,
+            engine.clone(),
+            metrics,
+            Operated { configuration: Some(Arc::new(live)), chaos },
+        );
         let gateway = listening(config, gateway).await?;
         Ok(Self { engine, gateway, store, grace: config.drain.grace, _services: board })
     }

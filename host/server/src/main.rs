@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod chaos;
 mod chat;
 mod check;
 mod cli;
@@ -9,6 +10,7 @@ mod completions;
 mod compose;
 mod configuration;
 mod dev;
+mod drill;
 mod exit;
 mod explain;
 mod live;
@@ -63,6 +65,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Events(args) => admin::events(&args)?,
         Command::Drain(args) => admin::rotation(&args, true)?,
         Command::Undrain(args) => admin::rotation(&args, false)?,
+        Command::Chaos(command) => admin::chaos(&command)?,
         Command::Top(args) => admin::top(&args)?,
         Command::SupportBundle(args) => admin::support_bundle(&args)?,
         Command::Man => man::run()?,
@@ -70,6 +73,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Chat(args) => return chat::chat(&args),
         Command::Check(args) => return check::run(&args),
         Command::Verify(args) => return verify::run(&args),
+        Command::Drill(args) => return drill::run(&args),
         Command::Explain(args) => explain::run(&args)?,
         Command::Threads(command) => log::threads(&command)?,
         Command::Db(command) => log::db(&command)?,

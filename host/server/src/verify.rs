@@ -1,7 +1,7 @@
 //! `verify`: the gate after a deployment or a rollback. Goes through a running host as its clients do, step by step, and
 //! says which step did not hold. Safe in production: it sees its own user's threads only, and deletes those it made.
 
-mod peer;
+pub(crate) mod peer;
 mod report;
 mod steps;
 
@@ -69,6 +69,8 @@ async fn verify(mut probe: Probe) -> Report {
     }
     let begun = Instant::now();
     report.note("level", begun, probe.level());
+    let begun = Instant::now();
+    report.note("chaos", begun, probe.is_left_alone());
     for agent in probe.agents() {
         let begun = Instant::now();
         let outcome = probe.is_answered(agent.as_deref()).await;
@@ -85,7 +87,7 @@ async fn verify(mut probe: Probe) -> Report {
     report
 }
 
-fn token_in(file: &Path) -> Result<String, Failure> {
+pub(crate) fn token_in(file: &Path) -> Result<String, Failure> {
     let failed = |reason: String| Failure::new(Exit::Failed, format!("{}: {reason}", file.display()));
     let text = fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
     let token = text.trim();

@@ -55,6 +55,10 @@ impl<R: PluginRuntime> PluginRuntime for Withheld<R> {
         self.runtime.reread(plugin);
     }
 
+    fn serves(&self, plugin: &PluginId, generation: Generation) {
+        self.runtime.serves(plugin, generation);
+    }
+
     fn look(&self, spec: Arc<PluginSpec>) -> BoxFuture<'static, Option<Seen>> {
         self.runtime.look(spec)
     }

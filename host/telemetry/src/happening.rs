@@ -284,6 +284,18 @@ happenings! {
     TokensRevoked [audit] INFO Success "tokens were revoked" action "None where `outcome` is `revoked`. `until the host ends`: see to `store.path`, then revoke again. `refused`: as many are kept as this host keeps."
     { operator: String, token: String, from: String, of: &'static str, name: String, outcome: &'static str }
 
+    /// This host injects faults if an operator orders it: `chaos.enabled` is set.
+    ChaosEnabled WARN Warning "faults may be injected here" action "None where that is wanted. Where people rely on the host: take `[chaos] enabled` out of its files and restart it."
+    { reason: &'static str }
+
+    /// A fault is injected, on the order that `HostOrdered` tells of. Until `FaultEnded`, what goes wrong may be of it.
+    FaultBegan [audit] WARN Warning "a fault is injected" action "None if it is wanted; `agent-host chaos stop` ends it. It ends by itself after `seconds`; 0: it is done once."
+    { id: u32, fault: String, seconds: f64 }
+
+    /// An injected fault has ended. `hits` is how often it hit something.
+    FaultEnded [audit] INFO Success "an injected fault has ended" action "None."
+    { id: u32, fault: String, why: &'static str, hits: u64 }
+
     /// An order over the admin API was refused and nothing was done: no valid operator's token, not the permission, a
     /// foreign page or host name, or not the way to order it.
     OrderRefused [audit] WARN Warning "an order was refused" action "None for a mistake; look into who is at that address if it keeps happening."

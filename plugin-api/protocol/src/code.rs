@@ -338,6 +338,15 @@ codes! {
     QuotaThreads "quota.threads" fatal:
         "the user has as many threads as allowed",
         "delete threads";
+    ChaosDisabled "chaos.disabled" fatal:
+        "this host injects no faults",
+        "set `[chaos] enabled = true` in its files and restart it; never where people rely on it";
+    ChaosNoTarget "chaos.no_target" retry:
+        "what the fault is to hit is not there",
+        "see the reason; `agent-host plugins list` and `agent-host chaos list` show what is";
+    ChaosTooMany "chaos.too_many" retry:
+        "as many faults are injected as may be at once",
+        "end one with `agent-host chaos stop`, or wait: each ends by itself";
     StoreUnavailable "store.unavailable" retry:
         "the store cannot be written now; the message was not accepted",
         "send it again later";

@@ -265,6 +265,21 @@ pub enum InstanceCommand {
     },
     /// End now; the report says why.
     Kill(KillReason),
+    /// A fault that an operator injects into its process; where it has none of its own, nothing happens.
+    Strike(Strike),
+}
+
+/// What an injected fault does to a worker's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strike {
+    /// SIGKILL.
+    Kill,
+    /// SIGSEGV.
+    Crash,
+    /// SIGSTOP.
+    Stop,
+    /// SIGCONT.
+    Continue,
 }
 
 /// Why the host ends an instance at once.

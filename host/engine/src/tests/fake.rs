@@ -232,7 +232,7 @@ impl Instance {
                 self.note("abandon");
                 self.calls.remove(&call);
             }
-            InstanceCommand::Drain => {}
+            InstanceCommand::Drain | InstanceCommand::Strike(_) => {}
             InstanceCommand::Stop { .. } => return Some(Exit::Stopped),
             InstanceCommand::Kill(_) => {
                 self.note("kill");

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::{
     door::Admin,
     pages,
-    view::{ConfigPage, LogLevelPage, PluginPage, StatusPage},
+    view::{ChaosStanding, ConfigPage, LogLevelPage, PluginPage, StatusPage},
 };
 use crate::{host::Host, problem::Problem};
 
@@ -27,6 +27,7 @@ pub(crate) fn answer<H: Host>(admin: &Admin<H>, query: Option<&str>) -> Result<R
     let mut status = StatusPage::new(&admin.host.status(), rfc3339(admin.since), rfc3339(now));
     status.draining |= admin.host.is_draining();
     status.out_of_rotation = admin.rotation.is_out();
+    status.chaos = admin.chaos.as_ref().map(|chaos| ChaosStanding::new(&chaos.injected()));
     let plugins = admin.host.plugins();
     let kept = happenings::since(Some(Position::BEGIN));
     let bundle = json!({

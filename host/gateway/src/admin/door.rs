@@ -6,7 +6,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use agent_host_core::{failpoint, failpoint::Action, ports::clock::Clock};
+use agent_host_core::{
+    failpoint,
+    failpoint::Action,
+    ports::{chaos::Chaos, clock::Clock},
+};
 use agent_host_telemetry::{happening::OperatorGuessed, series};
 use agent_plugin_protocol::Code;
 use axum::{
@@ -20,7 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     audit::{self, Operator},
-    bundle,
+    bundle, chaos,
     configuration::{self, Configuration},
     connections, events, log_level,
     names::Names,
@@ -53,6 +57,8 @@ pub(crate) struct Admin<H> {
     pub(crate) revoked: Arc<RevokedTokens>,
     /// Who owns the configuration, where this host has one.
     pub(crate) configuration: Option<Arc<dyn Configuration>>,
+    /// What injects faults, where this host allows it.
+    pub(crate) chaos: Option<Arc<dyn Chaos>>,
     pub(crate) open: Arc<OpenConnections>,
     pub(crate) rotation: Arc<Rotation>,
     /// Ends what would go on for ever.
@@ -142,6 +148,10 @@ async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> R
         (Operation::ShowUndertaken, _) => undertaking::show(admin, id, query),
         (Operation::Drain, Some(operator)) => rotation::set(admin, parts, body, operator, true).await,
         (Operation::Undrain, Some(operator)) => rotation::set(admin, parts, body, operator, false).await,
+        (Operation::ShowChaos, _) => chaos::show(admin, query),
+        (Operation::BeginFault, Some(operator)) => chaos::begin(admin, parts, body, operator).await,
+        (Operation::EndFault, Some(operator)) => chaos::end(admin, parts, body, operator, Some(id)).await,
+        (Operation::EndFaults, Some(operator)) => chaos::end(admin, parts, body, operator, None).await,
         // Each of these takes a scope, and so an operator; if ever one does not, it is not carried out.
         (
             Operation::Order(_)
@@ -153,7 +163,10 @@ async fn respond<H: Host>(admin: &Arc<Admin<H>>, parts: &Parts, body: Body) -> R
             | Operation::DeleteThreads
             | Operation::Events
             | Operation::Drain
-            | Operation::Undrain,
+            | Operation::Undrain
+            | Operation::BeginFault
+            | Operation::EndFault
+            | Operation::EndFaults,
             None,
         ) => Err(unauthorized(Code::AuthMissing, "this takes a token")),
     };
@@ -169,6 +182,7 @@ impl<H: Host> Admin<H> {
             tasks,
             revoked: Arc::clone(rules.revoked()),
             configuration: None,
+            chaos: None,
             open: Arc::default(),
             rotation: Arc::default(),
             stop: CancellationToken::new(),
@@ -185,6 +199,11 @@ impl<H: Host> Admin<H> {
     /// Whose configuration it shows and changes.
     pub(crate) fn configuring(self, configuration: Option<Arc<dyn Configuration>>) -> Self {
         Self { configuration, ..self }
+    }
+
+    /// What it injects faults with.
+    pub(crate) fn injecting(self, chaos: Option<Arc<dyn Chaos>>) -> Self {
+        Self { chaos, ..self }
     }
 
     /// Which connections it shows, which rotation it decides, and what ends its streams.

@@ -48,7 +48,9 @@ pub(crate) fn foresee(order: PluginOrder, known: &Known<'_>) -> Result<Foresight
             Ok(page(true, "it is started, and gets messages once it is healthy".to_owned()))
         }
         PluginOrder::Enable => Ok(page(false, format!("it is enabled already, and {}", view.verdict))),
-        PluginOrder::Reload | PluginOrder::Promote | PluginOrder::Rollback | PluginOrder::Reset if disabled => {
+        PluginOrder::Reload | PluginOrder::Promote | PluginOrder::Rollback | PluginOrder::Reset
+            if disabled =>
+        {
             Err(ControlError::Disabled(id))
         }
         PluginOrder::Reload => {

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::{
     operation::Operation,
     view::{
-        ChangePage, ConfigOrder, ConfigPage, ConnectionList, ConnectionPart, DeletedPart, ForesightPage,
-        LogLevelOrder, LogLevelPage, OperationList, OperationPage, PluginList, PluginPage, RevocationList,
-        RevocationOrder, RevocationPart, StatusPage,
+        ChangePage, ChaosPage, ConfigOrder, ConfigPage, ConnectionList, ConnectionPart, DeletedPart,
+        FaultOrder, ForesightPage, InjectedPart, LogLevelOrder, LogLevelPage, OperationList, OperationPage,
+        PluginList, PluginPage, RevocationList, RevocationOrder, RevocationPart, StatusPage,
     },
 };
 use crate::document::{
@@ -60,6 +60,7 @@ fn describe(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         Operation::Revoke => Some(reference::<RevocationOrder>(schemas)),
         Operation::SetConfig => Some(reference::<ConfigOrder>(schemas)),
         Operation::SetLogLevel => Some(reference::<LogLevelOrder>(schemas)),
+        Operation::BeginFault => Some(reference::<FaultOrder>(schemas)),
         _ => None,
     };
     if let (Some(schema), Some(described)) = (body, described.as_object_mut()) {
@@ -168,6 +169,15 @@ fn summary(operation: Operation) -> &'static str {
             "How the host fares and is set up, in one document for whoever helps: without secrets, people's names and \
                 addresses, plugins' own configuration and what they printed."
         }
+        Operation::ShowChaos => {
+            "Whether faults may be injected here, which there are, which are in force, and the last that ended."
+        }
+        Operation::BeginFault => {
+            "Injects a fault, for a time: it is undone by itself. Refused with `chaos.disabled` unless the host's files say \
+                `[chaos] enabled = true`, which the API cannot set."
+        }
+        Operation::EndFault => "Ends an injected fault now.",
+        Operation::EndFaults => "Ends all of them now.",
         Operation::DeleteThreads => {
             "Deletes all that a tenant, or one user of it, has stored, for good: threads, events, plugins' state. Who is \
                 connected stays; a run that is going on ends unheard. Tokens stay good: revoke them first."
@@ -192,7 +202,14 @@ fn parameters(operation: Operation) -> Value {
         | Operation::Drain
         | Operation::Undrain
         | Operation::SupportBundle
-        | Operation::ListUndertaken => json!([]),
+        | Operation::ListUndertaken
+        | Operation::ShowChaos
+        | Operation::BeginFault
+        | Operation::EndFaults => json!([]),
+        Operation::EndFault => json!([{
+            "name": "id", "in": "path", "required": true, "schema": { "type": "integer", "minimum": 1 },
+            "description": "The fault's number, as it was told when it began.",
+        }]),
         Operation::ReloadConfig | Operation::SetConfig => json!([dry_run(), prefer()]),
         Operation::ShowUndertaken => json!([{
             "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
@@ -286,6 +303,11 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         Operation::DeleteThreads => ("They are gone.", reference::<DeletedPart>(schemas)),
         Operation::Drain | Operation::Undrain => {
             ("The host, as it is now.", reference::<StatusPage>(schemas))
+        }
+        Operation::ShowChaos => ("What there is and what is in force.", reference::<ChaosPage>(schemas)),
+        Operation::BeginFault => ("It is in force, or done.", reference::<InjectedPart>(schemas)),
+        Operation::EndFault | Operation::EndFaults => {
+            ("What is in force now, and what has ended.", reference::<ChaosPage>(schemas))
         }
         Operation::Page => {
             return json!({

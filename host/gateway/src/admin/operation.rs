@@ -31,6 +31,10 @@ pub(crate) enum Operation {
     Drain,
     Undrain,
     SupportBundle,
+    ShowChaos,
+    BeginFault,
+    EndFault,
+    EndFaults,
     DeleteThreads,
     ListUndertaken,
     ShowUndertaken,
@@ -47,6 +51,8 @@ pub(crate) enum Scope {
     Config,
     /// Looking closer than a host is looked at every day.
     Debug,
+    /// Injecting faults, where a host allows it at all.
+    Chaos,
 }
 
 impl Scope {
@@ -57,6 +63,7 @@ impl Scope {
             Self::Toggle => "admin:toggle",
             Self::Config => "admin:config",
             Self::Debug => "admin:debug",
+            Self::Chaos => "admin:chaos",
         }
     }
 }
@@ -104,6 +111,10 @@ impl Operation {
         Self::Drain,
         Self::Undrain,
         Self::SupportBundle,
+        Self::ShowChaos,
+        Self::BeginFault,
+        Self::EndFault,
+        Self::EndFaults,
         Self::DeleteThreads,
         Self::ListUndertaken,
         Self::ShowUndertaken,
@@ -139,6 +150,8 @@ impl Operation {
             Self::SupportBundle => "/admin/v1/support-bundle",
             Self::ListUndertaken => "/admin/v1/operations",
             Self::ShowUndertaken => "/admin/v1/operations/{id}",
+            Self::ShowChaos | Self::BeginFault | Self::EndFaults => "/admin/v1/chaos",
+            Self::EndFault => "/admin/v1/chaos/{id}",
             Self::DeleteThreads => "/admin/v1/threads",
         }
     }
@@ -160,15 +173,17 @@ impl Operation {
             | Self::Events
             | Self::SupportBundle
             | Self::ListUndertaken
-            | Self::ShowUndertaken => &Method::GET,
+            | Self::ShowUndertaken
+            | Self::ShowChaos => &Method::GET,
             Self::Order(_)
             | Self::Revoke
             | Self::ValidateConfig
             | Self::ReloadConfig
             | Self::Drain
-            | Self::Undrain => &Method::POST,
+            | Self::Undrain
+            | Self::BeginFault => &Method::POST,
             Self::SetConfig => &Method::PATCH,
-            Self::CloseConnection | Self::DeleteThreads => &Method::DELETE,
+            Self::CloseConnection | Self::DeleteThreads | Self::EndFault | Self::EndFaults => &Method::DELETE,
             Self::SetLogLevel => &Method::PUT,
         }
     }
@@ -186,7 +201,8 @@ impl Operation {
             | Self::ValidateConfig
             | Self::LogLevel
             | Self::ListUndertaken
-            | Self::ShowUndertaken => Some(Scope::Read),
+            | Self::ShowUndertaken
+            | Self::ShowChaos => Some(Scope::Read),
             Self::ReloadConfig | Self::SetConfig | Self::DeleteThreads => Some(Scope::Config),
             Self::Order(_)
             | Self::ListRevoked
@@ -198,6 +214,7 @@ impl Operation {
             Self::SetLogLevel | Self::ListConnections | Self::Events | Self::SupportBundle => {
                 Some(Scope::Debug)
             }
+            Self::BeginFault | Self::EndFault | Self::EndFaults => Some(Scope::Chaos),
         }
     }
 
@@ -228,6 +245,10 @@ impl Operation {
             Self::SupportBundle => "support_bundle",
             Self::ListUndertaken => "list_operations",
             Self::ShowUndertaken => "show_operation",
+            Self::ShowChaos => "show_chaos",
+            Self::BeginFault => "begin_fault",
+            Self::EndFault => "end_fault",
+            Self::EndFaults => "end_faults",
             Self::DeleteThreads => "delete_threads",
         }
     }

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::{
     door::Admin,
     operation::plugin_id,
-    view::{OnTrialPart, PluginLine, PluginList, PluginPage, StatusPage},
+    view::{ChaosStanding, OnTrialPart, PluginLine, PluginList, PluginPage, StatusPage},
 };
 use crate::{host::Host, problem::Problem};
 
@@ -28,6 +28,7 @@ pub(crate) fn status<H: Host>(admin: &Admin<H>, query: Option<&str>) -> Result<R
     page.draining |= admin.host.is_draining();
     page.out_of_rotation = admin.rotation.is_out();
     page.on_trial = OnTrialPart::of(&admin.host.plugins());
+    page.chaos = admin.chaos.as_ref().map(|chaos| ChaosStanding::new(&chaos.injected()));
     Ok(json(&page))
 }
 

@@ -5,6 +5,7 @@
 //! versions. Whatever a plugin said of itself is one safe line, bounded.
 
 mod canary;
+mod chaos;
 mod configuration;
 mod connection;
 mod crash;
@@ -18,6 +19,7 @@ mod rolled_back;
 mod status;
 
 pub use canary::{CanaryPart, RunsPart};
+pub use chaos::{ChaosPage, ChaosStanding, FaultKindPart, FaultOrder, InjectedPart};
 pub use configuration::{
     ChangePage, ConfigFailurePart, ConfigOrder, ConfigPage, KeptPart, KeyChangePart, OverridePart,
     SettingPart,

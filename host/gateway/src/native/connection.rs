@@ -1,7 +1,10 @@
 //! The loop of one connection: between its socket and its conversation with the engine. It owns both; nothing else
 //! writes to either.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal};
 use agent_host_engine::{Incoming, Outgoing, session::Problem};
@@ -197,6 +200,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                     self.say_goodbye();
                     return Err(Ending::ByHost(Close::Restarting));
                 }
+                Event::Dismissed if self.card.cut.load(Ordering::Relaxed) => return Err(Ending::Gone),
                 Event::Dismissed => return Err(Ending::ByHost(Close::Dismissed)),
                 Event::Revoked => {
                     revoked.set(self.shared.rules.revoked().next().cancelled_owned());

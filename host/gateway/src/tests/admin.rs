@@ -26,7 +26,7 @@ fn operator(permissions: &[&str]) -> String {
 }
 
 fn all() -> String {
-    operator(&["admin:read", "admin:toggle", "admin:config", "admin:debug"])
+    operator(&["admin:read", "admin:toggle", "admin:config", "admin:debug", "admin:chaos"])
 }
 
 struct Request<'a> {
@@ -140,7 +140,7 @@ async fn every_order_is_carried_out_by_post_and_nothing_by_get() {
 #[tokio::test]
 async fn only_an_operator_s_own_token_opens_and_only_what_it_permits() {
     let doors = open(|_| ()).await;
-    let scopes = ["admin:read", "admin:toggle", "admin:config", "admin:debug"];
+    let scopes = ["admin:read", "admin:toggle", "admin:config", "admin:debug", "admin:chaos"];
     let users = signed(SECRET, "", &scopes);
     let users_key = signed(SECRET, "agent-host-admin", &scopes);
     let wrong_audience = signed(ADMIN_SECRET, "agent-host", &scopes);
@@ -424,6 +424,8 @@ async fn the_description_is_served_to_whoever_asks_and_names_what_is_served() {
                 ("DELETE", "/admin/v1/connections/echo") | ("GET", "/admin/v1/operations/echo") => 404,
                 // It says not whose.
                 ("DELETE", "/admin/v1/threads") => 400,
+                // These doors stand before a host that injects no faults.
+                ("DELETE", path) if path.starts_with("/admin/v1/chaos") => 403,
                 // These doors stand before no configuration.
                 (_, path) if path.starts_with("/admin/v1/config") => 503,
                 _ => 200,

@@ -55,7 +55,14 @@ async fn host() -> (Gateway, Engine) {
         services: tokio::sync::watch::Sender::new(Arc::new(ServiceTable::new([]))).subscribe(),
     };
     let engine = Engine::start(agent_host_engine::Settings::default(), parts);
-    let gateway = Gateway::start(rules(settings(), SystemClock), engine.clone(), None, None).await.unwrap();
+    let gateway = Gateway::start(
+        rules(settings(), SystemClock),
+        engine.clone(),
+        None,
+        crate::admin::Operated::default(),
+    )
+    .await
+    .unwrap();
     (gateway, engine)
 }
 

@@ -69,7 +69,9 @@ pub(crate) async fn open(change: impl FnOnce(&mut Settings)) -> Doors {
     let (script, clock) = (Script::new(), Shifted::default());
     let page: MetricsPage = Some(Arc::new(|| "agent_host_upgrades_total 1\n".to_owned()));
     let rules = rules(settings, clock.clone());
-    let gateway = Gateway::start(Arc::clone(&rules), script.clone(), page, None).await.unwrap();
+    let gateway = Gateway::start(Arc::clone(&rules), script.clone(), page, crate::admin::Operated::default())
+        .await
+        .unwrap();
     Doors { gateway, script, clock, rules }
 }
 

@@ -135,6 +135,8 @@ impl Instance {
                     KillReason::Stopped => Exit::Stopped,
                 });
             }
+            // Its process is the host's.
+            (InstanceCommand::Strike(_), _) => {}
             // It is being destroyed, which cancels its calls and brings their last words.
             (
                 InstanceCommand::Respond { .. }

@@ -11,7 +11,7 @@ use crate::exit::{Exit, Failure};
 
 /// How.
 #[derive(Debug, Clone)]
-pub(super) enum Method {
+pub(crate) enum Method {
     Get,
     Post,
     Delete,
@@ -25,13 +25,13 @@ pub(super) enum Method {
 
 /// What a host answered with 200.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) json: Value,
+pub(crate) struct Answer {
+    pub(crate) json: Value,
 }
 
 impl Answer {
     /// As a page of the admin API.
-    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         T::deserialize(&self.json).map_err(|error| other_version(&error))
     }
 }
@@ -46,7 +46,7 @@ struct Problem {
 }
 
 /// Asks.
-pub(super) fn ask(target: &Target, method: Method, path: &str) -> Result<Answer, Failure> {
+pub(crate) fn ask(target: &Target, method: Method, path: &str) -> Result<Answer, Failure> {
     judge(target, &exchange(target, &method, path, None)?)
 }
 
@@ -59,7 +59,7 @@ pub(super) enum Begun {
 }
 
 /// Asks for what goes on by itself.
-pub(super) fn begin(target: &Target, method: &Method, path: &str) -> Result<Begun, Failure> {
+pub(crate) fn begin(target: &Target, method: &Method, path: &str) -> Result<Begun, Failure> {
     let response = exchange(target, method, path, Some("respond-async"))?;
     match response.status {
         202 => {
@@ -72,7 +72,7 @@ pub(super) fn begin(target: &Target, method: &Method, path: &str) -> Result<Begu
 }
 
 /// What came of an operation that has ended.
-pub(super) fn outcome(target: &Target, page: OperationPage) -> Result<Answer, Failure> {
+pub(crate) fn outcome(target: &Target, page: OperationPage) -> Result<Answer, Failure> {
     match (page.result, page.problem) {
         (Some(json), _) => Ok(Answer { json }),
         (None, problem) => {
@@ -107,7 +107,7 @@ fn other_version(error: &serde_json::Error) -> Failure {
 }
 
 /// Asks for a page that is no JSON.
-pub(super) fn text(target: &Target, path: &str) -> Result<String, Failure> {
+pub(crate) fn text(target: &Target, path: &str) -> Result<String, Failure> {
     let response = http::exchange(&target.authority, ("GET", None), path, &target.token, "")
         .map_err(|error| unreachable(target, &error))?;
     match response.status {
@@ -127,7 +127,7 @@ pub(super) enum Watched {
 }
 
 /// Asks for a stream, and hands each of its lines to `each` until that answers `false` or the stream ends.
-pub(super) fn watch(target: &Target, path: &str, each: impl FnMut(&str) -> bool) -> Watched {
+pub(crate) fn watch(target: &Target, path: &str, each: impl FnMut(&str) -> bool) -> Watched {
     match http::lines(&target.authority, path, &target.token, each) {
         Err(error) => Watched::Lost(unreachable(target, &error)),
         Ok(None) => Watched::Ended,

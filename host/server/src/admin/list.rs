@@ -92,6 +92,13 @@ fn write_status(out: &mut String, page: &StatusPage, style: Style) -> fmt::Resul
     let (host, version) = (shown(&page.host), shown(&page.version));
     let up = ago(&page.since, now);
     writeln!(out, "  host      {host}, version {version}, since {} ({up})", clock(&page.since, now))?;
+    if let Some(chaos) = &page.chaos {
+        let what = match chaos.active.as_slice() {
+            [] => "none is".to_owned(),
+            active => format!("in force: {}", active.join(", ")),
+        };
+        writeln!(out, "  CHAOS     faults may be injected here (chaos.enabled); {}", shown(&what))?;
+    }
     let counts = page.plugins;
     writeln!(
         out,
@@ -132,7 +139,7 @@ const VERDICT: usize = 8;
 
 #[cfg(test)]
 mod tests {
-    use agent_host_gateway::admin::view::FaultPart;
+    use agent_host_gateway::admin::view::{ChaosStanding, FaultPart};
 
     use super::*;
 
@@ -187,10 +194,16 @@ mod tests {
                 code: Some("store.unavailable".to_owned()),
                 reason: None,
             }],
+            chaos: Some(ChaosStanding { active: vec!["store-fail".to_owned()] }),
             ..StatusPage::default()
         };
         let text = status(&page, Style::Plain);
         assert!(text.starts_with("level partial, starting: not healthy: billing\n"), "{text}");
+        assert!(
+            text.contains("\n  CHAOS     faults may be injected here")
+                && text.contains("in force: store-fail\n"),
+            "{text}"
+        );
         assert!(text.contains("  failed    service store, store.unavailable\n"), "{text}");
     }
 }

@@ -15,14 +15,14 @@ use crate::{
 
 /// An admin listener, and a token for it.
 #[derive(Debug)]
-pub(super) struct Target {
-    pub(super) authority: Authority,
-    pub(super) token: String,
+pub(crate) struct Target {
+    pub(crate) authority: Authority,
+    pub(crate) token: String,
 }
 
 impl Target {
     /// What the arguments name. A token that is made has that scope, may read, and no more.
-    pub(super) fn new(args: &AdminArgs, scope: &str) -> Result<Self, Failure> {
+    pub(crate) fn new(args: &AdminArgs, scope: &str) -> Result<Self, Failure> {
         Self::made_by(args, scope, |dir, _| configuration_of(dir))
     }
 

@@ -52,7 +52,7 @@ pub(crate) struct MintArgs {
     /// One of its permissions; may be repeated
     #[arg(long = "permission", value_name = "NAME")]
     pub(crate) permissions: Vec<String>,
-    /// Makes an operator's token with this scope (admin:read, admin:toggle, admin:config, admin:debug); may be repeated
+    /// Makes an operator's token with this scope (admin:read, admin:toggle, admin:config, admin:debug, admin:chaos); may be repeated
     #[arg(long = "scope", value_name = "SCOPE", value_parser = SCOPES, conflicts_with = "permissions")]
     pub(crate) scopes: Vec<String>,
 }
@@ -72,4 +72,4 @@ impl MintArgs {
     }
 }
 
-const SCOPES: [&str; 4] = ["admin:read", "admin:toggle", "admin:config", "admin:debug"];
+const SCOPES: [&str; 5] = ["admin:read", "admin:toggle", "admin:config", "admin:debug", "admin:chaos"];

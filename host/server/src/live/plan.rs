@@ -5,14 +5,13 @@ use agent_host_gateway::admin::view::KeyChangePart;
 use serde_json::{Value, json};
 
 /// Keys that the components take up while they serve. Whatever else changes holds from the next start on, and is named.
-const LIVE: [&str; 11] = [
+const LIVE: [&str; 10] = [
     "plugins.",
     "trust.",
     "routing.",
     "service.",
     "log.level",
     "limits.",
-    "chaos.",
     "auth.",
     "admin.",
     "gateway.",

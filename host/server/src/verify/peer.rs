@@ -18,15 +18,15 @@ use crate::{
 
 /// Where a host is.
 #[derive(Debug, Clone)]
-pub(super) struct Address {
+pub(crate) struct Address {
     /// `ws://HOST:PORT/ws`
-    pub(super) url: String,
+    pub(crate) url: String,
     authority: Authority,
 }
 
 impl Address {
     /// From what was written: `ws://` or `http://`, with or without the path.
-    pub(super) fn parse(written: &str) -> Result<Self, Failure> {
+    pub(crate) fn parse(written: &str) -> Result<Self, Failure> {
         let wrong = |reason: &str| Failure::new(Exit::Failed, format!("{written:?} {reason}"));
         let rest = written.strip_prefix("ws://").or_else(|| written.strip_prefix("http://")).ok_or_else(|| {
             wrong("is no http:// or ws:// address; TLS ends before the host: reach it behind that, as by `ssh -L`")
@@ -55,7 +55,7 @@ impl Address {
     }
 
     /// Asks over HTTP: the status and the body.
-    pub(super) fn asks(&self, method: &str, path: &str, token: &str) -> Result<(u16, Value), String> {
+    pub(crate) fn asks(&self, method: &str, path: &str, token: &str) -> Result<(u16, Value), String> {
         let answer = http::exchange(&self.authority, (method, None), path, token, "");
         let answer = answer.map_err(|error| format!("{method} {path}: {error}"))?;
         Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or_default()))
@@ -63,14 +63,14 @@ impl Address {
 }
 
 /// An open connection.
-pub(super) struct Peer {
-    pub(super) frames: Frames<MaybeTlsStream<TcpStream>>,
-    pub(super) welcome: Value,
+pub(crate) struct Peer {
+    pub(crate) frames: Frames<MaybeTlsStream<TcpStream>>,
+    pub(crate) welcome: Value,
 }
 
 impl Peer {
     /// Connects and reads the welcome; an error tells whether nobody was there at all.
-    pub(super) async fn open(to: &Address, token: &str) -> Result<Self, (String, bool)> {
+    pub(crate) async fn open(to: &Address, token: &str) -> Result<Self, (String, bool)> {
         let socket = connect(&to.url, token).await.map_err(|closed| match closed {
             Closed::Unreachable { reason, .. } => {
                 let nobody = !reason.contains("HTTP ");

@@ -106,6 +106,21 @@ impl Probe {
         }
     }
 
+    /// No fault is injected now; whether one may be is said.
+    pub(super) fn is_left_alone(&self) -> Result<String, Not> {
+        // No answer of an older host, and none of one that is not ready, is wrong here.
+        let (_, page) = self.to.asks("GET", "/ready?verbose", &self.token)?;
+        let active: Vec<&str> =
+            page["chaos"]["active"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        match (page["chaos"].is_object(), active.as_slice()) {
+            (false, _) => Ok("off".to_owned()),
+            (true, []) => {
+                Ok("ON: operators may inject faults here (chaos.enabled); none is in force".to_owned())
+            }
+            (true, active) => Err(Not::Held(format!("faults are being injected: {}", active.join(", ")))),
+        }
+    }
+
     /// The healthy agents; where there is none, the fallback shall answer.
     pub(super) fn agents(&self) -> Vec<Option<String>> {
         let agents = self.welcome()["agents"].as_array().into_iter().flatten();

@@ -73,6 +73,7 @@ async fn wire_of(
         address: None,
         load: Load::default(),
         dismissed: tokio::sync::Notify::new(),
+        cut: std::sync::atomic::AtomicBool::new(false),
     };
     let upgraded = Upgraded {
         stream: near,

@@ -1,0 +1,37 @@
+//! `drill`: what can be written.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use super::{AdminArgs, read::lifetime};
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DrillArgs {
+    /// The host's public listener, as http://HOST:PORT; left out, the one of --config
+    #[arg(value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// A file with a user's token: that user's threads are made and deleted; left out, --config makes one for `drill`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) user_token_file: Option<PathBuf>,
+    /// The agent that is talked to, and harmed; left out, the first healthy one
+    #[arg(long, value_name = "PLUGIN")]
+    pub(crate) plugin: Option<agent_plugin_protocol::PluginId>,
+    /// Only these scenarios, by their names; may be repeated
+    #[arg(long, value_name = "SCENARIO")]
+    pub(crate) only: Vec<String>,
+    /// Lists the scenarios, and does nothing
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// How long each fault is in force, 2s to 5m
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = lifetime)]
+    pub(crate) duration: Duration,
+    /// How many runs of other people may end badly before all is undone; 0: nobody else may be connected
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) may_hurt: u64,
+    /// Writes the report into this file, which must not exist yet: Markdown, or JSON if its name ends with .json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}

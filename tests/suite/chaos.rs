@@ -1,0 +1,374 @@
+//! Faults that an operator injects: each hits what it names, users lose nothing that they were promised, and it heals by
+//! itself. Without `[chaos] enabled`, or without the scope, nothing is injected at all.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    admin::page,
+    client::Client,
+    harness::{
+        Host, PATIENCE, Plugin, Setup, eventually,
+        http::{self, Answer},
+        tokens::{self, operator},
+    },
+    scenario::ready,
+};
+
+const PATH: &str = "/admin/v1/chaos";
+
+/// A host that may be harmed.
+pub(crate) fn setup() -> Setup {
+    Setup::echo().operated().set("chaos.enabled", "true").set("limits.messages_per_minute", "0")
+}
+
+async fn ask(host: &Host, method: &str, path: &str, token: &str, body: &str) -> Result<Answer, String> {
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        host.admin,
+        body.len()
+    );
+    http::send(host.admin, head.as_bytes(), PATIENCE * 2).await
+}
+
+async fn order(host: &Host, method: &str, path: &str, body: &Value) -> Result<Answer, String> {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    ask(host, method, path, &operator(&["admin:chaos"]), &body).await
+}
+
+/// Injects a fault.
+async fn inject(host: &Host, fault: Value) -> Result<Value, String> {
+    let answer = order(host, "POST", PATH, &fault).await?;
+    if answer.status == 200 { answer.json() } else { Err(format!("{fault}: {answer:?}")) }
+}
+
+async fn standing(host: &Host) -> Result<Value, String> {
+    let answer = ask(host, "GET", PATH, &operator(&["admin:read"]), "").await?;
+    if answer.status == 200 { answer.json() } else { Err(format!("{answer:?}")) }
+}
+
+async fn stop(host: &Host) -> Result<(), String> {
+    let answer = order(host, "DELETE", PATH, &Value::Null).await?;
+    if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
+}
+
+async fn level(host: &Host) -> Result<String, String> {
+    let answer = ask(host, "GET", "/admin/v1/status", &operator(&["admin:read"]), "").await?;
+    Ok(answer.json()?["level"].as_str().unwrap_or_default().to_owned())
+}
+
+async fn until_level(host: &Host, wanted: &str) -> Result<(), String> {
+    eventually("the level changes", async || match level(host).await? {
+        level if level == wanted => Ok(()),
+        level => Err(format!("{level}, not {wanted}")),
+    })
+    .await
+}
+
+/// Nothing is injected where the files do not say so, nor by whom they do not let; and the API cannot say it for them.
+#[tokio::test]
+async fn nothing_is_injected_without_the_files_and_the_scope() {
+    let closed = Setup::echo().operated().start();
+    ready(&closed).await.unwrap();
+    for (method, path) in [("POST", PATH), ("DELETE", PATH), ("DELETE", "/admin/v1/chaos/1")] {
+        let body = if method == "POST" { json!({ "fault": "store-fail" }) } else { Value::Null };
+        let answer = order(&closed, method, path, &body).await.unwrap();
+        assert_eq!((answer.status, answer.code()), (403, Ok("chaos.disabled".into())), "{method} {answer:?}");
+    }
+    let page = standing(&closed).await.unwrap();
+    assert_eq!((&page["enabled"], &page["active"]), (&json!(false), &json!([])), "{page}");
+    assert!(page["faults"].as_array().unwrap().len() >= 10, "it says what there would be: {page}");
+    let set = json!({ "set": { "chaos.enabled": true } }).to_string();
+    let answer = ask(&closed, "PATCH", "/admin/v1/config", &operator(&["admin:config"]), &set).await.unwrap();
+    assert!(answer.status >= 400 && answer.body.contains("chaos.enabled"), "{answer:?}");
+    Client::connect(&closed, "alice").await.unwrap().run("hi").await.unwrap().answered_by("echo").unwrap();
+
+    let open = setup().start();
+    ready(&open).await.unwrap();
+    let fault = json!({ "fault": "store-fail" }).to_string();
+    let all_but_it = operator(&["admin:read", "admin:toggle", "admin:config", "admin:debug"]);
+    for (token, status) in [(all_but_it, 403), (tokens::of("alice"), 401), (String::new(), 401)] {
+        let answer = ask(&open, "POST", PATH, &token, &fault).await.unwrap();
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    assert_eq!(order(&open, "PUT", PATH, &Value::Null).await.unwrap().status, 405);
+    assert_eq!(standing(&open).await.unwrap()["active"], json!([]));
+}
+
+/// What says nothing that can be done is refused by name, and does nothing.
+#[tokio::test]
+async fn a_fault_that_cannot_be_is_refused() {
+    let host = setup().start();
+    ready(&host).await.unwrap();
+    for (fault, status, words) in [
+        (json!({ "fault": "host-kill" }), 400, "worker-kill"),
+        (json!({ "fault": "worker-kill" }), 400, "needs `plugin`"),
+        (json!({ "fault": "worker-kill", "plugin": "nobody" }), 409, "chaos.no_target"),
+        (json!({ "fault": "store-fail", "plugin": "echo" }), 400, "takes no `plugin`"),
+        (json!({ "fault": "store-fail", "share": 0 }), 400, "1 to 100"),
+        (json!({ "fault": "store-fail", "for": "11m" }), 400, "1s to 10m"),
+        (json!({ "fault": "store-fail", "until": "noon" }), 400, "unknown field"),
+        (json!({ "fault": "service-down", "service": "store" }), 400, "delegate"),
+    ] {
+        let answer = order(&host, "POST", PATH, &fault).await.unwrap();
+        assert!(answer.status == status && answer.body.contains(words), "{fault}: {answer:?}");
+    }
+    assert_eq!(order(&host, "DELETE", "/admin/v1/chaos/1", &Value::Null).await.unwrap().status, 404);
+    assert_eq!(standing(&host).await.unwrap()["active"], json!([]));
+}
+
+/// A worker that is killed, crashes or hangs: its runs end well, nobody is cut off, and it is back.
+#[tokio::test]
+async fn a_struck_worker_is_back_and_its_runs_are_whole() {
+    for (fault, run) in
+        [("worker-kill", "!slow 60000"), ("worker-crash", "!slow 60000"), ("worker-hang", "hi")]
+    {
+        let host = setup().plugin(Plugin::misbehaving("bad")).start();
+        ready(&host).await.unwrap();
+        let mut bystander = Client::connect(&host, "bob").await.unwrap();
+        let mut client = Client::connect(&host, "alice").await.unwrap();
+        let before = page(&host, "bad").await.unwrap()["generation"].as_u64();
+        if fault != "worker-hang" {
+            client.say(run, json!({ "agent": "bad" })).await.unwrap();
+            client.until("agent_started").await.unwrap();
+        }
+        let injected = inject(&host, json!({ "fault": fault, "plugin": "bad" })).await.unwrap();
+        assert_eq!(injected["hits"], 1, "{injected}");
+        if fault != "worker-hang" {
+            let completed = client.until("agent_completed").await.unwrap();
+            assert_ne!(completed["payload"]["status"], "ok", "{fault}: {completed}");
+        }
+        bystander.run_with("hi", json!({ "agent": "echo" })).await.unwrap().answered_by("echo").unwrap();
+        eventually("it is back", async || {
+            let now = page(&host, "bad").await?;
+            let is_another = now["generation"].as_u64() > before;
+            if is_another && now["verdict"] == "healthy" { Ok(()) } else { Err(now.to_string()) }
+        })
+        .await
+        .unwrap_or_else(|why| panic!("{fault}: {why}"));
+        let answered = client.run_with("and now?", json!({ "agent": "bad" })).await.unwrap();
+        answered.answered_by("bad").unwrap_or_else(|why| panic!("{fault}: {why}"));
+        if fault == "worker-crash" {
+            let crash = page(&host, "bad").await.unwrap()["last_crash"].to_string();
+            assert!(crash.contains("SIGSEGV"), "the crash is shown: {crash}");
+        }
+    }
+}
+
+/// A worker that is killed again and again is given up, and the fallback serves; then it can be had back.
+#[tokio::test]
+async fn a_worker_that_is_killed_again_and_again_is_quarantined() {
+    let host = setup().start();
+    ready(&host).await.unwrap();
+    let mut client = Client::connect(&host, "alice").await.unwrap();
+    inject(&host, json!({ "fault": "worker-kill", "plugin": "echo", "every": "100ms", "for": "1m" }))
+        .await
+        .unwrap();
+    eventually("it is given up", async || {
+        let page = page(&host, "echo").await?;
+        if page["state"] == "quarantined" { Ok(()) } else { Err(page["state"].to_string()) }
+    })
+    .await
+    .unwrap();
+    client.run("anybody?").await.unwrap().answered_by_fallback("anybody?").unwrap();
+    stop(&host).await.unwrap();
+    crate::admin::order(&host, "echo", "reset").await.unwrap();
+    client.run("back?").await.unwrap().answered_by("echo").unwrap();
+}
+
+#[tokio::test]
+async fn a_share_of_the_runs_fails_or_is_late_and_all_are_whole() {
+    let host = setup().set("routing.retry", "false").start();
+    ready(&host).await.unwrap();
+    let mut client = Client::connect(&host, "alice").await.unwrap();
+    // Below what opens the breaker.
+    inject(&host, json!({ "fault": "runs-fail", "plugin": "echo", "share": 20 })).await.unwrap();
+    let mut by_fallback = 0;
+    for turn in 0..10 {
+        let run = client.run(&format!("message {turn}")).await.unwrap();
+        if run.answered_by("echo").is_err() {
+            run.answered_by_fallback(&format!("message {turn}")).unwrap();
+            by_fallback += 1;
+        }
+    }
+    assert_eq!(by_fallback, 2);
+    stop(&host).await.unwrap();
+    let fault = json!({ "fault": "runs-slow", "plugin": "echo", "delay": "1s" });
+    inject(&host, fault).await.unwrap();
+    let begun = std::time::Instant::now();
+    client.run("late").await.unwrap().answered_by("echo").unwrap();
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    let hits = standing(&host).await.unwrap()["active"][0]["hits"].as_u64();
+    assert_eq!(hits, Some(1));
+}
+
+/// A fault has an end, though nobody ends it.
+async fn a_fault_ends_by_itself(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    inject(host, json!({ "fault": "tools-fail", "for": "1s" })).await?;
+    eventually("it has ended by itself", async || {
+        let page = standing(host).await?;
+        match (page["active"].as_array().map(Vec::len), page["ended"][0]["ended"].as_str()) {
+            (Some(0), Some("expired")) => Ok(()),
+            _ => Err(format!("it is in force: {page}")),
+        }
+    })
+    .await
+}
+
+twin! {
+    no_fault_stays(a_fault_ends_by_itself) on setup();
+    faults ""; broken by "chaos.expiry=off", says "it is in force"
+}
+
+/// While the store does nothing, nothing is acknowledged; the socket stays, and it heals when the time is over.
+#[tokio::test]
+async fn a_store_that_fails_costs_no_connection_and_no_message() {
+    for (fault, code) in [("store-fail", "store.unavailable"), ("store-full", "store.full")] {
+        let host = setup().start();
+        ready(&host).await.unwrap();
+        let mut client = Client::connect(&host, "alice").await.unwrap();
+        let thread = client.run("before").await.unwrap().thread().to_owned();
+        inject(&host, json!({ "fault": fault, "for": "3s" })).await.unwrap();
+        client.say("meanwhile", json!({ "thread_id": thread })).await.unwrap();
+        client.expect_error(code).await.unwrap_or_else(|why| panic!("{fault}: {why}"));
+        until_level(&host, "basic").await.unwrap_or_else(|why| panic!("{fault}: {why}"));
+        // Nobody ends it.
+        until_level(&host, "full").await.unwrap_or_else(|why| panic!("{fault}: {why}"));
+        let page = standing(&host).await.unwrap();
+        assert_eq!((&page["active"], &page["ended"][0]["ended"]), (&json!([]), &json!("expired")), "{page}");
+        let run = client.run_with("after", json!({ "thread_id": thread })).await.unwrap();
+        run.answered_by("echo").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_gone_degrades_who_requires_it_and_comes_back() {
+    let host = setup().plugin(Plugin::misbehaving("needy").key("requires", "[\"threads\"]")).start();
+    ready(&host).await.unwrap();
+    let mut client = Client::connect(&host, "alice").await.unwrap();
+    inject(&host, json!({ "fault": "service-down", "service": "threads", "for": "1m" })).await.unwrap();
+    until_level(&host, "partial").await.unwrap();
+    let needy = page(&host, "needy").await.unwrap();
+    assert_eq!(needy["state"], "degraded", "{needy}");
+    client.run_with("hi", json!({ "agent": "echo" })).await.unwrap().answered_by("echo").unwrap();
+    stop(&host).await.unwrap();
+    until_level(&host, "full").await.unwrap();
+}
+
+#[tokio::test]
+async fn tools_fail_by_a_code_and_the_run_is_whole() {
+    let host = setup().plugin(Plugin::misbehaving("bad").key("tools", "[\"clock\"]")).start();
+    ready(&host).await.unwrap();
+    let mut client = Client::connect(&host, "alice").await.unwrap();
+    inject(&host, json!({ "fault": "tools-fail" })).await.unwrap();
+    let run = client.run_with("!tool clock", json!({ "agent": "bad" })).await.unwrap();
+    assert!(format!("{run:?}").contains("tool.failed"), "{run:?}");
+    stop(&host).await.unwrap();
+    let run = client.run_with("!tool clock", json!({ "agent": "bad" })).await.unwrap();
+    assert!(!format!("{run:?}").contains("tool.failed"), "{run:?}");
+}
+
+/// Connections are cut off without a word, at a share; who comes back misses nothing of the run that went on.
+#[tokio::test]
+async fn who_is_cut_off_comes_back_and_misses_nothing() {
+    let host = setup().plugin(Plugin::misbehaving("bad")).start();
+    ready(&host).await.unwrap();
+    let mut stays = Client::connect(&host, "bob").await.unwrap();
+    let mut cut = Client::connect(&host, "alice").await.unwrap();
+    cut.say("!slow 700", json!({ "agent": "bad" })).await.unwrap();
+    let accepted = cut.expect("accepted").await.unwrap();
+    cut.until("agent_started").await.unwrap();
+    let injected = inject(&host, json!({ "fault": "connections-cut", "share": 50 })).await.unwrap();
+    assert_eq!((&injected["hits"], &injected["ended"]), (&json!(1), &json!("done")), "{injected}");
+    let lost = cut.until("agent_completed").await.unwrap_err();
+    assert!(!lost.contains("4406") && !lost.contains("1001"), "no close frame: {lost}");
+    stays.run_with("still here", json!({ "agent": "echo" })).await.unwrap().answered_by("echo").unwrap();
+    let mut back = Client::connect(&host, "alice").await.unwrap();
+    let subscribe = json!({
+        "type": "subscribe", "thread_id": accepted["thread_id"], "after_seq": 0, "epoch": accepted["epoch"],
+    });
+    back.send(&subscribe).await.unwrap();
+    let completed = back.until("agent_completed").await.unwrap();
+    assert_eq!(completed["payload"]["status"], "ok", "{completed}");
+}
+
+/// That it is on, and what is in force, is said wherever an operator looks; and every order leaves its line.
+#[tokio::test]
+async fn it_is_said_loudly() {
+    let host = setup().start();
+    ready(&host).await.unwrap();
+    assert!(host.said().contains("ChaosEnabled"), "{}", host.said());
+    inject(&host, json!({ "fault": "tools-fail", "share": 5, "for": "1m" })).await.unwrap();
+    let status = String::from_utf8(host.operate(&["status"]).stdout).unwrap();
+    assert!(status.contains("CHAOS") && status.contains("tools-fail at 5 %"), "{status}");
+    let page = http::get(host.address, "/ready?verbose", &[], PATIENCE).await.unwrap().json().unwrap();
+    assert_eq!(page["chaos"]["active"], json!(["tools-fail at 5 %"]), "{page}");
+    for words in ["FaultBegan", "begin_fault"] {
+        eventually("it is in the log", async || match host.said().contains(words) {
+            true => Ok(()),
+            false => Err(words.to_owned()),
+        })
+        .await
+        .unwrap();
+    }
+    let off = Setup::echo().start();
+    ready(&off).await.unwrap();
+    let page = http::get(off.address, "/ready?verbose", &[], PATIENCE).await.unwrap().json().unwrap();
+    assert!(page.get("chaos").is_none() && !off.said().contains("Chaos"), "{page}");
+}
+
+/// Killed in the midst of it, the host leaves nothing behind: no process, and no fault in the next one.
+#[tokio::test]
+async fn a_host_that_is_killed_leaves_no_fault_behind() {
+    let setup = setup();
+    let mut host = setup.start();
+    ready(&host).await.unwrap();
+    inject(&host, json!({ "fault": "store-full", "for": "10m" })).await.unwrap();
+    inject(&host, json!({ "fault": "worker-hang", "plugin": "echo", "for": "10m" })).await.unwrap();
+    let workers = host.worker_ids();
+    assert!(!workers.is_empty());
+    host.kill();
+    eventually("a worker that was stopped is gone", async || {
+        let left = workers.iter().filter(|pid| std::path::Path::new(&format!("/proc/{pid}")).exists());
+        match left.count() {
+            0 => Ok(()),
+            left => Err(format!("{left} processes")),
+        }
+    })
+    .await
+    .unwrap();
+    host.start_again(&setup);
+    ready(&host).await.unwrap();
+    assert_eq!(standing(&host).await.unwrap()["active"], json!([]));
+    Client::connect(&host, "alice").await.unwrap().run("hi").await.unwrap().answered_by("echo").unwrap();
+}
+
+#[tokio::test]
+async fn the_command_line_lists_starts_and_stops() {
+    let host = setup().start();
+    ready(&host).await.unwrap();
+    let said = |arguments: &[&str]| {
+        let output = host.operate(arguments);
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), text)
+    };
+    let (code, list) = said(&["chaos", "list"]);
+    assert!(code == Some(0) && list.contains("worker-kill      --plugin [--every]"), "{list}");
+    let (code, started) =
+        said(&["chaos", "start", "store-slow", "--delay", "20ms", "--share", "50", "--for", "1m"]);
+    assert!(code == Some(0) && started.contains("store-slow, 50 % of them, 20 ms late"), "{started}");
+    let (code, status) = said(&["chaos", "status"]);
+    assert!(code == Some(0) && status.contains("store-slow"), "{status}");
+    let (code, stopped) = said(&["chaos", "stop"]);
+    assert!(
+        code == Some(0) && stopped.contains("stopped") && stopped.contains("no fault is in force"),
+        "{stopped}"
+    );
+    assert_eq!(said(&["chaos", "stop", "1"]).0, Some(1), "it has ended");
+    let (code, refused) = said(&["chaos", "start", "worker-kill", "--plugin", "nobody"]);
+    assert!(code == Some(1) && refused.contains("chaos.no_target"), "{refused}");
+}

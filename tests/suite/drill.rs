@@ -1,0 +1,163 @@
+//! `agent-host drill`: content with a host that is well, and leaves nothing; names the scenario on one that is not; and
+//! does nothing where it may not.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::{
+    chaos::setup,
+    client::Client,
+    harness::{Host, PATIENCE, Setup, artifacts, eventually, http, tokens},
+    scenario::ready,
+};
+
+/// Begins it, against a host whose configuration it has.
+fn begun(host: &Host, more: &[&str]) -> Child {
+    Command::new(artifacts::host())
+        .args(["drill", &format!("http://{}", host.address), "--admin", &format!("http://{}", host.admin)])
+        .arg("--config")
+        .arg(host.dir())
+        .args(["--output", "json"])
+        .args(more)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the host's binary runs")
+}
+
+/// Runs it to its end: the report, what it said, and its status. Each of its steps is bounded by itself.
+async fn drilled(host: &Host, more: &[&str]) -> (Value, String, Option<i32>) {
+    let child = begun(host, more);
+    let output = tokio::task::spawn_blocking(|| child.wait_with_output()).await.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (serde_json::from_slice(&output.stdout).unwrap_or(Value::Null), said, output.status.code())
+}
+
+fn verdicts(report: &Value) -> Vec<(&str, &str)> {
+    let scenarios = report["scenarios"].as_array().into_iter().flatten();
+    scenarios.filter_map(|one| Some((one["scenario"].as_str()?, one["verdict"].as_str()?))).collect()
+}
+
+fn active(host: &Host) -> Value {
+    let output = host.operate(&["chaos", "status", "--output", "json"]);
+    let page: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    page["active"].clone()
+}
+
+#[tokio::test]
+async fn a_host_that_is_well_holds_and_is_left_as_it_was() {
+    let host = setup().start();
+    ready(&host).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("drill.md");
+    let only = ["worker-kill", "store-fail", "runs-slow", "connections-cut", "tools-fail"];
+    let mut arguments = vec!["--duration", "2s", "--report", file.to_str().unwrap()];
+    arguments.extend(only.iter().flat_map(|name| ["--only", name]));
+    let (report, said, status) = drilled(&host, &arguments).await;
+    let expected: Vec<_> =
+        only.iter().map(|name| (*name, if *name == "tools-fail" { "not tried" } else { "held" })).collect();
+    assert_eq!((verdicts(&report), status), (expected, Some(0)), "{report:#}\n{said}");
+    // What it says it saw, it saw: the store's scenario refused messages, and the level went and came.
+    let store = &report["scenarios"][1]["seen"];
+    assert!(store["refused"]["store.unavailable"].as_u64() > Some(0), "{store:#}");
+    assert!(store["levels"].as_array().unwrap().iter().any(|one| one["level"] == "basic"), "{store:#}");
+    assert!(report["scenarios"][3]["seen"]["connections_lost"].as_u64() > Some(0), "{report:#}");
+    assert!(said.contains("1/5 worker-kill") && said.contains("5/5 tools-fail"), "its progress: {said}");
+    let filed = std::fs::read_to_string(&file).unwrap();
+    assert!(filed.starts_with("# Drill of ") && filed.contains("## store-fail: held"), "{filed}");
+    // Nothing is left: no fault, no thread.
+    assert_eq!(active(&host), json!([]));
+    let drill = tokens::signed(&tokens::claims_with("drill", json!({ "tenant": "drill" })), tokens::SECRET);
+    let bearer = format!("Bearer {drill}");
+    let list = http::get(host.address, "/v1/threads", &[("Authorization", &bearer)], PATIENCE).await.unwrap();
+    assert_eq!(list.json().unwrap()["threads"], json!([]));
+}
+
+#[tokio::test]
+async fn on_a_broken_host_it_names_the_scenario() {
+    for (faults, scenario, words) in [
+        ("runtime.heartbeat=off", "worker-hang", "the worker was not replaced"),
+        ("chaos.expiry=off", "store-slow", "did not end by itself"),
+    ] {
+        let host = setup().failpoints(faults).start();
+        ready(&host).await.unwrap();
+        let (report, said, status) = drilled(&host, &["--duration", "2s", "--only", scenario]).await;
+        assert_eq!((verdicts(&report), status), (vec![(scenario, "FAILED")], Some(1)), "{report:#}\n{said}");
+        let because = report["scenarios"][0]["because"].to_string();
+        assert!(because.contains(words), "{scenario}: {because}");
+        assert_eq!(active(&host), json!([]), "it took the fault back");
+    }
+}
+
+#[tokio::test]
+async fn it_does_nothing_where_it_may_not() {
+    let closed = Setup::echo().operated().start();
+    ready(&closed).await.unwrap();
+    let (_, said, status) = drilled(&closed, &[]).await;
+    assert!(status == Some(1) && said.contains("chaos.disabled"), "{status:?} {said}");
+
+    let host = setup().start();
+    ready(&host).await.unwrap();
+    let mut person = Client::connect(&host, "alice").await.unwrap();
+    let (_, said, status) = drilled(&host, &["--only", "worker-kill"]).await;
+    assert!(status == Some(1) && said.contains("--may-hurt"), "{status:?} {said}");
+    person.run("hi").await.unwrap().answered_by("echo").unwrap();
+    let (_, said, status) = drilled(&host, &["--only", "host-kill"]).await;
+    assert!(status == Some(1) && said.contains("--list"), "{status:?} {said}");
+    let list = host.operate(&["drill", "--list"]);
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(list.contains("worker-hang\n    does"), "{list}");
+}
+
+/// Ctrl-C takes everything back, and what was not done is not said to hold.
+#[tokio::test]
+async fn interrupted_it_undoes_what_it_did() {
+    let host = setup().start();
+    ready(&host).await.unwrap();
+    let child = begun(&host, &["--duration", "4m", "--only", "store-slow", "--only", "worker-kill"]);
+    eventually("the fault is in force", async || match active(&host) {
+        Value::Array(active) if !active.is_empty() => Ok(()),
+        other => Err(other.to_string()),
+    })
+    .await
+    .unwrap();
+    let begun = Instant::now();
+    kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), Signal::INT).unwrap();
+    let output = tokio::task::spawn_blocking(|| child.wait_with_output()).await.unwrap().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    assert_eq!(verdicts(&report), [("store-slow", "BROKEN OFF"), ("worker-kill", "not tried")], "{report:#}");
+    assert_eq!((output.status.code(), active(&host)), (Some(1), json!([])));
+    assert!(begun.elapsed() < Duration::from_secs(200), "long before the fault's own end");
+}
+
+/// Where others are hurt beyond what was said, all is taken back at once.
+#[tokio::test]
+async fn it_breaks_off_where_others_are_hurt() {
+    let host = setup().set("routing.retry", "false").set("limits.runs_at_once", "0").start();
+    ready(&host).await.unwrap();
+    let mut person = Client::connect(&host, "alice").await.unwrap();
+    let child = begun(&host, &["--duration", "4m", "--only", "runs-fail", "--may-hurt", "3"]);
+    eventually("the fault is in force", async || match active(&host) {
+        Value::Array(active) if !active.is_empty() => Ok(()),
+        other => Err(other.to_string()),
+    })
+    .await
+    .unwrap();
+    let output = tokio::task::spawn_blocking(|| child.wait_with_output());
+    tokio::pin!(output);
+    let output = loop {
+        tokio::select! {
+            output = &mut output => break output.unwrap().unwrap(),
+            run = person.run("hi") => drop(run.unwrap()),
+        }
+    };
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    assert_eq!(verdicts(&report), [("runs-fail", "BROKEN OFF")], "{report:#}");
+    assert!(report["scenarios"][0]["because"].to_string().contains("other people"), "{report:#}");
+    assert_eq!((output.status.code(), active(&host)), (Some(1), json!([])));
+}
