@@ -59,7 +59,7 @@ pub(super) enum Begun {
 }
 
 /// Asks for what goes on by itself.
-pub(crate) fn begin(target: &Target, method: &Method, path: &str) -> Result<Begun, Failure> {
+pub(super) fn begin(target: &Target, method: &Method, path: &str) -> Result<Begun, Failure> {
     let response = exchange(target, method, path, Some("respond-async"))?;
     match response.status {
         202 => {
@@ -72,7 +72,7 @@ pub(crate) fn begin(target: &Target, method: &Method, path: &str) -> Result<Begu
 }
 
 /// What came of an operation that has ended.
-pub(crate) fn outcome(target: &Target, page: OperationPage) -> Result<Answer, Failure> {
+pub(super) fn outcome(target: &Target, page: OperationPage) -> Result<Answer, Failure> {
     match (page.result, page.problem) {
         (Some(json), _) => Ok(Answer { json }),
         (None, problem) => {
@@ -127,7 +127,7 @@ pub(super) enum Watched {
 }
 
 /// Asks for a stream, and hands each of its lines to `each` until that answers `false` or the stream ends.
-pub(crate) fn watch(target: &Target, path: &str, each: impl FnMut(&str) -> bool) -> Watched {
+pub(super) fn watch(target: &Target, path: &str, each: impl FnMut(&str) -> bool) -> Watched {
     match http::lines(&target.authority, path, &target.token, each) {
         Err(error) => Watched::Lost(unreachable(target, &error)),
         Ok(None) => Watched::Ended,
