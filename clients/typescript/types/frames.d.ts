@@ -387,8 +387,8 @@ export interface GoingAway {
   type: 'going_away';
 }
 /**
- * Wants any sign of life. `positions` is the last `seq` sent of each subscribed thread: a client that has less
- * subscribes again.
+ * Wants any sign of life. `positions` is the last `seq` sent of each subscribed thread, or of the 256 that were
+ * heard of last where there are more: a client that has less subscribes again.
  */
 export interface Ping {
   positions: {
