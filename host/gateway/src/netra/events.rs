@@ -112,8 +112,7 @@ fn tool_completed(own: &Value) -> Value {
 
 /// The last word of a run; an error of it before that.
 fn completed(own: &Value) -> Vec<(&'static str, Value)> {
-    let message = field(field(own, "error"), "message").as_str().unwrap_or("the run ended without an answer");
-    let trouble = (!answered(own)).then(|| ("agent_error", error(message, field(own, "error").clone())));
+    let trouble = (!answered(own)).then(|| ("agent_error", error(why(own), field(own, "error").clone())));
     trouble.into_iter().chain([last(own)]).collect()
 }
 
@@ -121,8 +120,16 @@ fn answered(own: &Value) -> bool {
     matches!(field(own, "status").as_str(), Some("ok" | "degraded" | "input_required"))
 }
 
+/// Why there is no answer.
+fn why(own: &Value) -> &str {
+    field(field(own, "error"), "message").as_str().unwrap_or("the run ended without an answer")
+}
+
 fn last(own: &Value) -> (&'static str, Value) {
-    let text = field(own, "text");
+    let said = field(own, "text");
+    // Their client may show nothing but this text: without an answer it has the reason, and people do not meet silence.
+    let silent = !answered(own) && said.as_str().is_none_or(str::is_empty);
+    let text = if silent { json!(why(own)) } else { said.clone() };
     let payload = json!({
         // Theirs knows one word for an answer; ours is beside it, and an unanswered run never says `completed`.
         "status": if answered(own) { json!("completed") } else { field(own, "status").clone() },
@@ -210,6 +217,7 @@ mod tests {
                 (&frames[1]["type"], &frames[1]["status"]),
                 (&json!("agent_completed"), &json!(status))
             );
+            assert_eq!(frames[1]["final_response"], "why", "there is something to read");
         }
         let own = json!({ "status": "degraded", "text": "sorry", "duration_ms": 1 });
         let frames = told(EventKind::AgentCompleted, &own);
