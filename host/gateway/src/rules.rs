@@ -56,8 +56,12 @@ impl Rules {
     }
 
     /// Puts these in the place of what holds, at once and as a whole, and has every open connection look again. What is
-    /// bound or counted once stays as it began: the listeners, the times and the host's look at itself.
+    /// bound or counted once stays as it began: the listeners and the times.
     pub fn put(&self, settings: Settings, keys: Keys) {
+        // For a broken twin: doors that say that they are as they were told to be.
+        if failpoint!("gateway.rules") == Some(Action::Off) {
+            return;
+        }
         let now = self.now();
         let keys = match keys {
             Keys::AsBefore => now.keys.clone(),
@@ -68,7 +72,6 @@ impl Rules {
             listen: begun.listen,
             admin_listen: begun.admin_listen,
             timing: begun.timing.clone(),
-            self_check: begun.self_check,
             ..settings
         };
         self.now.send_replace(Arc::new(InForce::new(settings, keys, &self.revoked, &self.clock)));

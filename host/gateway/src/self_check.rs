@@ -23,7 +23,7 @@ use agent_host_telemetry::{
 use futures_util::FutureExt as _;
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 
 pub(crate) use self::{
@@ -51,15 +51,33 @@ impl<H: Host> SelfCheck<H> {
         Self { door, to: reachable(public), report, tidy: false }
     }
 
-    /// Looks until the doors close: at once, then at this interval after the last look.
-    pub(crate) async fn run(mut self, every: Duration) {
+    /// Looks until the doors close: at once, then at the interval that holds by then, counted from the last look; not at
+    /// all while that is zero.
+    pub(crate) async fn run(mut self) {
         let stop = self.door.stop.clone();
+        let mut rules = self.door.shared.rules.watch();
         let looking = async {
-            let mut beat = interval(every);
-            beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut last: Option<Instant> = None;
             loop {
-                beat.tick().await;
-                self.look().await;
+                let every = rules.borrow_and_update().settings.self_check;
+                if self.report.borrow().is_off() != every.is_zero() {
+                    self.report.send_replace(Report::before(every));
+                    last = None;
+                }
+                let due = async {
+                    match (every.is_zero(), last) {
+                        (true, _) => std::future::pending().await,
+                        (false, None) => {}
+                        (false, Some(last)) => sleep_until(last + every).await,
+                    }
+                };
+                tokio::select! {
+                    () = due => {
+                        self.look().await;
+                        last = Some(Instant::now());
+                    }
+                    changed = rules.changed() => if changed.is_err() { return },
+                }
             }
         };
         tokio::select! {

@@ -94,10 +94,7 @@ impl Gateway {
         // None of `tasks`: it is no connection, and nobody waits for it.
         tokio::spawn(Arc::clone(&rules).keep_keys(stop.clone()));
         let door = door(rules, host, (open, rotation), (&tasks, &stop));
-        if !settings.self_check.is_zero() {
-            let check = SelfCheck::new(Arc::clone(&door), gateway.public, checked);
-            tasks.spawn(check.run(settings.self_check));
-        }
+        tasks.spawn(SelfCheck::new(Arc::clone(&door), gateway.public, checked).run());
         tasks.spawn(listener("public", public, routes::public(door, Arc::clone(&health)), places).run());
         tasks.spawn(listener("admin", admin, routes::admin(Arc::new(api), health, metrics), OPERATORS).run());
         Ok(gateway)

@@ -9,8 +9,9 @@ use super::beside;
 use crate::{
     admin::{order, page},
     client::Client,
-    harness::{Host, Plugin, Setup, artifacts, eventually, metrics::Metrics},
+    harness::{Host, PATIENCE, Plugin, Setup, artifacts, eventually, http, metrics::Metrics, tokens},
     live_swaps::write_version,
+    netra::client::Older,
     scenario::ready,
 };
 
@@ -138,4 +139,17 @@ pub(super) async fn restart(host: &Host, _expected: bool) -> Result<bool, String
 pub(super) async fn plugin(host: &Host, _expected: bool) -> Result<bool, String> {
     ready(host).await?;
     Ok(asks_bad(host, "hello").await? == "bad")
+}
+
+/// Whether a client that names no protocol is spoken to as the older wire has it.
+pub(super) async fn older_wire(host: &Host, _expected: bool) -> Result<bool, String> {
+    let bearer = format!("Bearer {}", tokens::of("alice"));
+    let mut client = Older::connect(host, "/ws", &[("authorization", bearer)]).await?;
+    Ok(client.frame().await?["protocol"] != "agent-host.v1")
+}
+
+/// Whether it looks at itself.
+pub(super) async fn checks_itself(host: &Host, _expected: bool) -> Result<bool, String> {
+    let answer = http::get(host.admin, "/ready?verbose", &[], PATIENCE).await?.json()?;
+    Ok(answer["self_check"]["verdict"] != "off")
 }

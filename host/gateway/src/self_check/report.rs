@@ -59,6 +59,11 @@ impl Report {
         Self { verdict: if interval.is_zero() { Verdict::Off } else { Verdict::Pending }, at: None }
     }
 
+    /// Whether nobody looks.
+    pub(super) fn is_off(&self) -> bool {
+        matches!(self.verdict, Verdict::Off)
+    }
+
     /// After one more look.
     pub(super) fn after(&self, failure: Option<Failure>, at: SystemTime, took: Duration) -> Self {
         let verdict = match failure {

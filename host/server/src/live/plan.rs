@@ -5,7 +5,7 @@ use agent_host_gateway::admin::view::KeyChangePart;
 use serde_json::{Value, json};
 
 /// Keys that the components take up while they serve. Whatever else changes holds from the next start on, and is named.
-const LIVE: [&str; 10] = [
+const LIVE: [&str; 11] = [
     "plugins.",
     "trust.",
     "routing.",
@@ -16,6 +16,7 @@ const LIVE: [&str; 10] = [
     "admin.",
     "gateway.",
     "readiness.",
+    "self_check.",
 ];
 /// Keys among those that are taken up at the start only: what is bound, and what was counted when it was.
 const AT_START: [&str; 3] = ["gateway.listen", "admin.listen", "limits.connections"];
