@@ -148,8 +148,15 @@ pub(super) async fn older_wire(host: &Host, _expected: bool) -> Result<bool, Str
     Ok(client.frame().await?["protocol"] != "agent-host.v1")
 }
 
-/// Whether it looks at itself.
-pub(super) async fn checks_itself(host: &Host, _expected: bool) -> Result<bool, String> {
-    let answer = http::get(host.admin, "/ready?verbose", &[], PATIENCE).await?.json()?;
-    Ok(answer["self_check"]["verdict"] != "off")
+/// Whether it looks at itself. Whoever looks hears of the switch by itself, a moment after it is in force.
+pub(super) async fn checks_itself(host: &Host, expected: bool) -> Result<bool, String> {
+    let looks = async || {
+        let answer = http::get(host.admin, "/ready?verbose", &[], PATIENCE).await?.json()?;
+        Ok::<_, String>(answer["self_check"]["verdict"] != "disabled")
+    };
+    let heard = eventually("it is heard of", async || match looks().await? == expected {
+        true => Ok(()),
+        false => Err("not yet".to_owned()),
+    });
+    Ok(heard.await.is_ok() == expected)
 }
