@@ -332,3 +332,47 @@ async fn another_version_takes_its_place_and_a_step_back_of_the_file_ends_it() {
     assert_eq!((&page["generation"], &page["canary"]), (&json!(1), &Value::Null), "{page}");
     assert_eq!(ask_many(&mut client, 10).await.unwrap(), [1; 10]);
 }
+
+/// What was on trial is what is started again once it serves, however often the one beside it was, and whatever lies at
+/// its path by then.
+#[tokio::test]
+async fn a_restart_after_a_trial_reads_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |library: PathBuf, name: &str| {
+        let copied = folder.path().join(name);
+        std::fs::copy(library, &copied).unwrap();
+        copied.to_str().unwrap().to_owned()
+    };
+    let (one, two) = (copy(artifacts::misbehaving(), "one.so"), copy(artifacts::echo(), "two.so"));
+    let plugin = Plugin::at("tried", &one)
+        .key("canary", "{ share = \"50%\", for = \"1h\" }")
+        .key("restart", "{ max = 100, within = \"1d\" }")
+        .key("rollback_window", "\"0s\"");
+    let host = Setup::new().plugin(plugin).operated().start();
+    ready(&host).await.unwrap();
+    let mut others: BTreeSet<u32> = BTreeSet::new();
+    edit(&first_file(&host), &one, &two);
+    let first: BTreeSet<u32> = host.worker_ids().into_iter().collect();
+    on_trial(&host, 2).await.unwrap();
+    others.extend(host.worker_ids().into_iter().filter(|worker| !first.contains(worker)));
+    let digest = page(&host, "tried").await.unwrap()["canary"]["digest"].clone();
+    for generation in [3, 4, 5] {
+        kill_all_but(&host, &others);
+        eventually("the one beside it is there again", async || match page(&host, "tried").await? {
+            page if page["generation"] == generation && page["state"] == "healthy" => Ok(()),
+            page => Err(page.to_string()),
+        })
+        .await
+        .unwrap();
+    }
+    std::fs::remove_file(&two).unwrap();
+    let promoted = order(&host, "tried", "promote").await.unwrap();
+    assert_eq!((&promoted["generation"], &promoted["digest"]), (&json!(2), &digest), "{promoted}");
+    kill_all_but(&host, &BTreeSet::new());
+    eventually("it is there again", async || match page(&host, "tried").await? {
+        page if page["generation"] == 6 && page["state"] == "healthy" && page["digest"] == digest => Ok(()),
+        page => Err(page.to_string()),
+    })
+    .await
+    .unwrap();
+}
