@@ -39,15 +39,16 @@ pub(crate) struct StoreArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("whom").args(["user", "all_users"]).required(true))]
 pub(crate) struct ThreadsDeleteArgs {
     /// Whose
     #[arg(long, value_name = "TENANT")]
     pub(crate) tenant: String,
     /// Only this user's
-    #[arg(long, value_name = "USER", required_unless_present = "all_users")]
+    #[arg(long, value_name = "USER")]
     pub(crate) user: Option<String>,
     /// Everybody's in the tenant
-    #[arg(long, conflicts_with = "user")]
+    #[arg(long)]
     pub(crate) all_users: bool,
     #[command(flatten)]
     pub(crate) admin: AdminArgs,
