@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     chaos::setup,
     client::Client,
-    harness::{Host, PATIENCE, Setup, artifacts, eventually, http, tokens},
+    harness::{Host, PATIENCE, Setup, artifacts, eventually, host::cli_in, http, tokens},
     scenario::ready,
 };
 
@@ -112,6 +112,79 @@ async fn it_does_nothing_where_it_may_not() {
     let list = host.operate(&["drill", "--list"]);
     let list = String::from_utf8_lossy(&list.stdout).into_owned();
     assert!(list.contains("worker-hang\n    does"), "{list}");
+}
+
+/// Without arguments it is about the `dev` of this folder, as the other commands are; and where that is not there, or allows
+/// nothing, it says what to do.
+#[tokio::test]
+async fn a_newcomer_needs_no_arguments() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |arguments: &[&str]| {
+        let output = cli_in(folder.path(), arguments);
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), text.into_owned())
+    };
+    let (status, text) = said(&["drill"]);
+    assert!(
+        status == Some(1) && text.contains("agent-host dev --set chaos.enabled=true"),
+        "{status:?} {text}"
+    );
+
+    std::fs::create_dir_all(folder.path().join("config/plugins.d")).unwrap();
+    std::fs::write(folder.path().join("config/host.toml"), "version = 1\n").unwrap();
+    let echo = format!("[plugins.echo]\npath = \"{}\"\nkind = \"agent\"\n", artifacts::echo().display());
+    std::fs::write(folder.path().join("config/plugins.d/echo.toml"), echo).unwrap();
+    let ports =
+        ["--config", "config", "--set", "gateway.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"];
+    let mut host = Host::dev(folder.path(), &ports);
+    ready(&host).await.unwrap();
+    let (status, text) = said(&["drill"]);
+    assert!(status == Some(1) && text.contains("chaos.disabled"), "{status:?} {text}");
+    assert!(text.contains("--set chaos.enabled=true"), "what to do is said: {text}");
+    host.kill();
+    let (status, text) = said(&["drill"]);
+    assert!(status == Some(69) && text.contains("is it running"), "{status:?} {text}");
+
+    let host = Host::dev(folder.path(), &[&ports[..], &["--set", "chaos.enabled=true"]].concat());
+    ready(&host).await.unwrap();
+    let (status, text) = said(&["drill", "--only", "runs-slow", "--duration", "2s"]);
+    assert!(
+        status == Some(0) && text.contains("1 held, 0 failed, 0 broken off, 0 not tried"),
+        "{status:?} {text}"
+    );
+    // What cannot be filed is said before minutes are spent.
+    let (status, text) = said(&["drill", "--report", folder.path().join("no/folder.md").to_str().unwrap()]);
+    assert!(
+        status == Some(1) && text.contains("no/folder.md") && !text.contains("1/12"),
+        "{status:?} {text}"
+    );
+}
+
+/// Its people have to get in where the host is that is harmed: a door of another one, or none, is found out at once.
+#[tokio::test]
+async fn a_wrong_door_or_token_is_found_before_any_fault() {
+    let host = setup().start();
+    ready(&host).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    let old = json!({ "iat": tokens::now() - 7200, "exp": tokens::now() - 3600 });
+    let old = tokens::signed(&tokens::claims_with("drill", old), tokens::SECRET);
+    for (token, words) in [(old, "auth.expired"), ("nonsense".to_owned(), "auth.")] {
+        std::fs::write(&file, token).unwrap();
+        let (_, said, status) = drilled(&host, &["--user-token-file", file.to_str().unwrap()]).await;
+        assert!(
+            status == Some(1) && said.contains(words) && said.contains("do not get in"),
+            "{status:?} {said}"
+        );
+    }
+    // A token that may look, and not harm: it ends with the first scenario.
+    std::fs::write(&file, tokens::operator(&["admin:read"])).unwrap();
+    let file = file.to_str().unwrap();
+    let (report, said, status) = drilled(&host, &["--token-file", file, "--duration", "2s"]).await;
+    assert_eq!((verdicts(&report)[0], status), (("worker-kill", "BROKEN OFF"), Some(1)), "{report:#} {said}");
+    assert!(report["scenarios"][0]["because"].to_string().contains("admin:chaos"), "{report:#}");
+    let others = verdicts(&report).into_iter().skip(1);
+    assert!(others.into_iter().all(|(_, verdict)| verdict == "not tried"), "{report:#}");
 }
 
 /// Ctrl-C takes everything back, and what was not done is not said to hold.

@@ -95,7 +95,10 @@ async fn the_host_s_own_token_opens_the_door() {
 #[tokio::test]
 #[ignore = "builds the plugins; part of tests/run long"]
 async fn dev_builds_serves_and_hands_out_a_token() {
-    let host = Host::dev(&["gateway.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0"]);
+    let host = Host::dev(
+        &artifacts::root(),
+        &["--set", "gateway.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"],
+    );
     ready(&host).await.unwrap();
     let said = eventually("dev shows a token", async || {
         let said = host.said();

@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::{
     client::{Client, End},
-    harness::{PATIENCE, dice::Dice},
+    harness::{PATIENCE, dice::Dice, http, tokens},
 };
 
 /// How somebody talks.
@@ -275,31 +275,41 @@ impl Person {
         }
     }
 
-    /// Reads the log anew, from its start (of a very long one, its last part), over a connection of its own: it must hold what was seen, and nothing else.
+    /// Reads the log anew from its start, page by page: it must hold what was seen, and nothing else.
     pub(crate) async fn judge_log(&self, host: SocketAddr) -> Result<(), String> {
         let Some(thread) = &self.thread else { return Ok(()) };
-        let mut client = Client::connect_to(host, &self.name).await?.one_of_many();
-        // A subscription replays so many and no more: of a longer log, the end.
-        let after = self.last().saturating_sub(REPLAYED);
-        client.send(&self.subscribe(thread, after)).await?;
-        let subscribed = client.expect("subscribed").await?;
-        let recovered = subscribed["recovered"] == true && subscribed["to_seq"] == self.last();
-        if !recovered {
-            return Err(format!("LOST: the log ends elsewhere than at {}: {subscribed}", self.last()));
-        }
-        for (seq, seen) in self.seen.range(after + 1..) {
-            let logged =
-                client.next().await.map_err(|end| format!("LOST: position {seq} is not told: {end:?}"))?;
-            if logged != *seen {
-                return Err(format!("LOST: position {seq} was {seen}, the log has {logged}"));
+        let mut seen = self.seen.iter();
+        let mut after = Some(0);
+        while let Some(from) = after {
+            let page = self.page(host, thread, from).await?;
+            after = page["next_after"].as_u64();
+            for logged in page["events"].as_array().into_iter().flatten() {
+                match seen.next() {
+                    Some((_, frame)) if frame == logged => {}
+                    other => return Err(format!("LOST: seen was {other:?}, the log has {logged}")),
+                }
             }
         }
-        client.close().await.map(drop)
+        match seen.next() {
+            None => Ok(()),
+            Some((seq, frame)) => Err(format!("LOST: the log ends before {seq}: {frame}")),
+        }
+    }
+
+    /// The events behind this position, as many as are told at once.
+    async fn page(&self, host: SocketAddr, thread: &str, after: u64) -> Result<Value, String> {
+        let path = format!("/v1/threads/{thread}/events?after={after}&limit={PAGE}");
+        let bearer = format!("Bearer {}", tokens::of(&self.name));
+        let answer = http::get(host, &path, &[("Authorization", &bearer)], PATIENCE).await?;
+        match answer.status {
+            200 => answer.json(),
+            _ => Err(format!("GET {path}: {answer:?}")),
+        }
     }
 }
 
-/// Fewer than a host replays at once (10,000).
-const REPLAYED: u64 = 9_000;
+/// Events of a page of the log.
+const PAGE: u64 = 500;
 
 fn text<'a>(frame: &'a Value, field: &str) -> &'a str {
     frame[field].as_str().unwrap_or_default()

@@ -27,6 +27,8 @@ const HELD_KIB: u64 = 2 * 1024;
 /// Of the thread that they follow. Three events each: several times what the kernel takes for a connection.
 const MESSAGES: usize = 20;
 const LETTERS: usize = 200_000;
+/// Longer than any test.
+const FOR_EVER: Duration = Duration::from_secs(3_600);
 
 fn setup() -> Setup {
     Setup::new()
@@ -68,6 +70,18 @@ async fn all_are_answered(readers: &mut [Client]) -> Result<Duration, String> {
     Ok(waits[(waits.len() - 1) * 99 / 100])
 }
 
+/// Does this while the readers go on answering pings: a minute's silence would end their connections.
+async fn while_they_idle<T>(
+    readers: &mut [Client],
+    work: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let idle = try_join_all(readers.iter_mut().map(|reader| reader.idle(FOR_EVER)));
+    tokio::select! {
+        done = work => done,
+        ended = idle => Err(format!("a reader was given up: {ended:?}")),
+    }
+}
+
 async fn stalls_harm_nobody(host: &Host, crowd: Crowd) -> Result<(), String> {
     ready(host).await?;
     let thread = long_thread(host).await?;
@@ -77,15 +91,19 @@ async fn stalls_harm_nobody(host: &Host, crowd: Crowd) -> Result<(), String> {
     let p99_before = all_are_answered(&mut readers).await?;
     let before = Vitals::of(host)?;
 
-    let mut stalled = Vec::new();
-    for _ in 0..crowd.stalled {
-        let mut client = Client::connect_within(host.address, "fat", PATIENCE).await?.one_of_many();
-        client.send(&subscribe(&thread, 0)).await?;
-        stalled.push(client);
-    }
+    let stall = async {
+        let mut stalled = Vec::new();
+        for _ in 0..crowd.stalled {
+            let mut client = Client::connect_within(host.address, "fat", PATIENCE).await?.one_of_many();
+            client.send(&subscribe(&thread, 0)).await?;
+            stalled.push(client);
+        }
+        Ok(stalled)
+    };
+    let stalled = while_they_idle(&mut readers, stall).await?;
     let p99_during = all_are_answered(&mut readers).await?;
     let most = AtomicU64::new(before.resident_kib);
-    eventually("each is given up as slow", async || {
+    let given_up = eventually("each is given up as slow", async || {
         most.fetch_max(Vitals::of(host)?.resident_kib, Ordering::Relaxed);
         let metrics = Metrics::of(host).await?;
         let closed = metrics.sum("agent_host_connections_closed_total{code=\"4404\"");
@@ -93,8 +111,8 @@ async fn stalls_harm_nobody(host: &Host, crowd: Crowd) -> Result<(), String> {
             true => Ok(()),
             false => Err(format!("{closed} of {} closed with 4404", crowd.stalled)),
         }
-    })
-    .await?;
+    });
+    while_they_idle(&mut readers, given_up).await?;
     let held = most.into_inner() - before.resident_kib;
     println!(
         "{} stalled: p99 of the others {p99_before:?} before, {p99_during:?} during; {} KiB held for each",
@@ -109,11 +127,11 @@ async fn stalls_harm_nobody(host: &Host, crowd: Crowd) -> Result<(), String> {
     println!("p99 of the others afterwards: {p99_after:?}");
 
     // What each of them got before, and the rest over a new connection, is the whole thread.
-    stream::iter(stalled)
+    let all_come_back = stream::iter(stalled)
         .map(|client| comes_back(host, client, &thread, head))
         .buffer_unordered(8)
-        .try_collect::<Vec<()>>()
-        .await?;
+        .try_collect::<Vec<()>>();
+    while_they_idle(&mut readers, all_come_back).await?;
     all_are_answered(&mut readers).await.map(drop)
 }
 

@@ -21,7 +21,16 @@ use crate::{
 
 /// What a start stands on, beside its steps. Points that only broken twins use (`off`) are no faults of these.
 const AREAS: [&str; 4] = ["services.", "store.", "fallback.", "runtime.spawn"];
-const TWINS_ONLY: [&str; 4] = ["store.scope", "store.contain", "store.questions", "store.journal"];
+const TWINS_ONLY: [&str; 8] = [
+    "store.scope",
+    "store.contain",
+    "store.questions",
+    "store.journal",
+    "store.delete.user",
+    "store.delete.tenant",
+    "store.delete.rest",
+    "store.delete.journal",
+];
 /// The steps that no host can be without.
 const NEEDED: [&str; 6] =
     ["start.config", "start.runtime", "start.signals", "start.revocations", "start.engine", "start.listen"];
@@ -245,33 +254,37 @@ twin! {
     broken by "store.begin=off", says "expected error"
 }
 
+/// Accepted, a run is completed when the store works again; the client holds the laws of a run.
+async fn a_run_during(host: &Host, client: &mut Client, fault: &str) -> Result<(), String> {
+    host.inject(fault);
+    let id = client.say("hello there", json!({ "agent": "echo" })).await?;
+    let mut frame = client.next().await?;
+    while frame["type"] == "service_status" {
+        frame = client.next().await?;
+    }
+    let accepted = frame["type"] == "accepted";
+    if !accepted && frame["code"] != "store.unavailable" {
+        return Err(format!("{id} got {frame}"));
+    }
+    host.inject("");
+    if accepted {
+        client.until("agent_completed").await?;
+    }
+    eventually("the store works again", async || {
+        let mut fresh = Client::connect(host, "alice").await?;
+        fresh.run_with("hello", json!({ "agent": "echo" })).await?.answered_by("echo")
+    })
+    .await?;
+    stays(client).await
+}
+
 /// A store that panics in the middle of a run, in the port and in its writer, costs no run its end.
 async fn a_store_that_panics_costs_no_run_its_end(host: &Host) -> Result<(), String> {
     ready(host).await?;
     let mut client = Client::connect(host, "alice").await?;
     client.run_with("hello", json!({ "agent": "echo" })).await?.answered_by("echo")?;
     for fault in ["store.append=panic", "store.commit=panic", "store.begin=panic", "store.read=panic"] {
-        host.inject(fault);
-        // Accepted, it is completed when the store works again; the client holds the laws of a run.
-        let id = client.say("hello there", json!({ "agent": "echo" })).await?;
-        let mut frame = client.next().await?;
-        while frame["type"] == "service_status" {
-            frame = client.next().await?;
-        }
-        let accepted = frame["type"] == "accepted";
-        if !accepted && frame["code"] != "store.unavailable" {
-            return Err(format!("{fault}: {id} got {frame}"));
-        }
-        host.inject("");
-        if accepted {
-            client.until("agent_completed").await.map_err(|end| format!("{fault}: {end}"))?;
-        }
-        eventually("the store works again", async || {
-            let mut fresh = Client::connect(host, "alice").await?;
-            fresh.run_with("hello", json!({ "agent": "echo" })).await?.answered_by("echo")
-        })
-        .await?;
-        stays(&mut client).await?;
+        a_run_during(host, &mut client, fault).await.map_err(|objection| format!("{fault}: {objection}"))?;
     }
     let page = http::get(host.admin, "/metrics", &[("Connection", "close")], PATIENCE).await?.body;
     let counted = page.lines().find_map(|line| line.strip_prefix("agent_host_panics_total "));

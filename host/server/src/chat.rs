@@ -6,7 +6,7 @@ mod frame;
 mod input;
 pub(crate) mod link;
 mod screen;
-mod target;
+pub(crate) mod target;
 
 use std::{
     io::{self, IsTerminal as _},

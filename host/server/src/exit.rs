@@ -8,6 +8,7 @@ use std::{
 
 use agent_host_config::ConfigErrors;
 use agent_host_telemetry::log;
+use agent_plugin_protocol::Code;
 
 /// Why a command ends with something other than 0. Wrong usage (2) is the parser's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,16 +37,33 @@ impl Exit {
 pub(crate) struct Failure {
     exit: Exit,
     message: String,
+    /// The host's, where it refused.
+    code: Option<Code>,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
+        Self { exit, message: message.into(), code: None }
+    }
+
+    /// The same, as a refusal with that code.
+    pub(crate) fn of(self, code: Option<Code>) -> Self {
+        Self { code, ..self }
+    }
+
+    /// With what code a host refused.
+    pub(crate) fn code(&self) -> Option<Code> {
+        self.code
     }
 
     /// The same, and what else can be done.
     pub(crate) fn with_hint(self, hint: &str) -> Self {
         Self { message: format!("{}\n\n{hint}", self.message), ..self }
+    }
+
+    /// The same, and its remedy.
+    pub(crate) fn with_remedy(self, what: &str) -> Self {
+        Self { message: format!("{}\n  what to do: {what}", self.message), ..self }
     }
 
     /// Says it on stderr.

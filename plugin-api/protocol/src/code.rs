@@ -340,7 +340,7 @@ codes! {
         "delete threads";
     ChaosDisabled "chaos.disabled" fatal:
         "this host injects no faults",
-        "set `[chaos] enabled = true` in its files and restart it; never where people rely on it";
+        "set `[chaos] enabled = true` in its files and restart it, or give `--set chaos.enabled=true` to `agent-host dev`; never where people rely on it";
     ChaosNoTarget "chaos.no_target" retry:
         "what the fault is to hit is not there",
         "see the reason; `agent-host plugins list` and `agent-host chaos list` show what is";

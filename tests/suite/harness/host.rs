@@ -102,12 +102,12 @@ impl Host {
         collect(reader, Arc::clone(&self.said), |_| {});
     }
 
-    /// Starts `dev` in the repository, as a newcomer would, with these keys set.
-    pub(crate) fn dev(keys: &[&str]) -> Self {
+    /// Starts `dev` in a folder, as a newcomer would, with these arguments; in the repository it builds the plugins first.
+    pub(crate) fn dev(folder: &Path, arguments: &[&str]) -> Self {
         let dir = Arc::new(config_dir(&Setup::new()));
         let mut command = Command::new(artifacts::host());
-        command.arg("dev").current_dir(artifacts::root()).stdin(Stdio::null()).stderr(Stdio::piped());
-        command.args(keys.iter().flat_map(|key| ["--set", key]));
+        command.arg("dev").current_dir(folder).stdin(Stdio::null()).stderr(Stdio::piped());
+        command.args(arguments);
         Self::spawn(command, dir, String::new(), BUILD_PATIENCE)
     }
 
@@ -246,6 +246,13 @@ pub(crate) fn cli(arguments: &[&str], setup: &Setup) -> Output {
 pub(crate) fn cli_beside(host: &Host, arguments: &[&str], setup: &Setup) -> Output {
     let mut command = command(setup, host.folder());
     command.args(arguments).arg("--config").arg(host.folder());
+    finished(command)
+}
+
+/// Runs the host's command line to its end in a folder, which is all it is told.
+pub(crate) fn cli_in(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = command(&Setup::new(), folder);
+    command.args(arguments).current_dir(folder);
     finished(command)
 }
 

@@ -162,7 +162,8 @@ fn refusal(target: &Target, status: u16, problem: Problem) -> Failure {
         let what = format!("http://{} answered HTTP {status} and no page of the admin API", target.authority);
         return Failure::new(Exit::Failed, format!("{what}; is that the admin listener of an agent-host?"));
     }
-    let hint = match Code::parse(&problem.code) {
+    let code = Code::parse(&problem.code);
+    let hint = match code {
         Some(code) if problem.hint.is_empty() => code.remedy().to_owned(),
         Some(_) | None => problem.hint,
     };
@@ -171,7 +172,7 @@ fn refusal(target: &Target, status: u16, problem: Problem) -> Failure {
     if !hint.is_empty() {
         message += &format!("\n  what to do: {}", shown(&hint));
     }
-    Failure::new(exit, message)
+    Failure::new(exit, message).of(code)
 }
 
 #[cfg(test)]

@@ -87,12 +87,13 @@ impl Target {
     }
 }
 
-fn configuration_of(dir: &Path) -> Result<Loaded, Failure> {
+/// What a folder says.
+pub(crate) fn configuration_of(dir: &Path) -> Result<Loaded, Failure> {
     configuration::load(&ConfigArgs { config: dir.to_owned(), profile: None, overrides: Vec::new() })
 }
 
 /// Every address of a machine is reached by its own.
-fn url_of(mut address: SocketAddr) -> String {
+pub(crate) fn url_of(mut address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         let local = if address.is_ipv4() { "127.0.0.1" } else { "::1" };
         address.set_ip(local.parse().expect("both are addresses"));
@@ -122,8 +123,9 @@ fn no_token() -> Failure {
     )
 }
 
-const USUAL: &str = "ws://127.0.0.1:8080/ws";
-const TOKEN_VARIABLE: &str = "AGENT_HOST_TOKEN";
+/// Where a host is unless told otherwise.
+pub(crate) const USUAL: &str = "ws://127.0.0.1:8080/ws";
+pub(crate) const TOKEN_VARIABLE: &str = "AGENT_HOST_TOKEN";
 
 #[cfg(test)]
 mod tests {

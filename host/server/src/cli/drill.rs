@@ -8,10 +8,10 @@ use super::{AdminArgs, read::lifetime};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DrillArgs {
-    /// The host's public listener, as http://HOST:PORT; left out, the one of --config
+    /// The host's public listener, as http://HOST:PORT; left out, the one of --config, else the `dev` of this workspace, else this machine's 8080
     #[arg(value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// A file with a user's token: that user's threads are made and deleted; left out, --config makes one for `drill`
+    /// A file with a user's token: that user's threads are made and deleted; left out, the key of --config or of `dev` makes one for `drill`, or AGENT_HOST_TOKEN has one
     #[arg(long, value_name = "FILE")]
     pub(crate) user_token_file: Option<PathBuf>,
     /// The agent that is talked to, and harmed; left out, the first healthy one

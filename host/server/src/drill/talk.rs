@@ -50,6 +50,26 @@ impl Talk {
         bad.map(|(_, count)| u64::from(*count)).sum()
     }
 
+    /// In a sentence, for where nothing else was seen.
+    pub(super) fn brief(&self) -> String {
+        let counts = |of: &BTreeMap<String, u32>| {
+            let all: Vec<String> = of.iter().map(|(name, count)| format!("{name} {count}")).collect();
+            if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+        };
+        let mut brief = format!(
+            "of {} messages {} were accepted; refused: {}; ended: {}; answered by: {}",
+            self.sent,
+            self.accepted,
+            counts(&self.refused),
+            counts(&self.answers),
+            counts(&self.by)
+        );
+        if let Some(wrong) = self.wrong.first() {
+            brief += &format!("; {wrong}");
+        }
+        brief
+    }
+
     pub(super) fn json(&self) -> Value {
         json!({
             "messages": self.sent,
