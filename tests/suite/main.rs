@@ -36,6 +36,7 @@ mod drain;
 mod drain_deployed;
 mod drain_many;
 mod drill;
+mod drill_broken;
 mod durable;
 mod durable_disk;
 mod durable_kill;
