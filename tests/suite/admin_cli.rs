@@ -87,9 +87,14 @@ async fn orders_say_how_it_is_then_and_fail_if_it_is_not_so() {
     let down = Plugin::at("down", "/nonexistent/libdown.so");
     let host = setup().plugin(down).start();
     ready(&host).await.unwrap();
-    for (order, verdict) in
-        [("disable", "disabled"), ("enable", "healthy"), ("reload", "healthy"), ("probe", "healthy")]
-    {
+    for (order, verdict) in [
+        ("disable", "disabled"),
+        ("enable", "healthy"),
+        ("drain", "failed (unloaded)"),
+        ("enable", "healthy"),
+        ("reload", "healthy"),
+        ("probe", "healthy"),
+    ] {
         let text = done(&host.operate(&["plugins", order, "echo"])).unwrap();
         assert!(text.starts_with(&format!("echo is {verdict}")), "{order}: {text}");
     }

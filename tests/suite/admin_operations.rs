@@ -136,6 +136,12 @@ async fn what_an_order_would_break_is_said_before_it_is_given() {
         "{disable}"
     );
     assert!(disable["breaks"][0].as_str().unwrap().contains("readiness.require"), "{disable}");
+    let drain = would("echo", "drain").await.json().unwrap();
+    assert_eq!(
+        (&drain["served_by"], &drain["level"]["then"]),
+        (&json!("other"), &json!("partial")),
+        "{drain}"
+    );
     let refused = would("echo", "rollback").await;
     assert_eq!(
         (refused.status, refused.code()),

@@ -35,20 +35,47 @@ fn slow() -> Setup {
 }
 
 async fn a_disabled_plugin_finishes_what_it_began(host: &Host) -> Result<(), String> {
+    what_it_began_is_finished(host, "disable", "disabled").await.map(drop)
+}
+
+/// Taken out of rotation by hand: what it had begun is finished, the host misses it, and the command that is named
+/// brings it back, over the same connection.
+async fn a_drained_plugin_finishes_and_is_brought_back(host: &Host) -> Result<(), String> {
+    let mut client = what_it_began_is_finished(host, "drain", "unloaded").await?;
+    client
+        .run_with("who is there?", json!({ "agent": "slow" }))
+        .await?
+        .answered_by_fallback("who is there?")?;
+    let out = page(host, "slow").await?;
+    let hint = out["hint"].as_str().unwrap_or_default();
+    if out["code"] != "plugin.draining" || !hint.contains("plugins enable slow") {
+        return Err(format!("it does not say that it was taken out: {out}"));
+    }
+    order(host, "slow", "enable").await?;
+    client.run_with("back?", json!({ "agent": "slow" })).await?.answered_by("slow")
+}
+
+/// It is told so, and then is in that state.
+async fn what_it_began_is_finished(host: &Host, told: &str, state: &str) -> Result<Client, String> {
     ready(host).await?;
     let mut client = Client::connect(host, "alice").await?;
     client.say("!slow 800", json!({ "agent": "slow" })).await?;
     client.expect("accepted").await?;
     client.until("agent_started").await?;
-    let page = order(host, "slow", "disable").await?;
-    if page["verdict"] != "disabled" {
-        return Err(format!("it is not disabled: {page}"));
+    let page = order(host, "slow", told).await?;
+    if page["state"] != state {
+        return Err(format!("it is not {state}: {page}"));
     }
     let completed = client.until("agent_completed").await?;
     match completed["payload"]["status"].as_str() {
-        Some("ok") => Ok(()),
+        Some("ok") => Ok(client),
         _ => Err(format!("what it had begun was cut off: {completed}")),
     }
+}
+
+twin! {
+    drained_by_hand(a_drained_plugin_finishes_and_is_brought_back) on slow();
+    faults ""; broken by "engine.retire.wait=off", says "cut off"
 }
 
 twin! {

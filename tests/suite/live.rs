@@ -429,33 +429,3 @@ async fn the_command_line_shows_sets_compares_and_switches() {
     let page: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(page["failure"]["code"], "config.syntax", "{page}");
 }
-
-/// A key that is in force and that no file says would be gone with the next edit: so it does not stay in force.
-async fn what_cannot_be_written_is_not_in_force(host: &Host) -> Result<(), String> {
-    ready(host).await?;
-    let before = config(host).await?;
-    host.inject("server.config_put=error");
-    let set = json!({ "set": { "limits.runs_at_once": 7 } }).to_string();
-    let answer = call(host, "PATCH", "/admin/v1/config", &[], &set).await?;
-    if (answer.status, answer.code()) != (409, Ok("config.unwritable".to_owned())) {
-        return Err(format!("{answer:?}"));
-    }
-    let after = config(host).await?;
-    let value = |of: &Value| of["settings"]["limits.runs_at_once"]["value"].clone();
-    if (value(&after), &after["etag"]) != (value(&before), &before["etag"]) {
-        return Err(format!("it is in force though it is in no file: {}", value(&after)));
-    }
-    let left = std::fs::read_dir(host.dir()).unwrap().flatten();
-    let left: Vec<_> =
-        left.filter(|one| one.file_name().to_string_lossy().starts_with(".host.toml.")).collect();
-    if left.is_empty() { Ok(()) } else { Err(format!("{left:?} is left behind")) }
-}
-
-#[tokio::test]
-async fn a_key_that_cannot_be_written_does_not_hold() {
-    let host = Setup::echo().operated().failpoints("").start();
-    what_cannot_be_written_is_not_in_force(&host).await.unwrap();
-    host.heal();
-    let set = json!({ "set": { "limits.runs_at_once": 7 } }).to_string();
-    assert_eq!(call(&host, "PATCH", "/admin/v1/config", &[], &set).await.unwrap().status, 200);
-}

@@ -6,12 +6,13 @@
 /// Two tests: `$name` holds the scenario against a sound host, `$name::twin_is_red` against a sabotaged one.
 ///
 /// Both hosts are the build with failpoints; `faults` are in both, `broken` only in the second. An objection
-/// of the second must contain `$because`, so that it is red for the reason meant.
+/// of the second must contain `$because`, so that it is red for the reason meant. A scenario that holds more than one
+/// protection has a sabotaged host for each: `broken by …, says …; broken by …, says …`.
 macro_rules! twin {
     (
         $(#[$meta:meta])*
         $name:ident($scenario:path) on $setup:expr;
-        faults $faults:literal; broken by $broken:literal, says $because:literal
+        faults $faults:literal; $(broken by $broken:literal, says $because:literal);+
     ) => {
         $(#[$meta])*
         mod $name {
@@ -27,10 +28,17 @@ macro_rules! twin {
 
             #[tokio::test]
             async fn twin_is_red() {
-                let host = $setup.failpoints(concat!($faults, ";", $broken)).start();
-                let found = $scenario(&host).await;
-                let objection = found.expect_err("the scenario is content with a broken host");
-                assert!(objection.contains($because), "red for another reason: {objection}\n{}", host.said());
+                for (broken, because) in [$((concat!($faults, ";", $broken), $because)),+] {
+                    let host = $setup.failpoints(broken).start();
+                    let found = $scenario(&host).await;
+                    let objection =
+                        found.expect_err(&format!("the scenario is content with a host broken by {broken}"));
+                    assert!(
+                        objection.contains(because),
+                        "{broken}: red for another reason: {objection}\n{}",
+                        host.said()
+                    );
+                }
             }
         }
     };

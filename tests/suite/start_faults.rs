@@ -21,7 +21,16 @@ use crate::{
 
 /// What a start stands on, beside its steps. Points that only broken twins use (`off`) are no faults of these.
 const AREAS: [&str; 4] = ["services.", "store.", "fallback.", "runtime.spawn"];
-const TWINS_ONLY: [&str; 4] = ["store.scope", "store.contain", "store.questions", "store.journal"];
+const TWINS_ONLY: [&str; 8] = [
+    "store.scope",
+    "store.contain",
+    "store.questions",
+    "store.journal",
+    "store.delete.user",
+    "store.delete.tenant",
+    "store.delete.rest",
+    "store.delete.journal",
+];
 /// The steps that no host can be without.
 const NEEDED: [&str; 6] =
     ["start.config", "start.runtime", "start.signals", "start.revocations", "start.engine", "start.listen"];

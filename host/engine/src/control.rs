@@ -18,6 +18,9 @@ pub enum PluginOrder {
     Enable,
     /// Switch it off: its runs finish, new ones go elsewhere, sockets stay.
     Disable,
+    /// Take it out of rotation for now: its runs finish, new ones go elsewhere, and it ends. It stays wanted: `Enable`,
+    /// `Reset` and `Reload` bring it back.
+    Drain,
     /// Read the file again: the new generation loads beside the old, takes over once it is healthy, and the old one
     /// finishes its runs. One that fails leaves the old serving.
     Reload,
@@ -33,14 +36,23 @@ pub enum PluginOrder {
 
 impl PluginOrder {
     /// Every order.
-    pub const ALL: [Self; 7] =
-        [Self::Enable, Self::Disable, Self::Reload, Self::Reset, Self::Probe, Self::Promote, Self::Rollback];
+    pub const ALL: [Self; 8] = [
+        Self::Enable,
+        Self::Disable,
+        Self::Drain,
+        Self::Reload,
+        Self::Reset,
+        Self::Probe,
+        Self::Promote,
+        Self::Rollback,
+    ];
 
     /// The word in paths, logs and the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Enable => "enable",
             Self::Disable => "disable",
+            Self::Drain => "drain",
             Self::Reload => "reload",
             Self::Reset => "reset",
             Self::Probe => "probe",
@@ -65,7 +77,7 @@ pub enum ControlError {
     /// No generation is kept that served before.
     #[error("plugin {0} has no generation to go back to")]
     NothingBefore(PluginId),
-    /// There is nothing to probe.
+    /// There is nothing to probe, or to drain.
     #[error("plugin {plugin} does not run")]
     NotRunning {
         /// Which.

@@ -82,7 +82,12 @@ impl Details {
                 // Taken over, or given up for another order.
                 Some(_) | None => true,
             },
-            Goal::Off => detail.state == PluginState::Disabled || detail.enabled,
+            Goal::Off => match detail.state {
+                PluginState::Disabled | PluginState::Unloaded => true,
+                PluginState::Draining => false,
+                // Brought back meanwhile.
+                _ => detail.enabled,
+            },
             Goal::Probed(count) => detail.probes >= count || detail.instances.is_empty(),
         }
     }

@@ -76,6 +76,7 @@ pub(crate) fn plugins(command: &PluginsCommand) -> Result<ExitCode, Failure> {
         PluginsCommand::Why(args) => show_plugin(args, why::sentence)?,
         PluginsCommand::Enable(args) => return toggle(args, "enable", "healthy"),
         PluginsCommand::Disable(args) => return toggle(args, "disable", "disabled"),
+        PluginsCommand::Drain(args) => return order(args, "drain", "unloaded"),
         PluginsCommand::Reload(args) => return order(args, "reload", "healthy"),
         PluginsCommand::Reset(args) => return order(args, "reset", "healthy"),
         PluginsCommand::Probe(args) => return order(args, "probe", "healthy"),
@@ -116,7 +117,7 @@ fn show_plugin(args: &PluginArgs, text: impl FnOnce(&PluginPage) -> String) -> R
     show(&args.admin, &answer.json, || Ok(text(&answer.read()?)))
 }
 
-/// Gives an order. It failed if the plugin has another verdict afterwards than the order is for.
+/// Gives an order. It failed if the plugin has neither the verdict afterwards that the order is for, nor is in that state.
 fn order(args: &OrderArgs, order: &str, aim: &str) -> Result<ExitCode, Failure> {
     let (how, args) = (args.how, &args.plugin);
     let target = Target::new(&args.admin, TOGGLE)?;
@@ -129,7 +130,8 @@ fn order(args: &OrderArgs, order: &str, aim: &str) -> Result<ExitCode, Failure> 
     }
     let page: PluginPage = answer.read()?;
     show(&args.admin, &answer.json, || Ok(format!("{}{}", why::sentence(&page), kept(&page))))?;
-    Ok(if page.line.verdict == aim { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let reached = page.line.verdict == aim || page.line.state == aim;
+    Ok(if reached { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Switches a plugin, and says where that is kept.

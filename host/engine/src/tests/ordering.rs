@@ -79,6 +79,99 @@ async fn a_run_that_goes_on_is_finished_before_its_plugin_is_disabled() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn drained_it_finishes_its_run_and_is_missed_until_it_is_brought_back() {
+    let host = busy().await;
+    let mut client = host.client("ann");
+    client.send(message("m1", "hi")).await;
+    let accepted = client.accepted().await;
+    client.event_of(EventKind::AgentThinking).await;
+    let out = order(&host, "echo", PluginOrder::Drain).await.unwrap();
+    assert_eq!((out.view.verdict, out.view.state, out.in_flight), ("failed", "unloaded", 0));
+    let fault = out.view.fault.unwrap();
+    assert_eq!(fault.code, Code::PluginDraining);
+    assert!(fault.hint.contains("plugins enable echo"), "{}", fault.hint);
+    let seen = client.finish(accepted).await;
+    assert_eq!((seen.agent.as_str(), &seen.last["status"]), ("echo", &"ok".into()));
+    assert_eq!(host.client("ann").ask(message("m2", "hi")).await.agent, "fallback");
+    assert_eq!(host.engine.status().missing[0].code, Code::PluginDraining, "it is wanted all the same");
+    // Neither time nor a second order changes that.
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let again = order(&host, "echo", PluginOrder::Drain).await.unwrap();
+    assert_eq!((again.view.state, again.view.generation.0), ("unloaded", 1));
+    let steps = [
+        (PluginOrder::Enable, 2),
+        (PluginOrder::Drain, 2),
+        (PluginOrder::Reset, 3),
+        (PluginOrder::Drain, 3),
+        (PluginOrder::Reload, 4),
+    ];
+    for (wanted, generation) in steps {
+        let detail = order(&host, "echo", wanted).await.unwrap();
+        let state = if wanted == PluginOrder::Drain { "unloaded" } else { "healthy" };
+        assert_eq!((detail.view.state, detail.view.generation.0), (state, generation), "{wanted:?}");
+    }
+    assert_eq!(host.client("bob").ask(message("m1", "hi")).await.agent, "echo");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_brought_back_while_it_drains_serves_beside_what_finishes() {
+    let host = busy().await;
+    let mut client = host.client("ann");
+    client.send(message("m1", "hi")).await;
+    let accepted = client.accepted().await;
+    client.event_of(EventKind::AgentThinking).await;
+    let (out, back) = tokio::join!(order(&host, "echo", PluginOrder::Drain), async {
+        host.until(|status| status.plugins[0].state == "draining").await;
+        order(&host, "echo", PluginOrder::Enable).await
+    });
+    let (out, back) = (out.unwrap(), back.unwrap());
+    assert_eq!((back.view.state, back.view.generation.0, back.in_flight), ("healthy", 2, 1));
+    assert_ne!(out.view.state, "draining", "the first order was answered when it was overtaken");
+    let seen = client.finish(accepted).await;
+    assert_eq!((&seen.last["status"], &seen.last["responder"]["generation"]), (&"ok".into(), &1.into()));
+    host.gone("echo#1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drained_plugin_can_be_switched_off_and_one_that_does_not_run_cannot_be_drained() {
+    let host = busy().await;
+    let mut client = host.client("ann");
+    client.send(message("m1", "hi")).await;
+    let accepted = client.accepted().await;
+    client.event_of(EventKind::AgentThinking).await;
+    let (_, off) = tokio::join!(order(&host, "echo", PluginOrder::Drain), async {
+        host.until(|status| status.plugins[0].state == "draining").await;
+        order(&host, "echo", PluginOrder::Disable).await
+    });
+    assert_eq!(off.unwrap().view.state, "disabled");
+    assert_eq!(&client.finish(accepted).await.last["status"], "ok");
+    assert_eq!(order(&host, "echo", PluginOrder::Drain).await.unwrap_err().code(), Code::PluginDisabled);
+    let broken = FakeRuntime::default().starting("echo", |_| {
+        Box::pin(async { Err(Fault::new(Stage::Load, Code::PluginLoadFailed, "no such symbol")) })
+    });
+    let host = Host::new(vec![plugin("echo")], broken);
+    host.level(ServiceLevel::Fallback).await;
+    assert_eq!(order(&host, "echo", PluginOrder::Drain).await.unwrap_err().code(), Code::PluginLoadFailed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_drained_while_it_starts_does_not_serve() {
+    let runtime = FakeRuntime::default().starting("echo", |_| {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            Ok(echo())
+        })
+    });
+    let host = Host::new(vec![plugin("echo")], runtime);
+    host.until(|status| status.plugins[0].state == "discovered").await;
+    let out = order(&host, "echo", PluginOrder::Drain).await.unwrap();
+    assert_eq!(out.view.state, "unloaded");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(host.engine.plugins()[0].view.state, "unloaded");
+    host.gone("echo#1").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reload_takes_over_and_the_old_generation_finishes_its_run() {
     let host = busy().await;
     let mut client = host.client("ann");
@@ -201,7 +294,7 @@ async fn what_makes_no_sense_is_refused_by_code() {
     for wanted in PluginOrder::ALL {
         assert_eq!(code("nobody", wanted).await, Err(Code::PluginUnknown));
     }
-    for wanted in [PluginOrder::Reload, PluginOrder::Reset, PluginOrder::Probe] {
+    for wanted in [PluginOrder::Drain, PluginOrder::Reload, PluginOrder::Reset, PluginOrder::Probe] {
         assert_eq!(code("off", wanted).await, Err(Code::PluginDisabled), "{wanted:?}");
     }
     host.kill("echo", Exit::Signal(11));

@@ -5,6 +5,7 @@
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
+use agent_host_core::{failpoint, failpoint::Action};
 use agent_host_telemetry::admin::{self as happenings, AdminEvent, Kept, Position};
 use agent_plugin_protocol::Code;
 use axum::{
@@ -45,8 +46,12 @@ pub(crate) fn answer<H>(admin: &Admin<H>, parts: &Parts, operator: &Operator) ->
         ),
     };
     let place = Arc::clone(&admin.watchers).try_acquire_owned().map_err(|_| too_many())?;
+    // Off for a broken twin: a host that takes each reader for a new one.
+    let since = since.filter(|_| failpoint!("gateway.events_since") != Some(Action::Off));
     let Kept { events, missed, next } = happenings::since(since);
     let mut ready: VecDeque<Bytes> = VecDeque::new();
+    // Off for a broken twin: a host that is silent about what it does not keep any more.
+    let missed = if failpoint!("gateway.events_missed") == Some(Action::Off) { 0 } else { missed };
     ready.extend((missed > 0).then(|| of_missed(missed)));
     ready.extend(events.iter().map(frame));
     let watching = Watching {

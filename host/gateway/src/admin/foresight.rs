@@ -41,17 +41,29 @@ pub(crate) fn foresee(order: PluginOrder, known: &Known<'_>) -> Result<Foresight
         ..ForesightPage::default()
     };
     let of = view.generation;
+    let drained = matches!(view.state, "draining" | "unloaded") && !disabled;
+    let not_running = || {
+        let code = view.fault.as_ref().map_or(Code::PluginDisabled, |fault| fault.code);
+        ControlError::NotRunning { plugin: id.clone(), code }
+    };
     match order {
         PluginOrder::Disable if disabled => Ok(page(false, "it is disabled already".to_owned())),
-        PluginOrder::Disable => Ok(disabled_then(known, page)),
-        PluginOrder::Enable if disabled => {
+        PluginOrder::Disable => Ok(without(known, Absence::Unwanted, page)),
+        PluginOrder::Drain if drained => Ok(page(false, "it is drained already".to_owned())),
+        PluginOrder::Drain if matches!(view.state, "failed" | "quarantined") => Err(not_running()),
+        PluginOrder::Drain if !disabled => Ok(without(known, Absence::Missed, page)),
+        PluginOrder::Enable if disabled || drained => {
             Ok(page(true, "it is started, and gets messages once it is healthy".to_owned()))
         }
         PluginOrder::Enable => Ok(page(false, format!("it is enabled already, and {}", view.verdict))),
-        PluginOrder::Reload | PluginOrder::Promote | PluginOrder::Rollback | PluginOrder::Reset
+        PluginOrder::Reload
+        | PluginOrder::Promote
+        | PluginOrder::Rollback
+        | PluginOrder::Reset
+        | PluginOrder::Drain
             if disabled =>
         {
-            Err(ControlError::Disabled(id))
+            Err(ControlError::Disabled(id.clone()))
         }
         PluginOrder::Reload => {
             let file = match &known.plugin.changed_file {
@@ -67,7 +79,7 @@ pub(crate) fn foresee(order: PluginOrder, known: &Known<'_>) -> Result<Foresight
             ))
         }
         PluginOrder::Promote => match &known.plugin.canary {
-            None => Err(ControlError::NoCanary(id)),
+            None => Err(ControlError::NoCanary(id.clone())),
             Some(canary) => {
                 Ok(page(true, format!("generation {} gets everything in place of {of}", canary.generation)))
             }
@@ -76,7 +88,7 @@ pub(crate) fn foresee(order: PluginOrder, known: &Known<'_>) -> Result<Foresight
             Ok(page(true, format!("generation {} is taken back; {of} gets everything", canary.generation)))
         }
         PluginOrder::Rollback => match known.plugin.former {
-            None => Err(ControlError::NothingBefore(id)),
+            None => Err(ControlError::NothingBefore(id.clone())),
             Some(former) => Ok(page(true, format!("generation {former} serves again in place of {of}"))),
         },
         PluginOrder::Reset if view.verdict == "healthy" => {
@@ -88,19 +100,29 @@ pub(crate) fn foresee(order: PluginOrder, known: &Known<'_>) -> Result<Foresight
         PluginOrder::Probe if view.verdict == "healthy" || view.state == "degraded" => {
             Ok(page(false, "it is asked for its self-test; one that fails makes it degraded".to_owned()))
         }
-        PluginOrder::Probe => {
-            let code = view.fault.as_ref().map_or(Code::PluginDisabled, |fault| fault.code);
-            Err(ControlError::NotRunning { plugin: id, code })
-        }
+        PluginOrder::Drain | PluginOrder::Probe => Err(not_running()),
     }
 }
 
-fn disabled_then(known: &Known<'_>, page: impl FnOnce(bool, String) -> ForesightPage) -> ForesightPage {
+/// How a plugin is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Absence {
+    /// It is switched off: nobody misses it.
+    Unwanted,
+    /// It is wanted, and out of rotation.
+    Missed,
+}
+
+fn without(
+    known: &Known<'_>,
+    absence: Absence,
+    page: impl FnOnce(bool, String) -> ForesightPage,
+) -> ForesightPage {
     let view = &known.plugin.view;
     let serves = view.verdict == "healthy";
     let is_agent = view.kind == PluginKind::Agent;
     let heir = known.heir.as_ref().map_or_else(|| "fallback".to_owned(), ToString::to_string);
-    let (now, then) = (known.status.level, level_without(known.status, &view.id));
+    let (now, then) = (known.status.level, level_without(known.status, &view.id, absence));
     let mut breaks = Vec::new();
     if then < now {
         breaks.push(format!("the service level falls from {now} to {then}"));
@@ -138,8 +160,8 @@ fn disabled_then(known: &Known<'_>, page: impl FnOnce(bool, String) -> Foresight
     }
 }
 
-/// The level if that plugin were switched off: what is switched off is not missing.
-fn level_without(status: &Status, plugin: &PluginId) -> ServiceLevel {
+/// The level if that plugin were not there.
+fn level_without(status: &Status, plugin: &PluginId, absence: Absence) -> ServiceLevel {
     let works = |name: &str| !status.services.iter().any(|one| one.name == name && one.verdict == "failed");
     let healthy = |one: &&agent_host_engine::view::PluginView| one.verdict == "healthy" && one.id != *plugin;
     let agents = status.plugins.iter().filter(healthy).any(|one| one.kind == PluginKind::Agent);
@@ -148,7 +170,7 @@ fn level_without(status: &Status, plugin: &PluginId) -> ServiceLevel {
         ServiceLevel::Basic
     } else if !agents {
         ServiceLevel::Fallback
-    } else if status.missing.iter().any(|one| one.name != plugin.as_str()) {
+    } else if absence == Absence::Missed || status.missing.iter().any(|one| one.name != plugin.as_str()) {
         ServiceLevel::Partial
     } else {
         ServiceLevel::Full

@@ -112,6 +112,9 @@ fn summary(operation: Operation) -> &'static str {
         Operation::Order(PluginOrder::Disable) => {
             "Switches it off, in the file that said otherwise too: its runs finish, new ones go elsewhere, connections stay."
         }
+        Operation::Order(PluginOrder::Drain) => {
+            "Takes it out of rotation for now, in no file: its runs finish, new ones go elsewhere, and it ends; enable, reset or reload brings it back."
+        }
         Operation::Order(PluginOrder::Reload) => {
             "Reads its file again: the new generation takes over once it is healthy; one that fails leaves the old."
         }

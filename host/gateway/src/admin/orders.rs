@@ -190,7 +190,8 @@ async fn order_of<H: Host>(
     let enabled = match order {
         PluginOrder::Enable => Some(true),
         PluginOrder::Disable => Some(false),
-        PluginOrder::Reload
+        PluginOrder::Drain
+        | PluginOrder::Reload
         | PluginOrder::Reset
         | PluginOrder::Probe
         | PluginOrder::Promote

@@ -23,6 +23,8 @@ pub(crate) enum PluginsCommand {
     Enable(ToggleArgs),
     /// Switches it off: its runs finish, new ones go elsewhere, connections stay
     Disable(ToggleArgs),
+    /// Takes it out of rotation for now: its runs finish, new ones go elsewhere, and it ends; enable brings it back
+    Drain(OrderArgs),
     /// Reads its file again: the new generation takes over once it is healthy; one that fails leaves the old
     Reload(OrderArgs),
     /// Ends a quarantine: forgets crashes and the breaker, and starts it if it does not run

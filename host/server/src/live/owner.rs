@@ -8,7 +8,7 @@ use std::{
 };
 
 use agent_host_config::{Loaded, Origin, Sources, edited};
-use agent_host_core::timestamp::rfc3339;
+use agent_host_core::{failpoint, failpoint::Action, timestamp::rfc3339};
 use agent_host_engine::{ChangeError, ControlError, Engine, PluginOrder, view::PluginDetail};
 use agent_host_gateway::{
     admin::{
@@ -147,7 +147,10 @@ impl Task {
         let page = self.apply(loaded, now.overrides.clone()).await?;
         if let Err(wrong) = self.put(ready).await {
             // What no file says does not hold. What was in force a moment ago can be again; if not, the page shows it.
-            drop(self.apply(now.loaded.clone(), now.overrides.clone()).await);
+            // Off for a broken twin: a host that goes on with what is in no file.
+            if failpoint!("server.config_revert") != Some(Action::Off) {
+                drop(self.apply(now.loaded.clone(), now.overrides.clone()).await);
+            }
             return Err(wrong);
         }
         Ok(page)
@@ -357,8 +360,8 @@ impl Task {
     }
 
     async fn put(&mut self, ready: Vec<Ready>) -> Result<(), NotChanged> {
-        let put = move || ready.into_iter().try_for_each(Ready::put);
-        let put = tokio::task::spawn_blocking(put).await.map_err(|_| super::gone())?;
+        let put =
+            tokio::task::spawn_blocking(move || Ready::put_all(ready)).await.map_err(|_| super::gone())?;
         if let Some(dir) = &self.own.sources.dir {
             self.watch.known(dir);
         }
@@ -391,7 +394,7 @@ async fn write_beside(texts: Texts) -> Result<Vec<Ready>, NotChanged> {
         texts
             .iter()
             .map(|(file, text)| {
-                Ready::write(file, text).map_err(|error| NotChanged {
+                Ready::write(file, text.as_bytes()).map_err(|error| NotChanged {
                     code: Code::ConfigUnwritable,
                     reason: format!("{} cannot be written: {error}", file.display()),
                 })

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use agent_host_core::{
     lifecycle::{PluginEvent, PluginState},
-    ports::instance::PluginSpec,
+    ports::instance::{Fault, PluginSpec, Stage},
 };
 use agent_host_telemetry::happening::PluginOrdered;
+use agent_plugin_protocol::Code;
 
 use super::{super::Goal, Slot, Times};
 use crate::{
@@ -45,6 +46,7 @@ impl Slot {
         let ordered = match order {
             PluginOrder::Enable => self.enable(now),
             PluginOrder::Disable => self.disable(now),
+            PluginOrder::Drain => self.drain_now(now)?,
             PluginOrder::Reload => self.reload(now)?,
             PluginOrder::Reset => self.reset(now)?,
             PluginOrder::Probe => self.probe_now()?,
@@ -56,13 +58,14 @@ impl Slot {
     }
 
     fn enable(&mut self, now: Times) -> Ordered {
-        if self.settings.enabled {
+        let drained = matches!(self.state, PluginState::Draining | PluginState::Unloaded);
+        if self.settings.enabled && !drained {
             return Ordered::default();
         }
         self.settings.enabled = true;
         let mut ordered = Ordered::default();
         if self.state == PluginState::Draining {
-            // Disabled a moment ago: that generation finishes its calls beside the next one.
+            // Disabled or drained a moment ago: that generation finishes its calls beside the next one.
             self.retiring.extend(self.instance.take());
             self.apply(PluginEvent::Drained, now.wall);
         }
@@ -77,12 +80,43 @@ impl Slot {
             return Ordered { goal: Goal::Off, ..Ordered::default() };
         }
         self.settings.enabled = false;
+        self.fault = None;
+        self.leave(PluginEvent::Disabled, now)
+    }
+
+    /// It is wanted all the same: what is said of it is that it was taken out, and how it comes back.
+    fn drain_now(&mut self, now: Times) -> Result<Ordered, ControlError> {
+        self.wanted()?;
+        match self.state {
+            // It is drained already, or about to be.
+            PluginState::Draining | PluginState::Unloaded => {
+                Ok(Ordered { goal: Goal::Off, ..Ordered::default() })
+            }
+            PluginState::Failed | PluginState::Quarantined | PluginState::Disabled => {
+                let plugin = self.settings.spec.id.clone();
+                Err(ControlError::NotRunning { plugin, code: self.code() })
+            }
+            PluginState::Discovered
+            | PluginState::Verified
+            | PluginState::Loaded
+            | PluginState::Initialised
+            | PluginState::Healthy
+            | PluginState::Degraded => {
+                let reason = "an operator took it out of rotation";
+                let hint = format!("`agent-host plugins enable {}` brings it back", self.id());
+                self.fault = Some(Fault { hint, ..Fault::new(Stage::Running, Code::PluginDraining, reason) });
+                Ok(self.leave(PluginEvent::DrainOrdered, now))
+            }
+        }
+    }
+
+    /// Nothing comes back by itself; every generation finishes its calls and ends.
+    fn leave(&mut self, event: PluginEvent, now: Times) -> Ordered {
         self.judged = true;
         self.retry = None;
         let held = self.unstage();
         self.candidate = None;
-        self.fault = None;
-        self.apply(PluginEvent::Disabled, now.wall);
+        self.apply(event, now.wall);
         let former = self.let_former_go();
         let canary = self.switch_canary_off();
         let others = self.dismiss_spare().into_iter().chain(held).chain(former).chain(canary);

@@ -1,6 +1,10 @@
 //! Deleting threads: each as a whole, with its events, its runs' questions, its plugins' state and its message ids.
 
-use agent_host_core::ports::store::{Deletion, StoreError, Tenants};
+use agent_host_core::{
+    failpoint,
+    failpoint::Action,
+    ports::store::{Deletion, StoreError, Tenants},
+};
 use agent_plugin_protocol::{Seq, ThreadId};
 use rusqlite::{Connection, Params, params_from_iter, types::Value};
 
@@ -28,8 +32,10 @@ impl Tables {
     }
 
     fn delete_in(&mut self, db: &Connection, which: &Deletion) -> rusqlite::Result<usize> {
-        // What is deleted has to be in the tables as a whole.
-        self.settle_in(db)?;
+        // What is deleted has to be in the tables as a whole. Off for a broken twin: what the journal has outlives it.
+        if failpoint!("store.delete.journal") != Some(Action::Off) {
+            self.settle_in(db)?;
+        }
         let doomed = doomed(db, which)?;
         for thread in &doomed {
             remove(db, thread)?;
@@ -54,21 +60,21 @@ impl Tables {
 }
 
 fn doomed(db: &Connection, which: &Deletion) -> rusqlite::Result<Vec<Doomed>> {
-    const OF_USER: &str = "FROM threads t JOIN users u ON u.id = t.user WHERE u.tenant = ?1 AND u.user = ?2";
+    const THREADS: &str = "SELECT t.id, t.user, t.name FROM threads t JOIN users u ON u.id = t.user";
+    // Off for broken twins: stores that forget whose threads they were told to delete.
+    let forgets = |point: Option<Action>| point == Some(Action::Off);
+    let tenant = if forgets(failpoint!("store.delete.tenant")) { "?1 NOTNULL" } else { "u.tenant = ?1" };
+    let user = if forgets(failpoint!("store.delete.user")) { "?2 NOTNULL" } else { "u.user = ?2" };
     match which {
         Deletion::Thread(scope, thread) => list(
             db,
-            &format!("SELECT t.id, t.user, t.name {OF_USER} AND t.name = ?3"),
+            &format!("{THREADS} WHERE u.tenant = ?1 AND u.user = ?2 AND t.name = ?3"),
             (&*scope.tenant, &*scope.user, thread.as_str()),
         ),
         Deletion::User(scope) => {
-            list(db, &format!("SELECT t.id, t.user, t.name {OF_USER}"), (&*scope.tenant, &*scope.user))
+            list(db, &format!("{THREADS} WHERE {tenant} AND {user}"), (&*scope.tenant, &*scope.user))
         }
-        Deletion::Tenant(tenant) => list(
-            db,
-            "SELECT t.id, t.user, t.name FROM threads t JOIN users u ON u.id = t.user WHERE u.tenant = ?1",
-            [&**tenant],
-        ),
+        Deletion::Tenant(name) => list(db, &format!("{THREADS} WHERE {tenant}"), [&**name]),
         Deletion::Unused { of, since, limit } => {
             let (is_in, tenants) = match of {
                 Tenants::Only(one) => ("IN", std::slice::from_ref(one)),
@@ -76,7 +82,7 @@ fn doomed(db: &Connection, which: &Deletion) -> rusqlite::Result<Vec<Doomed>> {
             };
             let places = vec!["?"; tenants.len()].join(", ");
             let query = format!(
-                "SELECT t.id, t.user, t.name FROM threads t JOIN users u ON u.id = t.user
+                "{THREADS}
                  WHERE t.used < ? AND u.tenant {is_in} ({places}) AND NOT EXISTS (
                    SELECT 1 FROM open_runs WHERE position >= t.id << 28 AND position < (t.id + 1) << 28
                  ) ORDER BY t.used LIMIT ?"
@@ -98,7 +104,10 @@ fn list(db: &Connection, query: &str, with: impl Params) -> rusqlite::Result<Vec
 
 fn remove(db: &Connection, thread: &Doomed) -> rusqlite::Result<()> {
     let range = (position::of(thread.row, Seq::START), position::of(thread.row + 1, Seq::START));
-    for table in ["events", "open_runs"] {
+    // Off for a broken twin: a thread that is out of every list, and not out of the file.
+    let tables: &[&str] =
+        if failpoint!("store.delete.rest") == Some(Action::Off) { &[] } else { &["events", "open_runs"] };
+    for table in tables {
         db.prepare_cached(&format!("DELETE FROM {table} WHERE position >= ?1 AND position < ?2"))?
             .execute(range)?;
     }
