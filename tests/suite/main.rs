@@ -71,6 +71,7 @@ mod new_files;
 mod notified;
 mod observed;
 mod person;
+mod points;
 mod protocol_closes;
 mod protocol_limits;
 mod protocol_runs;
