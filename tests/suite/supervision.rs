@@ -6,6 +6,7 @@ mod clocks;
 mod crowd;
 mod rounds;
 mod spares;
+mod storm;
 
 use serde_json::json;
 

@@ -1,5 +1,7 @@
 //! What is known of a crash: by which signal, where, in which call, and the way there.
 
+mod waiting;
+
 use std::{
     fmt,
     sync::{Arc, OnceLock},
@@ -8,6 +10,8 @@ use std::{
 use agent_plugin_protocol::{CallId, RunId};
 
 use crate::outcome::signal_name;
+
+pub use waiting::{LeftOut, WaitingLine};
 
 /// Frames of a backtrace at most.
 pub const FRAMES: usize = 48;
@@ -78,23 +82,60 @@ pub struct Frame {
 
 /// The frames of a crash, innermost first: found out after the worker's end, beside everything that waits for it.
 #[derive(Debug, Clone, Default)]
-pub struct Backtrace(Arc<OnceLock<Vec<Frame>>>);
+pub struct Backtrace(Arc<OnceLock<Result<Vec<Frame>, NoFrames>>>);
+
+/// Why a crash has no frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoFrames {
+    /// Its plugin crashed again before its turn came.
+    Superseded,
+    /// Crashes of too many plugins waited for their turn.
+    Crowded,
+    /// The tables by which frames are found make no sense.
+    Unreadable,
+}
+
+impl NoFrames {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::Superseded, Self::Crowded, Self::Unreadable];
+
+    /// One word: a label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Superseded => "superseded",
+            Self::Crowded => "crowded",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+impl fmt::Display for NoFrames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Superseded => {
+                "the plugin crashed again before its turn to be looked into: see the next crash"
+            }
+            Self::Crowded => "too many plugins crashed at a time for each to be looked into",
+            Self::Unreadable => "the library's tables by which frames are found make no sense",
+        })
+    }
+}
 
 impl Backtrace {
-    /// `None` until they are found out.
-    pub fn frames(&self) -> Option<&[Frame]> {
-        self.0.get().map(Vec::as_slice)
+    /// `None` until it is settled.
+    pub fn found(&self) -> Option<Result<&[Frame], NoFrames>> {
+        self.0.get().map(|found| found.as_deref().map_err(|reason| *reason))
     }
 
-    /// They are found out; a second time changes nothing.
-    pub fn settle(&self, frames: Vec<Frame>) {
-        let _ = self.0.set(frames);
+    /// The frames are found out, or will not be; a second time changes nothing.
+    pub fn settle(&self, found: Result<Vec<Frame>, NoFrames>) {
+        let _ = self.0.set(found);
     }
 }
 
 impl PartialEq for Backtrace {
     fn eq(&self, other: &Self) -> bool {
-        self.frames() == other.frames()
+        self.found() == other.found()
     }
 }
 
@@ -192,10 +233,10 @@ mod tests {
     #[test]
     fn a_backtrace_is_settled_once() {
         let (backtrace, unknown) = (Backtrace::default(), Backtrace::default());
-        assert_eq!(backtrace.frames(), None);
-        backtrace.settle(Vec::new());
+        assert_eq!(backtrace.found(), None);
+        backtrace.settle(Err(NoFrames::Crowded));
         assert_ne!(backtrace, unknown);
-        backtrace.settle(vec![]);
-        assert_eq!(backtrace.frames(), Some([].as_slice()));
+        backtrace.settle(Ok(Vec::new()));
+        assert_eq!(backtrace.found(), Some(Err(NoFrames::Crowded)));
     }
 }

@@ -10,6 +10,8 @@
 
 pub(crate) mod area;
 pub(crate) mod backtrace;
+pub(crate) mod desk;
+mod known;
 mod symbols;
 
 use serde::{Deserialize, Serialize};

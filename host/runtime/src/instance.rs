@@ -26,6 +26,7 @@ use tokio::{
 
 use crate::{
     calls::OpenCalls,
+    crash::desk::{Case, Desk},
     frames::{FromWorker, ToWorker},
     link::{Gone, Link},
     speaker::Speaker,
@@ -42,6 +43,8 @@ pub(crate) const LOG_RATE: u32 = 200;
 pub(crate) struct Instance {
     speaker: Speaker,
     link: Link,
+    /// Where a crash is looked into.
+    desk: Desk,
     calls: OpenCalls,
     log_rate: Rate,
     /// Since when the heartbeat is missing, in beats.
@@ -52,10 +55,11 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// An instance over a worker whose `create` was answered.
-    pub(crate) fn new(speaker: Speaker, link: Link) -> Self {
+    pub(crate) fn new(speaker: Speaker, link: Link, desk: Desk) -> Self {
         Self {
             speaker,
             link,
+            desk,
             calls: OpenCalls::default(),
             log_rate: Rate::new(LOG_RATE),
             missed: 0,
@@ -75,9 +79,9 @@ impl Instance {
         if gone == Gone::Ended {
             let _ = self.take_frames();
         }
-        let Self { speaker: Speaker { plugin, generation, .. }, link, mut calls, killed_at, .. } = self;
+        let Self { speaker: Speaker { plugin, generation, .. }, link, desk, mut calls, killed_at, .. } = self;
         let pid = link.pid();
-        let (mut report, autopsy) = link.end(gone).await;
+        let (mut report, evidence) = link.end(gone).await;
         if killed_at.is_some() && report.exit == Exit::Status(0) {
             report.exit = Exit::Stopped;
         }
@@ -87,8 +91,8 @@ impl Instance {
         count_late(&mut calls);
         tracing::debug!(%plugin, %generation, pid, exit = ?report.exit, "worker ended");
         let report = Arc::new(report);
-        if let Some(autopsy) = autopsy {
-            autopsy.begin(plugin, generation, Arc::clone(&report));
+        if let Some(evidence) = evidence {
+            desk.take(Case { plugin, generation, report: Arc::clone(&report), evidence });
         }
         calls.lose_all(&report);
         // Orders that were on their way: their calls never began, and hear of the end too.

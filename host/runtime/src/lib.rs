@@ -39,6 +39,7 @@
 //! | `link` | the host's end of one worker: process, socket, printed words |
 //! | `instance` | the task that owns a worker while it serves, and sees to its end |
 //! | `crash`, `crash/area` | the memory through which a dying worker tells of its crash, and what is read from it |
+//! | `crash/desk`, `crash/known` | looks into one crash after the other, lets few wait, and remembers the last |
 //! | `crash/backtrace`, `crash/symbols` | unwinds the copy of the stack, and gives the addresses their names |
 //! | `words` | what a plugin prints and logs, made harmless and bounded |
 //! | [`memory`] | gives freed memory back to the system |

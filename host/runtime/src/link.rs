@@ -24,7 +24,8 @@ use tokio::{
 use crate::{
     crash::{
         area::{CrashArea, Told},
-        backtrace::{Autopsy, Scene},
+        backtrace::Scene,
+        desk::Evidence,
     },
     frames::{FrameError, FromWorker, ToWorker},
     sandbox::Group,
@@ -199,8 +200,9 @@ impl Link {
         Ok(())
     }
 
-    /// Waits for the process's end, which follows by itself or is brought about, buries it and reports.
-    pub(crate) async fn end(self, gone: Gone) -> (ExitReport, Option<Autopsy>) {
+    /// Waits for the process's end, which follows by itself or is brought about, buries it and reports. Where it told of a
+    /// crash, with what that has left: it goes to the desk.
+    pub(crate) async fn end(self, gone: Gone) -> (ExitReport, Option<Evidence>) {
         let Self { socket, pidfd, mut process, words, born, area, scene, group, .. } = self;
         let mut given = match gone {
             Gone::Ended => None,
@@ -242,14 +244,9 @@ impl Link {
             && group.as_ref().is_some_and(Group::ran_out_of_memory);
         let given = given.or_else(|| starved.then_some(Exit::Memory));
         let exit = given.unwrap_or_else(|| exit_of(ended, &stderr_tail));
-        let (crash, autopsy) = match told {
-            Some(Told { report, remains }) => {
-                let autopsy = Autopsy::new(report.backtrace.clone(), remains, scene);
-                (Some(report), Some(autopsy))
-            }
-            None => (None, None),
-        };
-        (ExitReport { exit, uptime: born.elapsed(), stderr_tail, crash }, autopsy)
+        let (crash, evidence) =
+            told.map(|Told { report, remains }| (report, Evidence { remains, scene })).unzip();
+        (ExitReport { exit, uptime: born.elapsed(), stderr_tail, crash }, evidence)
     }
 }
 

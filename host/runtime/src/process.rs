@@ -35,7 +35,10 @@ use tokio::{
 };
 
 use crate::{
-    crash::backtrace::{Autopsy, Scene},
+    crash::{
+        backtrace::Scene,
+        desk::{Case, Desk, Evidence},
+    },
     create,
     frames::{FromWorker, PROTOCOL, ToWorker},
     hello::{HostHello, LoadFailed, WorkerHello},
@@ -77,6 +80,7 @@ pub struct ProcessRuntime {
     shelf: Arc<Shelf>,
     require: Vec<Layer>,
     users: Option<Arc<Users>>,
+    desk: Desk,
     /// That plugins are not confined has been said.
     warned: Arc<AtomicBool>,
 }
@@ -99,6 +103,7 @@ impl ProcessRuntime {
             shelf: Arc::default(),
             require: Vec::new(),
             users: None,
+            desk: Desk::default(),
             warned: Arc::default(),
         }
     }
@@ -332,7 +337,7 @@ impl Start {
     fn serve(&self, library: &StagedLibrary, link: Link) -> InstanceHandle {
         let (commands, orders) = mpsc::channel(ORDERS);
         let (ended, exit) = watch::channel(None);
-        let instance = Instance::new(self.speaker(), link);
+        let instance = Instance::new(self.speaker(), link, self.runtime.desk.clone());
         tokio::spawn(instance.run(self.runtime.tuning.heartbeat, orders, ended));
         InstanceHandle {
             plugin: self.spec.id.clone(),
@@ -367,10 +372,11 @@ impl Start {
     }
 
     /// The fault of a worker that has ended.
-    fn told(&self, failing: Failing, (report, autopsy): (ExitReport, Option<Autopsy>)) -> Fault {
+    fn told(&self, failing: Failing, (report, evidence): (ExitReport, Option<Evidence>)) -> Fault {
         let report = Arc::new(report);
-        if let Some(autopsy) = autopsy {
-            autopsy.begin(self.spec.id.clone(), self.generation, Arc::clone(&report));
+        if let Some(evidence) = evidence {
+            let (plugin, generation) = (self.spec.id.clone(), self.generation);
+            self.runtime.desk.take(Case { plugin, generation, report: Arc::clone(&report), evidence });
         }
         failing.told(&report)
     }

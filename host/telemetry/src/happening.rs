@@ -35,9 +35,13 @@ happenings! {
     { plugin: String, generation: u32, code: String, signal: &'static str, how: String, uptime_ms: u128, stderr: String }
     => |it| { counter!(metric::PLUGIN_CRASHES, "plugin" => it.plugin.clone(), "signal" => it.signal).increment(1); }
 
-    /// A worker died of a crash and told of it; its backtrace is found out. Follows `PluginExited` or `PluginFailed`.
+    /// A worker died of a crash and told of it; its frames are found out (`backtrace` is `found`), or will not be, and
+    /// `frames` says why. Follows `PluginExited` or `PluginFailed`.
     PluginCrashed WARN Warning "plugin crashed" action "Send the frames to the plugin's authors; the next generation is started by itself."
-    { plugin: String, generation: u32, signal: &'static str, how: String, uptime_ms: u128, open_calls: String, frames: String }
+    { plugin: String, generation: u32, signal: &'static str, how: String, uptime_ms: u128, open_calls: String, backtrace: &'static str, frames: String }
+    => |it| {
+        counter!(metric::CRASH_REPORTS, "plugin" => it.plugin.clone(), "backtrace" => it.backtrace).increment(1);
+    }
 
     /// A failed plugin is given another try.
     PluginRestarted INFO Warning "plugin is being started again" action "None, unless it keeps happening."

@@ -44,6 +44,7 @@ metrics_table! {
     PLUGIN_STATE gauge "agent_host_plugin_state" ["plugin", "state"] "1 for the state that the plugin is in.";
     PLUGIN_RESTARTS counter "agent_host_plugin_restarts_total" ["plugin"] "Generations started after a failure.";
     PLUGIN_CRASHES counter "agent_host_plugin_crashes_total" ["plugin", "signal"] "Generations that died, by signal or by what else ended them.";
+    CRASH_REPORTS counter "agent_host_plugin_crash_reports_total" ["plugin", "backtrace"] "Crashes that a dying plugin told of, by what became of the backtrace.";
     BREAKER_STATE gauge "agent_host_breaker_state" ["plugin"] "0 closed, 1 half-open, 2 open.";
     PLUGIN_ROLLBACKS counter "agent_host_plugin_rollbacks_total" ["plugin"] "New generations that were taken back for the one before.";
     VERSION_FAILURES counter "agent_host_plugin_version_failures_total" ["plugin", "fault"] "New generations that do not serve: they could not be loaded, did not answer their probe, or were taken back.";
@@ -100,6 +101,11 @@ pub struct Label {
 /// Every label.
 pub const LABELS: &[Label] = &[
     Label {
+        name: "backtrace",
+        values: BACKTRACES,
+        meaning: "found; or why not: the plugin crashed again before its turn, too many crashed at a time, the library's tables make no sense",
+    },
+    Label {
         name: "by",
         values: &["plugin", "fallback", "host", "user"],
         meaning: "who answers or speaks; `user` is the person's own message, `host` speaks for a run that nobody took",
@@ -142,6 +148,8 @@ pub const LABELS: &[Label] = &[
     Label { name: "type", values: &[], meaning: "an event's type, as on the wire" },
 ];
 
+/// What may become of a crash's backtrace.
+pub const BACKTRACES: &[&str] = &["found", "superseded", "crowded", "unreadable"];
 pub(crate) const CANARY_ENDS: &[&str] = &["promoted", "rolled_back", "withdrawn"];
 pub(crate) const CANARY_SIDES: &[&str] = &["canary", "serving"];
 pub(crate) const CANARY_RESULTS: [&str; 2] = ["ok", "failed"];

@@ -11,8 +11,8 @@ use agent_plugin_protocol::{Code, EventKind};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::metric::{
-    self, ADMIN_STATUSES, CANARY_ENDS, CANARY_RESULTS, CANARY_SIDES, CLOSE_CODES, LEVELS, OUTCOMES, REASONS,
-    STATUSES, STORE_OPERATIONS,
+    self, ADMIN_STATUSES, BACKTRACES, CANARY_ENDS, CANARY_RESULTS, CANARY_SIDES, CLOSE_CODES, LEVELS,
+    OUTCOMES, REASONS, STATUSES, STORE_OPERATIONS,
 };
 
 /// Who speaks an event, or answers a run.
@@ -153,6 +153,9 @@ pub fn plugin_listed(plugin: &str, state: &str, states: impl IntoIterator<Item =
     }
     counter!(metric::PEERS_REFUSED, "plugin" => name()).increment(0);
     counter!(metric::PLUGIN_CRASHES, "plugin" => name(), "signal" => "exit").increment(0);
+    for backtrace in BACKTRACES {
+        counter!(metric::CRASH_REPORTS, "plugin" => name(), "backtrace" => *backtrace).increment(0);
+    }
     drop(SERIES.responder(plugin));
 }
 

@@ -1,41 +1,30 @@
 //! Finds out, after a worker's death, by which way it came there: unwinds the copy of its stack.
 //!
 //! By the tables in the libraries themselves, so nothing of the dead worker is run, and a stack that lies costs no more
-//! than a wrong backtrace. Beside everything that waits for the worker's end, one at a time; a crash that happens
-//! again at the same place costs no second search for names.
+//! than a wrong backtrace.
 
 use std::{
-    collections::VecDeque,
     fs::File,
     os::{
         fd::OwnedFd,
         unix::fs::{MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
 };
 
 use agent_host_core::{
-    crash::{Backtrace, FRAMES, Frame},
-    outcome::{ExitReport, signal_name},
+    crash::{FRAMES, Frame},
     sanitise,
 };
-use agent_host_telemetry::happening::PluginCrashed;
-use agent_plugin_protocol::{Generation, PluginId};
 use framehop::{ExplicitModuleSectionInfo, FrameAddress, Module, Unwinder};
 use object::{Object, ObjectSection, ReadCache};
-use tokio::sync::Semaphore;
 
-use super::{area::Remains, symbols};
+use super::{area::Remains, known::Known, symbols};
 
 /// Largest library that is opened for its tables.
 const LARGEST: u64 = 1 << 30;
 /// Largest section of tables that is read.
 const LARGEST_TABLE: u64 = 64 << 20;
-/// Crashes whose frames are remembered.
-const REMEMBERED: usize = 32;
-/// Frames in the log.
-const LOGGED: usize = 8;
 /// Where the system's libraries are; what a worker says it loaded from elsewhere is not opened.
 const SYSTEM: [&str; 6] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store"];
 
@@ -52,53 +41,6 @@ pub(crate) struct Scene {
     pub(crate) program: PathBuf,
 }
 
-/// A backtrace to be found out.
-#[derive(Debug)]
-pub(crate) struct Autopsy {
-    backtrace: Backtrace,
-    remains: Remains,
-    scene: Scene,
-}
-
-/// One at a time: it may cost some hundred milliseconds of a core, which nobody waits for.
-static TURN: Semaphore = Semaphore::const_new(1);
-
-impl Autopsy {
-    /// Of these remains.
-    pub(crate) fn new(backtrace: Backtrace, remains: Remains, scene: Scene) -> Self {
-        Self { backtrace, remains, scene }
-    }
-
-    /// Finds the frames out in the background, and logs the crash with the first of them.
-    pub(crate) fn begin(self, plugin: PluginId, generation: Generation, report: Arc<ExitReport>) {
-        tokio::spawn(async move {
-            let Self { backtrace, remains, scene } = self;
-            // It is never closed.
-            let _turn = TURN.acquire().await;
-            let found = tokio::task::spawn_blocking(move || find_out(&remains, &scene)).await;
-            // One that panicked met tables that no compiler writes: then there are no frames.
-            backtrace.settle(found.unwrap_or_default());
-            log(&plugin, generation, &report);
-        });
-    }
-}
-
-fn log(plugin: &PluginId, generation: Generation, report: &ExitReport) {
-    let Some(crash) = &report.crash else { return };
-    let frames = crash.backtrace.frames().unwrap_or_default().iter().take(LOGGED);
-    let open: Vec<String> = crash.open.iter().map(ToString::to_string).collect();
-    PluginCrashed {
-        plugin: plugin.to_string(),
-        generation: generation.0,
-        signal: signal_name(crash.signal),
-        how: crash.to_string(),
-        uptime_ms: report.uptime.as_millis(),
-        open_calls: open.join(", "),
-        frames: frames.map(ToString::to_string).collect::<Vec<_>>().join(" < "),
-    }
-    .emit();
-}
-
 /// An address in a library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
@@ -110,11 +52,12 @@ pub(super) struct Place {
     pub(super) lookup: u64,
 }
 
-fn find_out(remains: &Remains, scene: &Scene) -> Vec<Frame> {
+/// The frames, innermost first. May cost some hundred milliseconds of a core where the crash is not known yet.
+pub(super) fn find_out(remains: &Remains, scene: &Scene, known: &Known) -> Vec<Frame> {
     let places = unwind(remains, scene);
     let key = (scene.digest.clone(), places);
-    if let Some(known) = remembered(&key) {
-        return known;
+    if let Some(frames) = known.recall(&key) {
+        return frames;
     }
     let library = remains.modules.iter().position(|module| is_library(&module.path));
     let within = |place: &Place| place.module.is_some() && place.module == library;
@@ -141,7 +84,7 @@ fn find_out(remains: &Remains, scene: &Scene) -> Vec<Frame> {
         }
     }
     frames.truncate(FRAMES);
-    remember(key, &frames);
+    known.remember(key, &frames);
     frames
 }
 
@@ -157,23 +100,6 @@ fn module_name(path: Option<&str>, scene: &Scene) -> String {
 /// A worker loads the library by the number of a descriptor.
 fn is_library(path: &str) -> bool {
     path.starts_with("/proc/self/fd/")
-}
-
-type Key = (String, Vec<Place>);
-
-static KNOWN: Mutex<VecDeque<(Key, Vec<Frame>)>> = Mutex::new(VecDeque::new());
-
-fn remembered(key: &Key) -> Option<Vec<Frame>> {
-    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    known.iter().find(|(other, _)| other == key).map(|(_, frames)| frames.clone())
-}
-
-fn remember(key: Key, frames: &[Frame]) {
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if known.len() == REMEMBERED {
-        known.pop_front();
-    }
-    known.push_back((key, frames.to_vec()));
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -255,18 +181,19 @@ fn tables(module: &super::LoadedModule, scene: &Scene) -> Option<Module<Vec<u8>>
     };
     let cache = ReadCache::new(file);
     let object = object::File::parse(&cache).ok()?;
+    let span = |section: &object::Section<'_, '_, _>| {
+        Some(section.address()..section.address().checked_add(section.size())?)
+    };
     let section = |name: &str| {
         let section = object.section_by_name(name).filter(|section| section.size() <= LARGEST_TABLE)?;
-        let span = section.address()..section.address().checked_add(section.size())?;
-        Some((span, section.data().ok()?.to_vec()))
+        Some((span(&section)?, section.data().ok()?.to_vec()))
     };
     let (eh_frame_svma, eh_frame) = section(".eh_frame").unzip();
     let (eh_frame_hdr_svma, eh_frame_hdr) = section(".eh_frame_hdr").unzip();
-    let (text_svma, text) = section(".text").unzip();
     let info = ExplicitModuleSectionInfo {
         base_svma: 0,
-        text_svma,
-        text,
+        // Where the code is, and not the code: by these tables nobody reads it, and it is most of a library.
+        text_svma: object.section_by_name(".text").as_ref().and_then(span),
         eh_frame_svma,
         eh_frame,
         eh_frame_hdr_svma,

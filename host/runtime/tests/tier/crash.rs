@@ -28,8 +28,8 @@ fn told(report: &ExitReport) -> &CrashReport {
 async fn frames(crash: &CrashReport) -> Vec<Frame> {
     let found = async {
         loop {
-            match crash.backtrace.frames() {
-                Some(frames) => return frames.to_vec(),
+            match crash.backtrace.found() {
+                Some(found) => return found.expect("there are frames").to_vec(),
                 None => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }

@@ -180,6 +180,9 @@ fn crash(out: &mut String, found: &CrashPart, now: OffsetDateTime) -> fmt::Resul
     for (place, frame) in found.backtrace.iter().enumerate() {
         row(out, "", &format!("#{place:<3} {}", of_frame(frame)))?;
     }
+    if let Some(why) = &found.no_backtrace {
+        row(out, "", &shown(&format!("no backtrace: {why}")))?;
+    }
     for call in &found.calls {
         row(out, "", &shown(&format!("during {} of run {}", call.method, call.run)))?;
     }
@@ -305,6 +308,19 @@ mod tests {
             }),
             ..PluginPage::default()
         }
+    }
+
+    #[test]
+    fn where_there_is_no_backtrace_it_is_said_why() {
+        let mut text = String::new();
+        let now = OffsetDateTime::parse("2026-11-25T14:10:11.000Z", &Rfc3339).unwrap();
+        let mut page = page();
+        let crash = page.last_crash.as_mut().unwrap();
+        crash.backtrace.clear();
+        crash.no_backtrace = Some("it is \u{1b}[31mstill being found out".to_owned());
+        write(&mut text, &page, Style::Plain, now).unwrap();
+        let expected = "SIGSEGV at 0x0\n               no backtrace: it is still being found out\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

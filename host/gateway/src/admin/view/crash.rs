@@ -36,6 +36,9 @@ pub struct CrashPart {
     /// The way there, innermost first; empty until it is found out, and where it cannot be.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub backtrace: Vec<FramePart>,
+    /// Why there is no backtrace of a crash whose last moment was seen: it is still sought, or will not be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_backtrace: Option<String>,
     /// Calls that were open in it.
     pub calls: Vec<OpenCallPart>,
     /// Its last lines on stderr, newest last.
@@ -74,7 +77,12 @@ pub struct FramePart {
 impl From<&Crash> for CrashPart {
     fn from(crash: &Crash) -> Self {
         let ExitReport { exit, stderr_tail, crash: seen, .. } = crash.report.as_ref();
-        let frames = seen.as_ref().and_then(|seen| seen.backtrace.frames()).unwrap_or_default();
+        let (frames, no_backtrace) = match seen.as_ref().map(|seen| seen.backtrace.found()) {
+            None => (Default::default(), None),
+            Some(Some(Ok(frames))) => (frames, None),
+            Some(Some(Err(reason))) => (Default::default(), Some(reason.to_string())),
+            Some(None) => (Default::default(), Some("it is still being found out".to_owned())),
+        };
         let (status, detail) = match exit {
             Exit::Status(status) => (Some(*status), None),
             Exit::Protocol(detail) => (None, Some(line(detail))),
@@ -90,6 +98,7 @@ impl From<&Crash> for CrashPart {
             uptime_ms: millis(crash.uptime),
             summary: seen.as_ref().map(|seen| line(&seen.to_string())),
             backtrace: frames.iter().map(FramePart::from).collect(),
+            no_backtrace,
             calls: crash.calls.iter().map(OpenCallPart::from).collect(),
             stderr: stderr_tail.iter().map(|text| line(text)).collect(),
         }
