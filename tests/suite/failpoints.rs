@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The faults of the upgrade path: every `failpoint!("gateway.upgrade.…")` in the gateway.
-fn upgrade_points() -> BTreeSet<String> {
+pub(crate) fn upgrade_points() -> BTreeSet<String> {
     let mut points = BTreeSet::new();
     gather(&artifacts::root().join("host/gateway/src"), &mut points);
     points

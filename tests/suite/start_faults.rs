@@ -1,6 +1,7 @@
 //! What the host stands on fails while it starts, each step of the start included: each thing alone, every two of them,
-//! and all at once. A step that the host cannot be without ends it, with the reason; without anything else, after a valid
-//! token there is never a 500, every message is answered, and all is well when the fault is gone.
+//! and all at once, in each shipped profile. A step that the host cannot be without ends it, with the reason; without
+//! anything else, after a valid token there is never a 500, every message is answered, and all is well when the fault is
+//! gone: over the native wire, and over both versions of that of the platform which this host replaces.
 //!
 //! The things are found in the source, so that a new one is covered from the day it is written.
 
@@ -15,7 +16,8 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
     client::Client,
-    harness::{Host, PATIENCE, Setup, artifacts, eventually, host, http, tokens},
+    harness::{Host, PATIENCE, Setup, artifacts, eventually, host, http, profile::Profile, tokens},
+    netra::{client::Version, conformance::Greeted, v2::spoken},
     scenario::ready,
 };
 
@@ -42,7 +44,7 @@ const AT_ONCE: usize = 4;
 const ONE_PAIR_IN: usize = 3;
 
 /// Every such point of the host's source.
-fn points() -> Vec<String> {
+pub(crate) fn points() -> Vec<String> {
     let mut points = BTreeSet::new();
     gather(&artifacts::root().join("host"), &mut points);
     points.extend(steps());
@@ -84,14 +86,14 @@ fn fails(faults: &str, point: &str) -> bool {
 
 /// A host that starts with these faults serves as well as it can, says so, and is well without them. One that cannot
 /// start ends, with the reason and what to do.
-async fn serves_in_spite_of(faults: &str) -> Result<(), String> {
-    let setup = Setup::echo().failpoints(faults);
+async fn serves_in_spite_of(profile: Profile, faults: &str) -> Result<(), String> {
+    let setup = profile.over(spoken(Setup::echo())).failpoints(faults);
     if NEEDED.iter().any(|step| fails(faults, step)) {
         return refuses_with_the_reason(&setup, faults).await;
     }
     let host = setup.start();
     let found = lives_with(&host, faults).await;
-    found.map_err(|objection| format!("{faults}: {objection}\n{}", host.said()))
+    found.map_err(|objection| format!("{profile:?}, {faults}: {objection}\n{}", host.said()))
 }
 
 async fn refuses_with_the_reason(setup: &Setup, faults: &str) -> Result<(), String> {
@@ -118,6 +120,7 @@ async fn lives_with(host: &Host, faults: &str) -> Result<(), String> {
     let mut client = Client::connect(host, "alice").await?;
     is_answered(&mut client).await?;
     stays(&mut client).await?;
+    both_older_are_answered(host).await?;
     host.heal();
     eventually("all is well without the faults", async || {
         let mut fresh = Client::connect(host, "bob").await?;
@@ -127,8 +130,51 @@ async fn lives_with(host: &Host, faults: &str) -> Result<(), String> {
         }
     })
     .await?;
+    for version in Version::BOTH {
+        let mut fresh = Greeted::of(host, version, "bob").await?;
+        let completed = fresh.ask(&json!({ "type": "chat", "content": "hello" })).await?;
+        if !fresh.missing().is_empty() || completed["agent_name"] != "echo" {
+            return Err(format!("{version:?}: not well: {:?}, {completed}", fresh.greeting));
+        }
+    }
     // The same connection, too.
     stays(&mut client).await
+}
+
+/// The same of both versions of the older wire.
+async fn both_older_are_answered(host: &Host) -> Result<(), String> {
+    for version in Version::BOTH {
+        older_is_answered(host, version).await.map_err(|objection| format!("{version:?}: {objection}"))?;
+    }
+    Ok(())
+}
+
+twin! {
+    older_without_a_service(both_older_are_answered) on spoken(Setup::echo());
+    faults "services.llm=error"; broken by "gateway.builds_nothing=off", says "V1: "
+}
+
+twin! {
+    older_with_a_panicking_store(both_older_are_answered) on spoken(Setup::echo());
+    faults "store.begin=panic"; broken by "store.contain=off", says "V1: "
+}
+
+/// Such a client is greeted, acknowledged or refused by a code, and goes on.
+async fn older_is_answered(host: &Host, version: Version) -> Result<(), String> {
+    let mut greeted = Greeted::of(host, version, "alice").await?;
+    greeted.client.say(&json!({ "type": "chat", "content": "hello there" })).await?;
+    loop {
+        let frame = greeted.client.frame().await?;
+        let pending = frame["type"] == "system_message" || frame["type"] == "ping";
+        match frame["type"].as_str() {
+            Some("ack") if frame["run_id"].is_string() => break,
+            Some("error_message") if frame["details"]["code"].is_string() => break,
+            _ if pending => {}
+            _ => return Err(format!("neither acknowledged nor refused: {frame}")),
+        }
+    }
+    greeted.client.say(&json!({ "type": "ping" })).await?;
+    greeted.client.until("pong").await.map(drop)
 }
 
 /// Each step that was done without is named in the log, once and as such; the page of metrics is there, or is said not
@@ -170,14 +216,14 @@ async fn stays(client: &mut Client) -> Result<(), String> {
 }
 
 /// Plays each, a few hosts at a time; answers every objection.
-async fn all(faults: Vec<String>) -> Vec<String> {
+async fn all(faults: Vec<(Profile, String)>) -> Vec<String> {
     let (places, wrong) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Mutex::new(Vec::new())));
     let mut playing = JoinSet::new();
-    for fault in faults {
+    for (profile, fault) in faults {
         let (places, wrong) = (Arc::clone(&places), Arc::clone(&wrong));
         playing.spawn(async move {
             let _place = places.acquire().await.expect("never closed");
-            if let Err(objection) = serves_in_spite_of(&fault).await {
+            if let Err(objection) = serves_in_spite_of(profile, &fault).await {
                 wrong.lock().unwrap().push(objection);
             }
         });
@@ -186,6 +232,10 @@ async fn all(faults: Vec<String>) -> Vec<String> {
         played.unwrap();
     }
     std::mem::take(&mut *wrong.lock().unwrap())
+}
+
+fn in_turn(at: usize) -> Profile {
+    Profile::ALL[at % Profile::ALL.len()]
 }
 
 /// Every two points, each of the two with an error or a panic in turn.
@@ -205,8 +255,11 @@ fn pairs() -> Vec<String> {
 async fn each_thing_that_a_start_stands_on_may_fail_alone() {
     let points = points();
     assert!(points.len() >= 19, "too few points to prove anything: {points:?}");
-    let faults =
-        points.iter().flat_map(|point| ["error", "panic", "delay:300"].map(|how| format!("{point}={how}")));
+    let hows = ["error", "panic", "delay:300"];
+    // Each point in each profile, and in each of these ways.
+    let faults = points.iter().enumerate().flat_map(|(at, point)| {
+        hows.iter().enumerate().map(move |(way, how)| (in_turn(at + way), format!("{point}={how}")))
+    });
     let wrong = all(faults.collect()).await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
@@ -214,14 +267,16 @@ async fn each_thing_that_a_start_stands_on_may_fail_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_things_that_a_start_stands_on_may_fail_together() {
     // A number that shares no factor with four, so that every way to fail is among them.
-    let wrong = all(pairs().into_iter().step_by(4 * ONE_PAIR_IN - 1).collect()).await;
+    let some = pairs().into_iter().step_by(4 * ONE_PAIR_IN - 1);
+    let wrong = all(some.enumerate().map(|(at, pair)| (in_turn(at), pair)).collect()).await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: a thousand starts and more, for every two things and every two ways to fail"]
 async fn every_two_things_that_a_start_stands_on_may_fail_together() {
-    let wrong = all(pairs()).await;
+    let every = pairs().into_iter().flat_map(|pair| Profile::ALL.map(|profile| (profile, pair.clone())));
+    let wrong = all(every.collect()).await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 

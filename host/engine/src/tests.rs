@@ -3,6 +3,7 @@
 mod accepting;
 mod breaking;
 mod changing;
+mod crowding;
 mod delegating;
 mod double_texting;
 mod failing;

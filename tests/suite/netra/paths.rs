@@ -99,6 +99,34 @@ async fn an_agent_is_asked_over_http() {
     }
 }
 
+/// What goes wrong inside is said in the way that clients come back from: it was a 500 once.
+async fn no_page_is_a_500(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    let token = tokens::of("alice");
+    let asked = [("GET", "/health"), ("GET", "/ws/config"), ("POST", "/api/agents/execute")];
+    for fault in ["error", "panic", "delay:50"] {
+        host.inject(&format!("gateway.netra_http={fault}"));
+        for (method, path) in asked {
+            let answer = ask(host, method, path, Some(&token), r#"{"message": "hello there"}"#).await?;
+            let told =
+                answer.status == 503 && answer.header("retry-after").is_some() && answer.code().is_ok();
+            if !(told || (fault == "delay:50" && answer.status == 200)) {
+                return Err(format!("{path} with {fault}: {answer:?}"));
+            }
+        }
+    }
+    host.inject("");
+    match ask(host, "GET", "/health", None, "").await? {
+        answer if answer.status == 200 => Ok(()),
+        answer => Err(format!("without the fault: {answer:?}")),
+    }
+}
+
+twin! {
+    no_500(no_page_is_a_500) on Setup::echo();
+    faults ""; broken by "gateway.panic_answer=off", says "with panic: Answer { status: 500"
+}
+
 /// Without a single agent the fallback answers here too.
 #[tokio::test]
 async fn without_an_agent_the_fallback_answers() {

@@ -95,6 +95,15 @@ pub(super) fn plugin(id: &str) -> PluginSettings {
 pub(super) struct Flaky {
     inner: MemoryStore,
     pub(super) broken: std::sync::atomic::AtomicBool,
+    pub(super) reads: Mutex<Reads>,
+}
+
+/// Reads of logs, in a store that is told to take its time for each.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    pub(super) each_takes: Duration,
+    now: usize,
+    pub(super) most_at_once: usize,
 }
 
 impl Flaky {
@@ -146,7 +155,18 @@ impl Store for Flaky {
         after: Seq,
         limit: usize,
     ) -> BoxFuture<'_, Result<Option<Vec<LogEntry>>, StoreError>> {
-        self.inner.read(scope, thread, after, limit)
+        let (scope, thread) = (scope.clone(), thread.clone());
+        Box::pin(async move {
+            let pause = {
+                let mut reads = self.reads.lock().unwrap();
+                reads.now += 1;
+                reads.most_at_once = reads.most_at_once.max(reads.now);
+                reads.each_takes
+            };
+            tokio::time::sleep(pause).await;
+            self.reads.lock().unwrap().now -= 1;
+            self.inner.read(&scope, &thread, after, limit).await
+        })
     }
     fn state(&self, thread: &ThreadId, plugin: &str) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
         self.inner.state(thread, plugin)
@@ -228,7 +248,8 @@ impl Host {
     }
 
     pub(super) fn with(settings: Settings, runtime: FakeRuntime) -> Self {
-        let store = Arc::new(Flaky { inner: MemoryStore::new(), broken: false.into() });
+        let store =
+            Arc::new(Flaky { inner: MemoryStore::new(), broken: false.into(), reads: Mutex::default() });
         let (journal, killers) = (Arc::clone(&runtime.journal), Arc::clone(&runtime.killers));
         let offered = [ServiceName::Threads, ServiceName::Tools, ServiceName::Delegate, ServiceName::Events];
         let services = watch::Sender::new(Arc::new(ServiceTable::new(
