@@ -1,5 +1,5 @@
-//! `agent-host drill`: content with a host that is well, and leaves nothing; names the scenario on one that is not; and
-//! does nothing where it may not.
+//! `agent-host drill`: content with a host that is well, and leaves nothing; does nothing where it may not, and breaks off
+//! where it must. (What it says of broken hosts is in `drill_broken`.)
 
 use std::{
     process::{Child, Command, Stdio},
@@ -31,19 +31,19 @@ fn begun(host: &Host, more: &[&str]) -> Child {
 }
 
 /// Runs it to its end: the report, what it said, and its status. Each of its steps is bounded by itself.
-async fn drilled(host: &Host, more: &[&str]) -> (Value, String, Option<i32>) {
+pub(crate) async fn drilled(host: &Host, more: &[&str]) -> (Value, String, Option<i32>) {
     let child = begun(host, more);
     let output = tokio::task::spawn_blocking(|| child.wait_with_output()).await.unwrap().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (serde_json::from_slice(&output.stdout).unwrap_or(Value::Null), said, output.status.code())
 }
 
-fn verdicts(report: &Value) -> Vec<(&str, &str)> {
+pub(crate) fn verdicts(report: &Value) -> Vec<(&str, &str)> {
     let scenarios = report["scenarios"].as_array().into_iter().flatten();
     scenarios.filter_map(|one| Some((one["scenario"].as_str()?, one["verdict"].as_str()?))).collect()
 }
 
-fn active(host: &Host) -> Value {
+pub(crate) fn active(host: &Host) -> Value {
     let output = host.operate(&["chaos", "status", "--output", "json"]);
     let page: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
     page["active"].clone()
@@ -55,7 +55,7 @@ async fn a_host_that_is_well_holds_and_is_left_as_it_was() {
     ready(&host).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("drill.md");
-    let only = ["worker-kill", "store-fail", "runs-slow", "connections-cut", "tools-fail"];
+    let only = ["store-fail", "connections-cut", "tools-fail"];
     let mut arguments = vec!["--duration", "2s", "--report", file.to_str().unwrap()];
     arguments.extend(only.iter().flat_map(|name| ["--only", name]));
     let (report, said, status) = drilled(&host, &arguments).await;
@@ -63,11 +63,11 @@ async fn a_host_that_is_well_holds_and_is_left_as_it_was() {
         only.iter().map(|name| (*name, if *name == "tools-fail" { "not tried" } else { "held" })).collect();
     assert_eq!((verdicts(&report), status), (expected, Some(0)), "{report:#}\n{said}");
     // What it says it saw, it saw: the store's scenario refused messages, and the level went and came.
-    let store = &report["scenarios"][1]["seen"];
+    let store = &report["scenarios"][0]["seen"];
     assert!(store["refused"]["store.unavailable"].as_u64() > Some(0), "{store:#}");
     assert!(store["levels"].as_array().unwrap().iter().any(|one| one["level"] == "basic"), "{store:#}");
-    assert!(report["scenarios"][3]["seen"]["connections_lost"].as_u64() > Some(0), "{report:#}");
-    assert!(said.contains("1/5 worker-kill") && said.contains("5/5 tools-fail"), "its progress: {said}");
+    assert!(report["scenarios"][1]["seen"]["connections_lost"].as_u64() > Some(0), "{report:#}");
+    assert!(said.contains("1/3 store-fail") && said.contains("3/3 tools-fail"), "its progress: {said}");
     let filed = std::fs::read_to_string(&file).unwrap();
     assert!(filed.starts_with("# Drill of ") && filed.contains("## store-fail: held"), "{filed}");
     // Nothing is left: no fault, no thread.
@@ -76,22 +76,6 @@ async fn a_host_that_is_well_holds_and_is_left_as_it_was() {
     let bearer = format!("Bearer {drill}");
     let list = http::get(host.address, "/v1/threads", &[("Authorization", &bearer)], PATIENCE).await.unwrap();
     assert_eq!(list.json().unwrap()["threads"], json!([]));
-}
-
-#[tokio::test]
-async fn on_a_broken_host_it_names_the_scenario() {
-    for (faults, scenario, words) in [
-        ("runtime.heartbeat=off", "worker-hang", "the worker was not replaced"),
-        ("chaos.expiry=off", "store-slow", "did not end by itself"),
-    ] {
-        let host = setup().failpoints(faults).start();
-        ready(&host).await.unwrap();
-        let (report, said, status) = drilled(&host, &["--duration", "2s", "--only", scenario]).await;
-        assert_eq!((verdicts(&report), status), (vec![(scenario, "FAILED")], Some(1)), "{report:#}\n{said}");
-        let because = report["scenarios"][0]["because"].to_string();
-        assert!(because.contains(words), "{scenario}: {because}");
-        assert_eq!(active(&host), json!([]), "it took the fault back");
-    }
 }
 
 #[tokio::test]

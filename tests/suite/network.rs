@@ -16,14 +16,14 @@ use crate::{
 };
 
 /// A peer on this machine, and how it is written.
-async fn peer() -> (TcpListener, String) {
+pub(crate) async fn peer() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let name = listener.local_addr().unwrap().to_string();
     (listener, name)
 }
 
 /// Answers each connection with what it said, in capitals.
-fn shouts(listener: TcpListener) {
+pub(crate) fn shouts(listener: TcpListener) {
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
             let mut text = String::new();

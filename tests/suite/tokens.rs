@@ -1,13 +1,15 @@
 //! Bad tokens: each is a 401 with its own code before the upgrade, and tells nothing of the token.
 
-use serde_json::json;
+use std::process::Command;
+
+use serde_json::{Value, json};
 
 use crate::{
     client::{Client, PROTOCOL},
     harness::{
-        Host, PATIENCE, Setup,
+        Host, PATIENCE, Setup, artifacts,
         http::{self, UPGRADE, UPGRADE_WITHIN},
-        tokens::{OTHER_SECRET, SECRET, claims, claims_with, forged, now, of, signed},
+        tokens::{OTHER_SECRET, SECRET, claims, claims_with, forged, now, of, operator, signed},
     },
     scenario::ready,
 };
@@ -103,6 +105,47 @@ async fn each_bad_token_has_its_own_code() {
         assert!(token.len() < 20 || !said.contains(&token), "a token {what} is in the log");
     }
     assert!(!said.contains(SECRET), "the key is in the log");
+}
+
+/// What an operator is told of a token offline is what the host says to it.
+#[tokio::test]
+async fn a_token_is_explained_offline_as_the_host_judges_it() {
+    let host = setup().operated().start();
+    let inspect = |token: &str, more: &[&str]| {
+        let file = host.dir().join("token");
+        std::fs::write(&file, token).unwrap();
+        let mut command = Command::new(artifacts::host());
+        command.args(["token", "inspect"]).arg(&file).args(["--output", "json"]).args(more);
+        let output = command.output().expect("the host's binary runs");
+        let page: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        (output.status.code(), page, String::from_utf8(output.stderr).unwrap())
+    };
+    let config = host.dir().display().to_string();
+    let config: &[&str] = &["--config", &config];
+    for (what, token, _) in bad() {
+        let answer = http::upgrade(host.address, Some(&token)).await.unwrap();
+        let (status, page, said) = inspect(&token, config);
+        assert_eq!(status, Some(1), "a token {what}: {page} {said}");
+        if page.is_null() {
+            // What is no token at all is not judged, and what it should look like is said.
+            assert_eq!(answer.code(), Ok("auth.malformed".into()), "a token {what}");
+            assert!(said.contains("no JSON Web Token") || said.contains("longer than"), "{what}: {said}");
+        } else {
+            assert_eq!(page["judged"]["as_user"]["code"].as_str(), answer.code().ok().as_deref(), "{what}");
+        }
+    }
+    let (status, page, _) = inspect(&of("alice"), config);
+    assert_eq!((status, &page["judged"]["as_user"]["accepted"]), (Some(0), &json!(true)), "{page}");
+    assert_eq!(
+        (&page["claims"]["sub"], &page["header"]["alg"]),
+        (&json!("alice"), &json!("HS256")),
+        "{page}"
+    );
+    let (status, page, _) = inspect(&operator(&["admin:read"]), config);
+    assert_eq!((status, &page["judged"]["as_operator"]["accepted"]), (Some(0), &json!(true)), "{page}");
+    assert_eq!(page["judged"]["as_user"]["accepted"], false, "an operator's is no user's: {page}");
+    let (status, page, _) = inspect(&of("alice"), &[]);
+    assert_eq!((status, page.get("judged")), (Some(0), None), "only shown: {page}");
 }
 
 #[tokio::test]

@@ -412,12 +412,20 @@ impl Supervisor {
     }
 
     fn services(&mut self, table: Arc<ServiceTable>) {
+        // For a broken twin: a host that does not look at what it offers.
+        if failpoint!("engine.services") == Some(Action::Off) {
+            return;
+        }
         for slot in self.registry.services_changed(table, Instant::now()) {
             self.start(slot);
         }
     }
 
     fn store(&mut self, works: bool) {
+        // For a broken twin: a host that says nothing of a store that does not work.
+        if failpoint!("engine.store_level") == Some(Action::Off) {
+            return;
+        }
         self.registry.store_works = works;
         self.registry.store_damage = self.shared.parts.store.damage();
         if works && !self.recovered {
@@ -425,7 +433,8 @@ impl Supervisor {
         }
         // What the store did not answer in time may be in the log: looked for again when it is back.
         self.recovered = works;
-        if !works {
+        // For a broken twin: a host that waits for somebody who writes.
+        if !works && failpoint!("engine.store_check") != Some(Action::Off) {
             self.check_store(CHECK_EVERY);
         }
     }

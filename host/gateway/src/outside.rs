@@ -96,7 +96,7 @@ pub fn is_of(frame: &Value, kinds: &[&str]) -> bool {
     at(frame, "type").as_str().is_some_and(|kind| kinds.contains(&kind))
 }
 
-/// The message first, then one start, at the end the one completion, and no hole.
+/// The message first, then one start, at the end the one completion, each tool that was begun ended before, and no hole.
 ///
 /// # Errors
 /// In words, if they are no whole run.
@@ -109,6 +109,15 @@ pub fn whole(events: &[Value], first: u64) -> Result<(), String> {
     }
     let kinds: Vec<&str> = events.iter().map(|event| at(event, "type").as_str().unwrap_or("?")).collect();
     let count = |kind: &str| kinds.iter().filter(|one| **one == kind).count();
+    let tools = |kind: &'static str| {
+        let of_kind = events.iter().filter(move |event| is_of(event, &[kind]));
+        of_kind.map(|event| at(at(event, "payload"), "tool_call_id").as_str())
+    };
+    if let Some(open) =
+        tools("tool_executing").find(|begun| !tools("tool_completed").any(|ended| ended == *begun))
+    {
+        return Err(format!("no whole run: tool call {} was never completed", open.unwrap_or("?")));
+    }
     let begins = kinds.first() == Some(&"user_message") && kinds.get(1) == Some(&"agent_started");
     match begins && count("agent_started") == 1 && count("agent_completed") == 1 {
         true => Ok(()),
@@ -127,6 +136,18 @@ mod tests {
 
     fn events(of: &[(u64, &str)]) -> Vec<Value> {
         of.iter().map(|(seq, kind)| json!({ "seq": seq, "type": kind })).collect()
+    }
+
+    #[test]
+    fn a_tool_that_was_begun_is_ended() {
+        let tool = |seq: u64, kind: &str, id: &str| json!({ "seq": seq, "type": kind, "payload": { "tool_call_id": id } });
+        let mut run = events(&[(1, "user_message"), (2, "agent_started")]);
+        run.push(tool(3, "tool_executing", "a"));
+        run.push(tool(4, "tool_completed", "a"));
+        run.extend(events(&[(5, "agent_completed")]));
+        assert_eq!(whole(&run, 1), Ok(()));
+        run[3] = tool(4, "tool_completed", "b");
+        assert!(whole(&run, 1).is_err_and(|why| why.contains("tool call a")));
     }
 
     #[test]

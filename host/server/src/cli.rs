@@ -26,7 +26,7 @@ pub(crate) use running::{
     AdminArgs, ConnectionsCommand, EventsArgs, HowArgs, LogLevelArgs, OperationsCommand, StatusArgs,
     SupportArgs, TopArgs, WatchArgs,
 };
-pub(crate) use token::{MintArgs, RevokeArgs, TokenCommand};
+pub(crate) use token::{InspectArgs, MintArgs, RevokeArgs, TokenCommand};
 
 /// A server for AI agents shipped as plugins, which a bad plugin degrades and never takes down.
 ///

@@ -43,6 +43,9 @@ use crate::{
     exit::{Exit, Failure, say},
 };
 
+/// What its people say where nothing else is given.
+const MESSAGE: &str = "This is a drill: please answer with a word.";
+
 /// `drill`
 pub(crate) fn run(args: &DrillArgs) -> Result<ExitCode, Failure> {
     let scenarios = chosen(&args.only)?;
@@ -52,6 +55,9 @@ pub(crate) fn run(args: &DrillArgs) -> Result<ExitCode, Failure> {
     }
     if !(Duration::from_secs(2)..=Duration::from_secs(300)).contains(&args.duration) {
         return Err(Failure::new(Exit::Failed, "--duration is a time from 2s to 5m"));
+    }
+    if !(Duration::from_secs(1)..=Duration::from_secs(600)).contains(&args.recover_within) {
+        return Err(Failure::new(Exit::Failed, "--recover-within is a time from 1s to 10m"));
     }
     let mut drill = Drill::new(args)?;
     // Before minutes are spent on what cannot be filed then.
@@ -112,6 +118,9 @@ struct Drill {
     door: Door,
     plugin: PluginId,
     duration: Duration,
+    recover_within: Duration,
+    /// What its people say, by turns.
+    messages: Arc<[String]>,
     may_hurt: u64,
     /// Runs of others that had ended badly when it began.
     hurt_before: u64,
@@ -173,6 +182,12 @@ impl Drill {
             door,
             plugin,
             duration: args.duration,
+            recover_within: args.recover_within,
+            messages: if args.message.is_empty() {
+                Arc::new([MESSAGE.to_owned()])
+            } else {
+                args.message.as_slice().into()
+            },
             may_hurt: args.may_hurt,
             hurt_before,
             own_bad: 0,

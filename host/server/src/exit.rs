@@ -51,6 +51,11 @@ impl Failure {
         Self { code, ..self }
     }
 
+    /// The status that it ends with.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// With what code a host refused.
     pub(crate) fn code(&self) -> Option<Code> {
         self.code

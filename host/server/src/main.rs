@@ -87,6 +87,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             let loaded = configuration::load(&args.config)?;
             println!("{}", token::sign(&token::order(&args, &loaded.config)?)?);
         }
+        Command::Token(TokenCommand::Inspect(args)) => return token::inspect::run(&args),
         Command::Token(TokenCommand::Revoke(args)) => admin::revoke(&args)?,
         Command::Worker(_) => return Ok(agent_host_runtime::worker::main()),
     }

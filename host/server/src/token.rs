@@ -1,5 +1,7 @@
 //! `token mint`: decides what a new token says and which key signs it. Signing itself is the gateway's.
 
+pub(crate) mod inspect;
+
 use std::time::{Duration, SystemTime};
 
 use agent_host_config::{Config, Secret};

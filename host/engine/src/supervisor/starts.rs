@@ -117,6 +117,8 @@ impl Supervisor {
         match verdict {
             Verdict::Leave => {}
             Verdict::RollBack => self.roll_back(slot),
+            // For a broken twin: a host on which what died stays dead.
+            Verdict::RestartAfter { .. } if failpoint!("engine.restart") == Some(Action::Off) => {}
             Verdict::RestartAfter { pause, generation } => self.pending.push(
                 async move {
                     sleep(pause).await;

@@ -26,6 +26,12 @@ pub(crate) struct DrillArgs {
     /// How long each fault is in force, 2s to 5m
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = lifetime)]
     pub(crate) duration: Duration,
+    /// How long the host may take to be as before, after each fault, 1s to 10m: a breaker, or a pause before a restart, may be in it
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = lifetime)]
+    pub(crate) recover_within: Duration,
+    /// What the drill's people say; may be repeated, and is said by turns: so that the agent uses tools, or its peers
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) message: Vec<String>,
     /// How many runs of other people may end badly before all is undone; 0: nobody else may be connected
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) may_hurt: u64,

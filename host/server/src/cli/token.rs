@@ -4,14 +4,40 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 
-use super::{AdminArgs, ConfigArgs, read::lifetime};
+use super::{AdminArgs, ConfigArgs, Output, read::lifetime};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// Makes a token with the first key of [auth], or of [admin] where --scope is given
     Mint(MintArgs),
+    /// Shows what a token says, and whether a host with that configuration lets it in; nothing is sent anywhere
+    Inspect(InspectArgs),
     /// Has a running host refuse a token, or all that a user was given so far, and close their connections
     Revoke(RevokeArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct InspectArgs {
+    /// A file with the token; left out, standard input: what is written here, everybody on the machine can read
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// The folder that holds the host's host.toml; left out, the token is shown and not judged
+    #[arg(long, value_name = "DIR")]
+    pub(crate) config: Option<PathBuf>,
+    /// The profile: <DIR>/<NAME>.toml is laid over the other files [env: AGENT_HOST_PROFILE]
+    #[arg(long, value_name = "NAME", requires = "config")]
+    pub(crate) profile: Option<String>,
+    /// For people or for programs
+    #[arg(long, value_enum, value_name = "FORM", default_value = "table")]
+    pub(crate) output: Output,
+}
+
+impl InspectArgs {
+    /// The configuration by which it is judged, if it is.
+    pub(crate) fn configuration(&self) -> Option<ConfigArgs> {
+        let (config, profile) = (self.config.clone()?, self.profile.clone());
+        Some(ConfigArgs { config, profile, overrides: Vec::new() })
+    }
 }
 
 #[derive(Debug, Clone, Args)]

@@ -29,14 +29,19 @@ pub(super) struct Seen {
     pub(super) same_host: bool,
     /// The plugin has another generation.
     pub(super) replaced: bool,
+    /// How the generation from before the fault ended, where it did and that is shown.
+    pub(super) crash: Option<String>,
     /// The fault did not end by itself.
     pub(super) overstayed: bool,
     /// From the fault's end until all was as before; `None`: it was not, in the time there was.
     pub(super) recovered: Option<Duration>,
 }
 
-/// Statuses of a run that are an answer, or the honest lack of one.
-const HONEST: [&str; 3] = ["ok", "degraded", "failed"];
+const NOTHING_HIT: &str =
+    "the fault hit nothing: nobody used what it is about; have it used by what people say (--message)";
+
+/// Codes of runs that ended because nothing more came.
+const BY_A_CLOCK: [&str; 2] = ["plugin.timeout_idle", "plugin.timeout_run"];
 
 pub(super) fn judge(expect: &Expect, seen: &Seen, recover_within: Duration) -> Verdict {
     let talk = &seen.talk;
@@ -51,9 +56,13 @@ pub(super) fn judge(expect: &Expect, seen: &Seen, recover_within: Duration) -> V
         }
     }
     for (status, count) in &talk.answers {
-        let fits = if expect.all_ok { status == "ok" } else { HONEST.contains(&status.as_str()) };
-        if !fits {
+        if !expect.ends.contains(&status.as_str()) {
             object(format!("{count} runs ended as {status}"));
+        }
+    }
+    for (code, count) in &talk.codes {
+        if expect.told && BY_A_CLOCK.contains(&code.as_str()) {
+            object(format!("{count} runs ended by {code}: their agent was not told of the fault"));
         }
     }
     let ended: u32 = talk.answers.values().sum();
@@ -79,12 +88,18 @@ pub(super) fn judge(expect: &Expect, seen: &Seen, recover_within: Duration) -> V
     if expect.replaced && !seen.replaced {
         object("the worker was not replaced".to_owned());
     }
+    if let Some(how) = expect.crash
+        && seen.crash.as_deref() != Some(how)
+    {
+        let shown = seen.crash.as_deref().unwrap_or("nothing");
+        object(format!("of the worker's end {shown} is shown, and not {how}"));
+    }
     if expect.cuts && talk.cuts == 0 && hit {
         object("no connection was cut, though the host says so".to_owned());
     }
     match (wrong.is_empty(), hit) {
         (false, _) => Verdict::Failed(wrong),
-        (true, false) => Verdict::NotTried("the fault hit nothing: nobody used what it is about".to_owned()),
+        (true, false) => Verdict::NotTried(NOTHING_HIT.to_owned()),
         (true, true) if talk.accepted == 0 && talk.refused.is_empty() => {
             Verdict::NotTried("no message was sent".to_owned())
         }
@@ -96,7 +111,7 @@ pub(super) fn judge(expect: &Expect, seen: &Seen, recover_within: Duration) -> V
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::*;
+    use super::{super::scenario::NOTHING_ELSE, *};
 
     const WITHIN: Duration = Duration::from_secs(60);
 
@@ -112,6 +127,7 @@ mod tests {
             levels: vec![(Duration::ZERO, "basic".to_owned())],
             same_host: true,
             replaced: true,
+            crash: None,
             overstayed: false,
             recovered: Some(Duration::ZERO),
         }
@@ -119,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_holds_holds_and_what_hit_nothing_was_not_tried() {
-        let nothing = Expect::default();
+        let nothing = NOTHING_ELSE;
         assert_eq!(judge(&nothing, &well(), WITHIN), Verdict::Held);
         assert!(matches!(judge(&nothing, &Seen { hits: 0, ..well() }, WITHIN), Verdict::NotTried(_)));
         let silent = Seen { talk: Talk::default(), ..well() };
@@ -134,35 +150,42 @@ mod tests {
             seen
         };
         let expecting = |change: fn(&mut Expect)| {
-            let mut expect = Expect::default();
+            let mut expect = NOTHING_ELSE;
             change(&mut expect);
             expect
         };
         for (expect, seen, words) in [
-            (Expect::default(), talk(|talk| talk.wrong.push("a hole".to_owned())), "a hole"),
+            (NOTHING_ELSE, talk(|talk| talk.wrong.push("a hole".to_owned())), "a hole"),
+            (NOTHING_ELSE, talk(|talk| talk.answers.retain(|status, _| status != "ok")), "1 of 2 accepted"),
+            (NOTHING_ELSE, talk(|talk| talk.cuts = 1), "1 connections were lost"),
             (
-                Expect::default(),
-                talk(|talk| talk.answers.retain(|status, _| status != "ok")),
-                "1 of 2 accepted",
-            ),
-            (Expect::default(), talk(|talk| talk.cuts = 1), "1 connections were lost"),
-            (
-                Expect::default(),
+                NOTHING_ELSE,
                 talk(|talk| talk.refused = BTreeMap::from([("limit.rate".to_owned(), 2)])),
                 "refused with limit.rate",
             ),
             (
-                Expect::default(),
+                NOTHING_ELSE,
                 talk(|talk| talk.answers.extend([("interrupted".to_owned(), 1)])),
                 "1 runs ended as interrupted",
             ),
-            (expecting(|expect| expect.all_ok = true), well(), "1 runs ended as degraded"),
+            (expecting(|expect| expect.ends = &["ok"]), well(), "1 runs ended as degraded"),
             (expecting(|expect| expect.level = Some("fallback")), well(), "never fallback"),
             (expecting(|expect| expect.cuts = true), well(), "no connection was cut"),
             (expecting(|expect| expect.replaced = true), Seen { replaced: false, ..well() }, "not replaced"),
-            (Expect::default(), Seen { same_host: false, ..well() }, "started again"),
-            (Expect::default(), Seen { overstayed: true, ..well() }, "by itself"),
-            (Expect::default(), Seen { recovered: None, ..well() }, "60 s after"),
+            (
+                expecting(|expect| expect.told = true),
+                talk(|talk| talk.codes = BTreeMap::from([("plugin.timeout_idle".to_owned(), 1)])),
+                "was not told",
+            ),
+            (expecting(|expect| expect.crash = Some("SIGSEGV")), well(), "nothing is shown"),
+            (
+                expecting(|expect| expect.crash = Some("SIGSEGV")),
+                Seen { crash: Some("SIGKILL".to_owned()), ..well() },
+                "SIGKILL is shown",
+            ),
+            (NOTHING_ELSE, Seen { same_host: false, ..well() }, "started again"),
+            (NOTHING_ELSE, Seen { overstayed: true, ..well() }, "by itself"),
+            (NOTHING_ELSE, Seen { recovered: None, ..well() }, "60 s after"),
         ] {
             let Verdict::Failed(wrong) = judge(&expect, &seen, WITHIN) else { panic!("{words}: {seen:?}") };
             assert!(wrong.iter().any(|one| one.contains(words)), "{words}: {wrong:?}");

@@ -93,6 +93,7 @@ impl Report {
                     .collect();
                 told["same_host"] = seen.same_host.into();
                 told["worker_replaced"] = seen.replaced.into();
+                told["crash_shown"] = json!(seen.crash);
                 told["recovered_ms"] = json!(seen.recovered.map(|time| time.as_millis() as u64));
                 told
             });
@@ -161,11 +162,12 @@ impl Report {
             let told = seen.talk.json();
             writeln!(
                 out,
-                "* Messages: {} sent, {} accepted; refused {}; ended {}; answered by {}; connections lost: {}",
+                "* Messages: {} sent, {} accepted; refused {}; ended {}{}; answered by {}; connections lost: {}",
                 told["messages"],
                 told["accepted"],
                 counts(&told["refused"]),
                 counts(&told["answers"]),
+                why(&told["codes"]),
                 counts(&told["answered_by"]),
                 told["connections_lost"]
             )?;
@@ -227,6 +229,14 @@ fn counts(of: &Value) -> String {
     if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 
+/// Why runs ended otherwise than well, where some did.
+fn why(codes: &Value) -> String {
+    if codes.as_object().is_none_or(serde_json::Map::is_empty) {
+        return String::new();
+    }
+    format!(" (by {})", counts(codes))
+}
+
 fn latency(of: &Value) -> String {
     match of["count"].as_u64() {
         Some(0) | None => "no message".to_owned(),
@@ -259,6 +269,7 @@ mod tests {
             ],
             same_host: true,
             replaced: false,
+            crash: None,
             overstayed: false,
             recovered: Some(Duration::from_millis(900)),
         };

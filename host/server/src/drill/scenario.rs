@@ -17,26 +17,42 @@ pub(super) struct Scenario {
     /// Whether it is done once, so that its order says no time.
     once: bool,
     service: Option<&'static str>,
+    /// A shorter time would show nothing.
+    at_least: Duration,
     pub(super) expect: Expect,
 }
 
 /// What must be seen, beside what always must: whole runs, no hole in a thread, the same host, and all as it was before.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Expect {
     /// This service level, at some time.
     pub(super) level: Option<&'static str>,
     /// Messages may be refused with these codes.
     pub(super) refuses: &'static [&'static str],
-    /// Each message that is accepted is answered by its agent.
-    pub(super) all_ok: bool,
+    /// How runs may end.
+    pub(super) ends: &'static [&'static str],
+    /// The agent is told of the fault: no run ends by a clock because it heard nothing.
+    pub(super) told: bool,
     /// Connections are cut.
     pub(super) cuts: bool,
     /// The plugin has another generation afterwards.
     pub(super) replaced: bool,
+    /// How the last one ended is shown.
+    pub(super) crash: Option<&'static str>,
 }
 
-const NOTHING_ELSE: Expect =
-    Expect { level: None, refuses: &[], all_ok: false, cuts: false, replaced: false };
+/// An answer, or the honest lack of one.
+const HONEST: &[&str] = &["ok", "degraded", "failed"];
+
+pub(super) const NOTHING_ELSE: Expect = Expect {
+    level: None,
+    refuses: &[],
+    ends: HONEST,
+    told: false,
+    cuts: false,
+    replaced: false,
+    crash: None,
+};
 
 /// In the order in which they are played: those that spend a plugin's restarts are apart.
 pub(super) const ALL: [Scenario; 12] = [
@@ -54,31 +70,45 @@ pub(super) const ALL: [Scenario; 12] = [
         ..of_host("store-full")
     },
     Scenario {
-        expect: Expect { all_ok: true, ..NOTHING_ELSE },
+        expect: Expect { ends: &["ok"], ..NOTHING_ELSE },
         delay: Some("200ms"),
         ..of_host("store-slow")
     },
-    Scenario { expect: Expect { replaced: true, ..NOTHING_ELSE }, once: true, ..of_plugin("worker-crash") },
-    Scenario { share: Some(20), ..of_plugin("runs-fail") },
     Scenario {
-        expect: Expect { all_ok: true, ..NOTHING_ELSE },
+        expect: Expect { replaced: true, crash: Some("SIGSEGV"), ..NOTHING_ELSE },
+        once: true,
+        ..of_plugin("worker-crash")
+    },
+    // Another agent answers, or the fallback: somebody does.
+    Scenario {
+        expect: Expect { ends: &["ok", "degraded"], ..NOTHING_ELSE },
+        share: Some(20),
+        ..of_plugin("runs-fail")
+    },
+    Scenario {
+        expect: Expect { ends: &["ok"], ..NOTHING_ELSE },
         share: Some(50),
         delay: Some("500ms"),
         ..of_plugin("runs-slow")
     },
-    Scenario { share: Some(50), ..of_host("tools-fail") },
-    Scenario { share: Some(50), ..of_host("network-fail") },
+    Scenario { expect: Expect { told: true, ..NOTHING_ELSE }, share: Some(50), ..of_host("tools-fail") },
+    Scenario { expect: Expect { told: true, ..NOTHING_ELSE }, share: Some(50), ..of_host("network-fail") },
     Scenario {
         expect: Expect { level: Some("partial"), ..NOTHING_ELSE },
         service: Some("threads"),
         ..of_host("service-down")
     },
     Scenario {
-        expect: Expect { all_ok: true, cuts: true, ..NOTHING_ELSE },
+        expect: Expect { ends: &["ok"], cuts: true, ..NOTHING_ELSE },
         every: Some("1s"),
         ..of_host("connections-cut")
     },
-    Scenario { expect: Expect { replaced: true, ..NOTHING_ELSE }, ..of_plugin("worker-hang") },
+    // A worker that is not heard of for four heartbeats, a second each, has hung.
+    Scenario {
+        expect: Expect { replaced: true, ..NOTHING_ELSE },
+        at_least: Duration::from_secs(6),
+        ..of_plugin("worker-hang")
+    },
 ];
 
 const fn of_host(name: &'static str) -> Scenario {
@@ -90,6 +120,7 @@ const fn of_host(name: &'static str) -> Scenario {
         every: None,
         once: false,
         service: None,
+        at_least: Duration::ZERO,
         expect: NOTHING_ELSE,
     }
 }
@@ -104,8 +135,14 @@ impl Scenario {
         ALL.into_iter().find(|one| one.name == name)
     }
 
+    /// How long it is in force, of what was asked for.
+    pub(super) fn lasting(self, duration: Duration) -> Duration {
+        duration.max(self.at_least)
+    }
+
     /// What is ordered, for so long.
-    pub(super) fn order(self, plugin: &PluginId, lasting: Duration) -> FaultOrder {
+    pub(super) fn order(self, plugin: &PluginId, duration: Duration) -> FaultOrder {
+        let lasting = self.lasting(duration);
         let text = |text: Option<&str>| text.map(str::to_owned);
         FaultOrder {
             fault: self.name.to_owned(),

@@ -8,16 +8,19 @@ use std::{
 
 use agent_host_gateway::admin::view::{FaultOrder, PluginPage, StatusPage};
 use agent_plugin_protocol::Code;
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     Drill,
     judge::{Seen, Verdict, judge},
     scenario::Scenario,
     talk::Talk,
-    talker::{Shared, Talker},
+    talker::{Part, Shared, Talker},
 };
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// People of the drill.
 const PEOPLE: usize = 2;
@@ -25,15 +28,13 @@ const PEOPLE: usize = 2;
 const CALM: Duration = Duration::from_secs(2);
 /// Between two looks at the host.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long a host may take to be as before: a breaker, or a plugin's pause before a restart, may be among it.
-const RECOVER_WITHIN: Duration = Duration::from_secs(60);
 /// A fault that is in force for so much longer than it was ordered does not end by itself.
 const OVERSTAYS: Duration = Duration::from_secs(5);
 
 /// People who talk.
 struct People {
     shared: Arc<Shared>,
-    tasks: Vec<JoinHandle<(Talk, Option<String>)>>,
+    tasks: Vec<JoinHandle<Talk>>,
 }
 
 impl Drill {
@@ -49,7 +50,7 @@ impl Drill {
             Ok(before) => before,
             Err(failure) => return (Verdict::BrokenOff(failure.to_string()), None),
         };
-        let people = self.people();
+        let people = self.people(scenario);
         let shared = Arc::clone(&people.shared);
         let result = self.harm(scenario, &before, &shared);
         let talk = self.send_home(people);
@@ -62,7 +63,7 @@ impl Drill {
             Err(stopped) => (stopped, None),
             Ok(seen) => {
                 let seen = Seen { talk, ..seen };
-                (judge(&scenario.expect, &seen, RECOVER_WITHIN), Some(seen))
+                (judge(&scenario.expect, &seen, self.recover_within), Some(seen))
             }
         }
     }
@@ -74,11 +75,10 @@ impl Drill {
         (status, plugin): &(StatusPage, PluginPage),
         shared: &Shared,
     ) -> Result<Seen, Verdict> {
-        let broken = |failure: Failure| Verdict::BrokenOff(failure.to_string());
         // All is well to begin with, or nothing could be told from it.
         let calm = Instant::now();
         while calm.elapsed() < CALM || !shared.answered_since(calm) {
-            if calm.elapsed() > RECOVER_WITHIN {
+            if calm.elapsed() > self.recover_within {
                 let why = "no message is answered without a fault either";
                 return Err(Verdict::Failed(vec![why.to_owned()]));
             }
@@ -93,7 +93,8 @@ impl Drill {
             Some(_) | None => broken(failure),
         })?;
         let mut seen = Seen { levels: vec![(Duration::ZERO, status.level.clone())], ..Seen::default() };
-        let watched = self.watch(injected.id, begun, shared, &mut seen);
+        let lasting = scenario.lasting(self.duration);
+        let watched = self.watch(injected.id, (begun, lasting), shared, &mut seen);
         // However it went: nothing stays in force.
         if let Err(failure) = self.desk.end(injected.id) {
             self.left.push(format!(
@@ -104,7 +105,7 @@ impl Drill {
         watched?;
         shared.harmed.store(false, Ordering::Relaxed);
         let over = Instant::now();
-        while over.elapsed() < RECOVER_WITHIN {
+        while over.elapsed() < self.recover_within {
             let now = self.desk.status().map_err(broken)?;
             note(&mut seen.levels, begun, &now.level);
             let page = self.desk.plugin(&self.plugin).map_err(broken)?;
@@ -119,17 +120,24 @@ impl Drill {
         seen.same_host = (&after.host, &after.since) == (&status.host, &status.since);
         let page = self.desk.plugin(&self.plugin).map_err(broken)?;
         seen.replaced = page.line.generation != plugin.line.generation;
+        let crash = page.last_crash.filter(|crash| crash.generation == plugin.line.generation);
+        seen.crash = crash.map(|crash| crash.how);
         let ended = self.desk.chaos().map_err(broken)?.ended;
         seen.hits = ended.iter().find(|one| one.id == injected.id).map_or(0, |one| one.hits);
         Ok(seen)
     }
 
     /// Looks at the host for as long as the fault is to be in force.
-    fn watch(&mut self, id: u32, begun: Instant, shared: &Shared, seen: &mut Seen) -> Result<(), Verdict> {
-        let broken = |failure: Failure| Verdict::BrokenOff(failure.to_string());
+    fn watch(
+        &mut self,
+        id: u32,
+        (begun, lasting): (Instant, Duration),
+        shared: &Shared,
+        seen: &mut Seen,
+    ) -> Result<(), Verdict> {
         let mut told = Instant::now();
-        while begun.elapsed() < self.duration || self.desk.is_active(id).map_err(broken)? {
-            if begun.elapsed() > self.duration + OVERSTAYS {
+        while begun.elapsed() < lasting || self.desk.is_active(id).map_err(broken)? {
+            if begun.elapsed() > lasting + OVERSTAYS {
                 seen.overstayed = true;
                 return Ok(());
             }
@@ -137,7 +145,7 @@ impl Drill {
             note(&mut seen.levels, begun, &status.level);
             if told.elapsed() >= Duration::from_secs(5) {
                 told = Instant::now();
-                let left = self.duration.saturating_sub(begun.elapsed());
+                let left = lasting.saturating_sub(begun.elapsed());
                 self.tell(&format!("    level {}, {} s to go", status.level, left.as_secs()));
             }
             self.pause(shared)?;
@@ -165,26 +173,42 @@ impl Drill {
         }
     }
 
-    fn people(&self) -> People {
+    fn people(&self, scenario: &Scenario) -> People {
         let shared = Arc::<Shared>::default();
-        let tasks = (0..PEOPLE).map(|_| {
-            let (to, token, agent) = (self.door.to.clone(), self.door.token.clone(), self.plugin.to_string());
-            self.runtime.spawn(Talker::new(to, token, agent, Arc::clone(&shared)).run())
-        });
+        let part = Part {
+            to: self.door.to.clone(),
+            token: self.door.token.clone(),
+            agent: self.plugin.to_string(),
+            messages: Arc::clone(&self.messages),
+            within: scenario.lasting(self.duration) + self.recover_within,
+            reads_within: self.recover_within / 2,
+        };
+        let talkers = (0..PEOPLE).map(|_| Talker::new(part.clone(), Arc::clone(&shared)));
+        let tasks = talkers.map(|talker| self.runtime.spawn(talker.run()));
         People { tasks: tasks.collect(), shared }
     }
 
     /// Each ends with the message that it is at; what they made is deleted.
     fn send_home(&mut self, people: People) -> Talk {
         people.shared.stop.store(true, Ordering::Relaxed);
+        // The message that each is at, and the thread from its beginning.
+        let until = Instant::now() + self.recover_within + self.recover_within / 2;
         let mut talk = Talk::default();
-        for task in people.tasks {
-            let Ok((said, thread)) = self.runtime.block_on(task) else {
-                self.left.push("one of the drill's people ended by a bug of this command".to_owned());
-                continue;
-            };
-            talk = talk.with(said);
-            let Some(thread) = thread else { continue };
+        for mut task in people.tasks {
+            match self.runtime.block_on(async { timeout_at(until, &mut task).await }) {
+                Ok(Ok(said)) => talk = talk.with(said),
+                Ok(Err(_)) => {
+                    self.left.push("one of the drill's people ended by a bug of this command".to_owned())
+                }
+                Err(_) => {
+                    task.abort();
+                    let within = self.recover_within.as_secs();
+                    talk.wrong
+                        .push(format!("what one of the people was at had no end {within} s after the fault"));
+                }
+            }
+        }
+        for thread in people.shared.threads() {
             match self.door.to.asks("DELETE", &format!("/v1/threads/{thread}"), &self.door.token) {
                 Ok((204 | 404, _)) => {}
                 Ok((status, _)) => self.left.push(format!("thread {thread} was not deleted: HTTP {status}")),
@@ -192,6 +216,14 @@ impl Drill {
             }
         }
         talk
+    }
+}
+
+/// Why there is nothing to be judged: the host is gone, which no fault may do to it; or it does not let this go on.
+fn broken(failure: Failure) -> Verdict {
+    match failure.exit() {
+        Exit::Unreachable => Verdict::Failed(vec![format!("the host is gone: {failure}")]),
+        Exit::Failed | Exit::Config => Verdict::BrokenOff(failure.to_string()),
     }
 }
 

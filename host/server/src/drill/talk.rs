@@ -13,6 +13,8 @@ pub(super) struct Talk {
     pub(super) refused: BTreeMap<String, u32>,
     /// How accepted ones ended, by status.
     pub(super) answers: BTreeMap<String, u32>,
+    /// Why they did not end well, by code.
+    pub(super) codes: BTreeMap<String, u32>,
     /// Who answered.
     pub(super) by: BTreeMap<String, u32>,
     /// Connections that were lost.
@@ -37,6 +39,7 @@ impl Talk {
         self.cuts += other.cuts;
         sum(&mut self.refused, other.refused);
         sum(&mut self.answers, other.answers);
+        sum(&mut self.codes, other.codes);
         sum(&mut self.by, other.by);
         self.wrong.extend(other.wrong);
         self.calm.extend(other.calm);
@@ -76,6 +79,7 @@ impl Talk {
             "accepted": self.accepted,
             "refused": self.refused,
             "answers": self.answers,
+            "codes": self.codes,
             "answered_by": self.by,
             "connections_lost": self.cuts,
             "latency_ms": { "before": percentiles(&self.calm), "during": percentiles(&self.harmed) },
