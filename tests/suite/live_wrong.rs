@@ -1,7 +1,7 @@
 //! Wrong configurations for a host that serves: each is refused with its code, its place and what to do, and the host
 //! serves on as before.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     admin::page,
@@ -101,7 +101,7 @@ const TABLE: [Wrong; 42] = [
     ),
 ];
 
-async fn is_refused(host: &Host, wrong: &Wrong) -> Result<(), String> {
+async fn is_refused(host: &Host, wrong: &Wrong, before: &Value) -> Result<(), String> {
     for path in ["validate", "reload"] {
         let answer = call(host, "POST", &format!("/admin/v1/config/{path}"), &[], "").await?;
         let (code, detail) =
@@ -114,7 +114,11 @@ async fn is_refused(host: &Host, wrong: &Wrong) -> Result<(), String> {
             return Err(format!("{path}: a terminal would act on it: {detail:?}"));
         }
     }
-    match config(host).await?["failure"]["code"].as_str() {
+    let now = config(host).await?;
+    if (&now["etag"], &now["settings"]) != (&before["etag"], &before["settings"]) {
+        return Err(format!("a part of it is in force: {now}"));
+    }
+    match now["failure"]["code"].as_str() {
         Some(code) if code.starts_with(wrong.code) => Ok(()),
         other => Err(format!("the page says {other:?}")),
     }
@@ -134,7 +138,7 @@ async fn forty_wrong_configurations_are_named_and_touch_nothing() {
             MAIN => std::fs::write(&main, format!("{}\n{good}", wrong.text)).unwrap(),
             file => std::fs::write(host.dir().join(file), wrong.text).unwrap(),
         }
-        if let Err(objection) = is_refused(&host, wrong).await {
+        if let Err(objection) = is_refused(&host, wrong, &before).await {
             objections.push(format!("{:?} in {}: {objection}", wrong.text, wrong.file));
         }
         client.run("still there?").await.unwrap().answered_by("echo").unwrap();
