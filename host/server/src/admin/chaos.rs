@@ -98,7 +98,9 @@ fn standing(page: &ChaosPage) -> String {
 fn allowed(page: &ChaosPage) -> &'static str {
     match page.enabled {
         true => "this host injects faults on an operator's order (chaos.enabled)",
-        false => "this host injects none: `[chaos] enabled` is not set in its files",
+        false => {
+            "this host injects none: `[chaos] enabled` is not set in its files (for `dev`: `--set chaos.enabled=true`)"
+        }
     }
 }
 

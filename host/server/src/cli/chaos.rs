@@ -3,7 +3,7 @@
 use agent_host_core::{chaos::Kind, service::ServiceName};
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
 
-use super::{AdminArgs, read::span};
+use super::AdminArgs;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ChaosCommand {
@@ -44,7 +44,7 @@ pub(crate) struct ChaosStartArgs {
     #[arg(long, value_name = "TIME", value_parser = brief)]
     pub(crate) every: Option<String>,
     /// For how long, 1s to 10m; left out, 30s
-    #[arg(long = "for", value_name = "TIME", value_parser = span)]
+    #[arg(long = "for", value_name = "TIME", value_parser = brief)]
     pub(crate) lasting: Option<String>,
     #[command(flatten)]
     pub(crate) admin: AdminArgs,
