@@ -66,8 +66,7 @@ pub(super) struct Seen {
     pub(super) recovered: Option<Duration>,
 }
 
-const NOTHING_HIT: &str =
-    "the fault hit nothing: nobody used what it is about (see --message)";
+const NOTHING_HIT: &str = "the fault hit nothing: nobody used what it is about (see --message)";
 
 /// Codes of runs that ended because nothing more came.
 const BY_A_CLOCK: [&str; 2] = ["plugin.timeout_idle", "plugin.timeout_run"];
