@@ -11,6 +11,7 @@ use crate::{
     harness::{
         Host, PATIENCE, Plugin, Setup, eventually,
         http::{self, Answer},
+        metrics::Metrics,
         tokens::{self, operator},
     },
     scenario::ready,
@@ -39,27 +40,27 @@ async fn order(host: &Host, method: &str, path: &str, body: &Value) -> Result<An
 }
 
 /// Injects a fault.
-async fn inject(host: &Host, fault: Value) -> Result<Value, String> {
+pub(crate) async fn inject(host: &Host, fault: Value) -> Result<Value, String> {
     let answer = order(host, "POST", PATH, &fault).await?;
     if answer.status == 200 { answer.json() } else { Err(format!("{fault}: {answer:?}")) }
 }
 
-async fn standing(host: &Host) -> Result<Value, String> {
+pub(crate) async fn standing(host: &Host) -> Result<Value, String> {
     let answer = ask(host, "GET", PATH, &operator(&["admin:read"]), "").await?;
     if answer.status == 200 { answer.json() } else { Err(format!("{answer:?}")) }
 }
 
-async fn stop(host: &Host) -> Result<(), String> {
+pub(crate) async fn stop(host: &Host) -> Result<(), String> {
     let answer = order(host, "DELETE", PATH, &Value::Null).await?;
     if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
 }
 
-async fn level(host: &Host) -> Result<String, String> {
+pub(crate) async fn level(host: &Host) -> Result<String, String> {
     let answer = ask(host, "GET", "/admin/v1/status", &operator(&["admin:read"]), "").await?;
     Ok(answer.json()?["level"].as_str().unwrap_or_default().to_owned())
 }
 
-async fn until_level(host: &Host, wanted: &str) -> Result<(), String> {
+pub(crate) async fn until_level(host: &Host, wanted: &str) -> Result<(), String> {
     eventually("the level changes", async || match level(host).await? {
         level if level == wanted => Ok(()),
         level => Err(format!("{level}, not {wanted}")),
@@ -318,6 +319,32 @@ async fn it_is_said_loudly() {
     ready(&off).await.unwrap();
     let page = http::get(off.address, "/ready?verbose", &[], PATIENCE).await.unwrap().json().unwrap();
     assert!(page.get("chaos").is_none() && !off.said().contains("Chaos"), "{page}");
+}
+
+/// A graph shows when trouble was made on purpose, and what it hit.
+#[tokio::test]
+async fn its_metrics_say_what_is_in_force_and_what_was_hit() {
+    let host = setup().start();
+    ready(&host).await.unwrap();
+    let mut client = Client::connect(&host, "alice").await.unwrap();
+    let said = async |fault: &str| {
+        let page = Metrics::of(&host).await.unwrap();
+        let of = |name: &str| page.sum(&format!("agent_host_chaos_{name}{{injected=\"{fault}\"}}"));
+        (of("faults_active"), of("hits_total"))
+    };
+    assert_eq!(said("runs-fail").await, (0.0, 0.0));
+    inject(&host, json!({ "fault": "runs-fail", "plugin": "echo" })).await.unwrap();
+    client.run("hi").await.unwrap();
+    let hits = standing(&host).await.unwrap()["active"][0]["hits"].as_f64();
+    let (active, hit) = said("runs-fail").await;
+    assert_eq!((active, Some(hit)), (1.0, hits), "what `chaos status` says");
+    assert!(hit >= 1.0);
+    stop(&host).await.unwrap();
+    assert_eq!(said("runs-fail").await, (0.0, hit), "it is over; what it hit stays counted");
+    inject(&host, json!({ "fault": "worker-kill", "plugin": "echo" })).await.unwrap();
+    assert_eq!(said("worker-kill").await, (0.0, 1.0), "an act is over at once");
+    let page = Metrics::of(&host).await.unwrap();
+    assert_eq!(page.sum("agent_host_chaos_faults_active"), 0.0);
 }
 
 /// Killed in the midst of it, the host leaves nothing behind: no process, and no fault in the next one.

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A host on which every fault has something to hit, and what its people say so that they do.
-async fn setup() -> (Setup, Vec<String>) {
+pub(crate) async fn setup() -> (Setup, Vec<String>) {
     let (listener, name) = peer().await;
     shouts(listener);
     let agent = Plugin::at("bad", artifacts::misbehaving())

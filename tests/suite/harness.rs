@@ -34,11 +34,23 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Asks again until `check` is content, and says its last objection when patience ends.
 ///
 /// The one place that waits by asking: for states that no frame announces.
-pub(crate) async fn eventually<F, T>(what: &str, mut check: impl FnMut() -> F) -> Result<T, String>
+pub(crate) async fn eventually<F, T>(what: &str, check: impl FnMut() -> F) -> Result<T, String>
 where
     F: Future<Output = Result<T, String>>,
 {
-    let deadline = Instant::now() + PATIENCE;
+    within(PATIENCE, what, check).await
+}
+
+/// The same with another patience: a broken twin is known to be red before a busy machine's is at an end.
+pub(crate) async fn within<F, T>(
+    patience: Duration,
+    what: &str,
+    mut check: impl FnMut() -> F,
+) -> Result<T, String>
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let deadline = Instant::now() + patience;
     loop {
         match check().await {
             Ok(value) => return Ok(value),

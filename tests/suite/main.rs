@@ -23,6 +23,7 @@ mod admin_support;
 mod alerts;
 mod bad_plugins;
 mod chaos;
+mod chaos_heals;
 mod chat;
 mod check;
 mod config;

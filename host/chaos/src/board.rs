@@ -20,7 +20,10 @@ use agent_host_core::{
         instance::{InstanceCommand, Strike},
     },
 };
-use agent_host_telemetry::happening::{FaultBegan, FaultEnded};
+use agent_host_telemetry::{
+    happening::{FaultBegan, FaultEnded},
+    series,
+};
 use agent_plugin_protocol::{Code, PluginId};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -53,7 +56,15 @@ pub(crate) struct Active {
 impl Active {
     /// It has hit what it is about, which is one thing.
     pub(crate) fn has_hit(&self) {
-        self.hits.store(1, Ordering::Relaxed);
+        if self.hits.swap(1, Ordering::Relaxed) == 0 {
+            series::fault_hits(self.fault.kind.name(), 1);
+        }
+    }
+
+    /// It has hit so many more.
+    fn hits_more(&self, count: u64) {
+        self.hits.fetch_add(count, Ordering::Relaxed);
+        series::fault_hits(self.fault.kind.name(), count);
     }
 
     fn is_over(&self, now: Instant) -> bool {
@@ -113,7 +124,7 @@ impl Board {
             .find(|active| active.fault.kind == kind && !active.is_over(now) && fits(&active.fault))?;
         let before = active.met.fetch_add(1, Ordering::Relaxed);
         active.fault.share.takes(before).then(|| {
-            active.hits.fetch_add(1, Ordering::Relaxed);
+            active.hits_more(1);
             active.fault.delay
         })
     }
@@ -176,16 +187,21 @@ impl Board {
             stop: CancellationToken::new(),
         });
         self.in_force.send_modify(|all| *all = all.iter().cloned().chain([Arc::clone(&active)]).collect());
+        series::faults_active(active.fault.kind.name(), 1.0);
         Ok(active)
     }
 
     /// Takes it off the board; `false`: somebody else did.
     fn forget(&self, active: &Active) -> bool {
-        self.in_force.send_if_modified(|all| {
+        let was_there = self.in_force.send_if_modified(|all| {
             let before = all.len();
             *all = all.iter().filter(|one| one.id != active.id).cloned().collect();
             all.len() != before
-        })
+        });
+        if was_there {
+            series::faults_active(active.fault.kind.name(), -1.0);
+        }
+        was_there
     }
 
     /// The same for one that has ended, which is noted.
@@ -277,7 +293,7 @@ impl Board {
             },
             _ => 0,
         };
-        active.hits.fetch_add(hits, Ordering::Relaxed);
+        active.hits_more(hits);
         Ok(())
     }
 

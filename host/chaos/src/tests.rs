@@ -52,6 +52,11 @@ async fn settle() {
     }
 }
 
+#[test]
+fn each_fault_has_its_series() {
+    assert_eq!(agent_host_telemetry::metric::FAULTS, Kind::ALL.map(Kind::name));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_fault_hits_its_share_and_ends_by_itself() {
     let board = board();

@@ -69,6 +69,8 @@ metrics_table! {
     SELF_CHECKS counter "agent_host_self_checks_total" ["outcome"] "The host's looks at itself through its own door: held, or failed.";
     SELF_CHECK_FAILURES gauge "agent_host_self_check_failures" [] "Self-checks that failed in a row; 0 after one that held.";
     SELF_CHECK_SECONDS histogram "agent_host_self_check_seconds" [] "One self-check, from the connect to the deletion of its thread.";
+    FAULTS_ACTIVE gauge "agent_host_chaos_faults_active" ["injected"] "Faults that an operator injected and that are in force: what goes wrong meanwhile may be of them. Always 0 without chaos.enabled.";
+    FAULT_HITS counter "agent_host_chaos_hits_total" ["injected"] "How often an injected fault hit something.";
     CONFIG_RELOAD_FAILURES counter "agent_host_config_reload_failures_total" [] "Configurations that were refused while running.";
 }
 
@@ -122,6 +124,11 @@ pub const LABELS: &[Label] = &[
         meaning: "what became of the generation on trial; `withdrawn` made room for another order",
     },
     Label { name: "fault", values: &[], meaning: "the stable code of what is wrong; see `codes.md`" },
+    Label {
+        name: "injected",
+        values: FAULTS,
+        meaning: "the fault that was injected, as `agent-host chaos list` names it",
+    },
     Label { name: "level", values: LEVELS, meaning: "service level" },
     Label { name: "operation", values: STORE_OPERATIONS, meaning: "what the store was asked for" },
     Label {
@@ -153,6 +160,23 @@ pub const BACKTRACES: &[&str] = &["found", "superseded", "crowded", "unreadable"
 pub(crate) const CANARY_ENDS: &[&str] = &["promoted", "rolled_back", "withdrawn"];
 pub(crate) const CANARY_SIDES: &[&str] = &["canary", "serving"];
 pub(crate) const CANARY_RESULTS: [&str; 2] = ["ok", "failed"];
+/// What can be injected.
+pub const FAULTS: &[&str] = &[
+    "worker-kill",
+    "worker-crash",
+    "worker-hang",
+    "runs-fail",
+    "runs-slow",
+    "store-fail",
+    "store-full",
+    "store-slow",
+    "tools-fail",
+    "tools-slow",
+    "network-fail",
+    "network-slow",
+    "service-down",
+    "connections-cut",
+];
 /// Least first.
 pub(crate) const LEVELS: &[&str] = &["basic", "fallback", "partial", "full"];
 pub(crate) const OUTCOMES: &[&str] =

@@ -11,7 +11,7 @@ use agent_plugin_protocol::{Code, EventKind};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::metric::{
-    self, ADMIN_STATUSES, BACKTRACES, CANARY_ENDS, CANARY_RESULTS, CANARY_SIDES, CLOSE_CODES, LEVELS,
+    self, ADMIN_STATUSES, BACKTRACES, CANARY_ENDS, CANARY_RESULTS, CANARY_SIDES, CLOSE_CODES, FAULTS, LEVELS,
     OUTCOMES, REASONS, STATUSES, STORE_OPERATIONS,
 };
 
@@ -51,6 +51,16 @@ impl By {
             _ => Self::Plugin,
         }
     }
+}
+
+/// An injected fault came into force, or went out of it.
+pub fn faults_active(fault: &'static str, change: f64) {
+    gauge!(metric::FAULTS_ACTIVE, "injected" => fault).increment(change);
+}
+
+/// An injected fault hit so many.
+pub fn fault_hits(fault: &'static str, count: u64) {
+    counter!(metric::FAULT_HITS, "injected" => fault).increment(count);
 }
 
 /// Counts an event that is in the log.
@@ -346,6 +356,10 @@ impl Series {
         }
         gauge!(metric::SELF_CHECK_FAILURES).set(0.0);
         drop(histogram!(metric::SELF_CHECK_SECONDS));
+        for fault in FAULTS {
+            gauge!(metric::FAULTS_ACTIVE, "injected" => *fault).set(0.0);
+            counter!(metric::FAULT_HITS, "injected" => *fault).increment(0);
+        }
         for status in ADMIN_STATUSES {
             counter!(metric::ADMIN_REFUSALS, "status" => status.to_string()).increment(0);
         }
