@@ -11,7 +11,7 @@ mod voice;
 
 use std::{
     fs::File,
-    io::{self, IoSliceMut},
+    io::{self, IoSliceMut, Write as _},
     mem::MaybeUninit,
     os::fd::{AsRawFd, OwnedFd},
     path::PathBuf,
@@ -22,6 +22,7 @@ use std::{
 use agent_host_core::isolation::LayerState;
 use bytes::BytesMut;
 use rustix::{
+    io::Errno,
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketType, recv, recvmsg, sockopt},
     process::Signal,
 };
@@ -67,6 +68,18 @@ pub(crate) fn end() -> ! {
         let _ = rustix::process::kill_current_process_group(Signal::KILL);
     }
     std::process::abort()
+}
+
+/// Ends this process because its socket failed: by a status and with a word where the plugin closed it. That is no crash,
+/// and the host is there to be told. Else the host is gone, and there is nobody to work for.
+fn cut_off(error: Errno) -> ! {
+    if ![Errno::BADF, Errno::NOTSOCK].contains(&error) {
+        end()
+    }
+    let said = format!("worker: the plugin closed descriptors that are not its own ({error})\n");
+    // It may have closed this one too.
+    let _ = io::stderr().write_all(said.as_bytes());
+    exit_quietly(PROTOCOL_ERROR)
 }
 
 fn serve(socket: OwnedFd, descriptors: LayerState) -> io::Result<()> {
@@ -150,7 +163,7 @@ fn carry(inbox: &mut Inbox, instance: Instance, voice: &Voice, outbox: &Outbox) 
                 crash::enter(Phase::Destroy);
                 instance.destroy();
                 outbox.push_now(|out| FromWorker::Destroyed.encode(out));
-                exit_quietly();
+                exit_quietly(0);
             }
             ToWorker::Hello(_) => return Err(io::Error::other("a second first frame")),
         }
@@ -212,8 +225,8 @@ impl Inbox {
             match recv(&self.socket, &mut *self.chunk, RecvFlags::empty()) {
                 Ok((0, _)) => end(),
                 Ok((got, _)) => self.bytes.extend_from_slice(self.chunk.get(..got).unwrap_or_default()),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(Errno::INTR) => {}
+                Err(error) => cut_off(error),
             }
         }
     }
@@ -256,7 +269,7 @@ fn bound_arenas() {
 
 /// Ends without running the exit handlers of the library: its threads may still run.
 #[allow(unsafe_code, reason = "one call into libc that has no safe wrapper")]
-fn exit_quietly() -> ! {
+fn exit_quietly(status: u8) -> ! {
     // SAFETY: takes any status, does not return, runs no handlers.
-    unsafe { libc::_exit(0) }
+    unsafe { libc::_exit(status.into()) }
 }

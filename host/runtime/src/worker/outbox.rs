@@ -95,7 +95,7 @@ impl Outbox {
         }
     }
 
-    /// Writes until nothing waits. Ends the process if the host is gone: there is nobody to work for.
+    /// Writes until nothing waits. Ends the process if they cannot be: the host is gone, or the plugin closed the socket.
     fn write<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         state.writing = true;
         let mut batch = Vec::new();
@@ -104,8 +104,8 @@ impl Outbox {
             std::mem::swap(&mut batch, &mut state.waiting);
             drop(state);
             self.room.notify_all();
-            if self.send(&batch).is_err() {
-                super::end();
+            if let Err(error) = self.send(&batch) {
+                super::cut_off(error);
             }
             state = self.lock();
         }

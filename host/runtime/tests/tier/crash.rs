@@ -139,6 +139,11 @@ async fn tampering_costs_the_report_at_most_and_never_the_truth_of_the_end() {
     let (_, report) = crashed("!crash-closed").await;
     assert_eq!((report.exit.clone(), told(&report).address), (Exit::Signal(11), Some(0x1000)));
     begins_in_segv(told(&report)).await;
+    // Where it closes the worker's socket and lives on, the worker cannot speak any more, and says that on its way out.
+    let (_, report) = crashed("!crash-close-socket").await;
+    assert_eq!((&report.exit, &report.crash), (&Exit::Status(76), &None));
+    let said = report.stderr_tail.iter().any(|line| line.contains("closed descriptors that are not its own"));
+    assert!(said, "{report:?}");
     // What a child of it did is not told as its own.
     let (_, report) = crashed("!crash-forked").await;
     assert_eq!((report.exit.clone(), told(&report).signal), (Exit::Signal(6), 6));
