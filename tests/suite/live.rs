@@ -314,7 +314,12 @@ async fn a_bad_version_never_serves(host: &Host) -> Result<(), String> {
     let mut client = Client::connect(host, "alice").await?;
     let file = host.dir().join("plugins.d/01-wild.toml");
     let good = std::fs::read_to_string(&file).map_err(|e| e.to_string())?;
+    let before = config(host).await?;
+    // With what would be good alone: room for one connection of a user.
+    let main = host.dir().join("host.toml");
+    let text = std::fs::read_to_string(&main).map_err(|e| e.to_string())?;
     std::fs::write(&file, format!("{good}create = \"error\"\n")).map_err(|e| e.to_string())?;
+    std::fs::write(&main, format!("limits.connections_per_user = 1\n{text}")).map_err(|e| e.to_string())?;
     eventually("the edit is refused", async || match config(host).await?["failure"]["code"].as_str() {
         Some("plugin.init_error") => Ok(()),
         other => Err(format!("failure is {other:?}")),
@@ -331,6 +336,13 @@ async fn a_bad_version_never_serves(host: &Host) -> Result<(), String> {
         return Err(format!("it is not said why: {told}, {counted} counted"));
     }
     client.run_with("hi", json!({ "agent": "wild" })).await?.answered_by("wild")?;
+    let now = config(host).await?;
+    if now["etag"] != before["etag"] || now["settings"] != before["settings"] {
+        return Err(format!("a part of what was refused is in force: {now}"));
+    }
+    let another = Client::connect(host, "alice").await;
+    another.map_err(|objection| format!("a part of what was refused holds at the doors: {objection}"))?;
+    std::fs::write(&main, text).map_err(|e| e.to_string())?;
     std::fs::write(&file, good).map_err(|e| e.to_string())?;
     eventually("the failure is over", async || match &config(host).await?["failure"] {
         Value::Null => Ok(()),
@@ -341,7 +353,8 @@ async fn a_bad_version_never_serves(host: &Host) -> Result<(), String> {
 
 twin! {
     bad_versions_are_refused(a_bad_version_never_serves) on two();
-    faults ""; broken by "engine.change.refuses=off", says "failure is None"
+    faults ""; broken by "engine.change.refuses=off", says "failure is None";
+    broken by "server.config_order=off", says "holds at the doors"
 }
 
 /// A version that passes its probe and crashes on people is taken back.

@@ -22,6 +22,7 @@ mod admin_refusals;
 mod admin_support;
 mod alerts;
 mod bad_plugins;
+mod canaries;
 mod chaos;
 mod chaos_heals;
 mod chat;

@@ -4,8 +4,10 @@
 pub(crate) mod client;
 mod closes;
 pub(crate) mod conformance;
+mod forms;
 mod large;
 mod missing;
+mod mixed;
 mod paths;
 mod python;
 mod silence;

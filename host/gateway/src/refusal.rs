@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agent_host_core::{failpoint, failpoint::Action};
 use agent_plugin_protocol::Code;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -66,6 +67,10 @@ impl UpgradeRefusal {
 
     /// The same, as clients of that protocol understand it: the older wire says 403 of every token.
     pub(crate) fn on(self, surface: Surface) -> Self {
+        // Off for a broken twin: a host whose refusals are those of the native protocol everywhere.
+        if failpoint!("gateway.netra_refusal") == Some(Action::Off) {
+            return self;
+        }
         match (surface, self.status) {
             (Surface::NetraV1 | Surface::NetraV2, RefusalStatus::Unauthorized) => {
                 Self { status: RefusalStatus::Forbidden, ..self }

@@ -150,16 +150,22 @@ impl Older {
         }
     }
 
-    /// The frames from here up to one of that type.
+    /// The frames from here up to one of that type. Pings go on for ever, patience does not.
     pub(crate) async fn until(&mut self, kind: &str) -> Result<Vec<Value>, String> {
         let mut frames = Vec::new();
-        loop {
-            let frame =
-                self.hear(PATIENCE).await?.map_err(|code| format!("closed with {code}: {frames:?}"))?;
-            frames.push(frame.clone());
-            if frame["type"] == kind {
-                return Ok(frames);
+        let hearing = async {
+            loop {
+                let heard = self.hear(PATIENCE).await?;
+                frames.push(heard.map_err(|code| format!("closed with {code}"))?);
+                if frames.last().is_some_and(|frame| frame["type"] == kind) {
+                    return Ok(());
+                }
             }
+        };
+        let heard = timeout(2 * PATIENCE, hearing).await;
+        match heard.unwrap_or_else(|_| Err(format!("no {kind} within {:?}", 2 * PATIENCE))) {
+            Ok(()) => Ok(frames),
+            Err::<_, String>(objection) => Err(format!("{objection}: {frames:?}")),
         }
     }
 }
