@@ -98,6 +98,28 @@ async fn nothing_is_injected_without_the_files_and_the_scope() {
     assert_eq!(standing(&open).await.unwrap()["active"], json!([]));
 }
 
+/// The short words of the command line are the faults that they stand for, with all that those take.
+#[tokio::test]
+async fn the_short_words_inject_what_they_stand_for() {
+    let host = setup().start();
+    ready(&host).await.unwrap();
+    for (word, fault, more) in [
+        ("panic", "runs-fail", &["--share", "100"][..]),
+        ("slow", "runs-slow", &["--delay", "50ms"]),
+        ("hang", "worker-hang", &[]),
+        // Last: a worker that is gone is no target.
+        ("kill", "worker-kill", &["--every", "5s", "--for", "10s"]),
+    ] {
+        let output = host.operate(&[&["chaos", word, "echo"], more].concat());
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.contains(&format!("{fault} of echo")), "{word}: {output:?}");
+    }
+    let stopped = host.operate(&["chaos", "stop"]);
+    assert!(stopped.status.success(), "{stopped:?}");
+    let mistaken = host.operate(&["chaos", "slow", "echo", "--every", "1s"]);
+    assert!(!mistaken.status.success(), "what a fault does not take is refused: {mistaken:?}");
+}
+
 /// What says nothing that can be done is refused by name, and does nothing.
 #[tokio::test]
 async fn a_fault_that_cannot_be_is_refused() {

@@ -92,7 +92,7 @@ async fn it_does_nothing_where_it_may_not() {
     assert!(status == Some(1) && said.contains("--may-hurt"), "{status:?} {said}");
     person.run("hi").await.unwrap().answered_by("echo").unwrap();
     let (_, said, status) = drilled(&host, &["--only", "host-kill"]).await;
-    assert!(status == Some(1) && said.contains("--list"), "{status:?} {said}");
+    assert!(status == Some(2) && said.contains("worker-kill"), "the scenarios are named: {status:?} {said}");
     let list = host.operate(&["drill", "--list"]);
     let list = String::from_utf8_lossy(&list.stdout).into_owned();
     assert!(list.contains("worker-hang\n    does"), "{list}");

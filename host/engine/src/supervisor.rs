@@ -5,9 +5,12 @@
 
 mod canary;
 mod change;
+mod command;
 mod ends;
+mod outlets;
 mod probe;
 mod registry;
+mod services;
 mod slot;
 mod starts;
 
@@ -17,13 +20,11 @@ use agent_host_core::{
     breaker::CallResult,
     failpoint,
     failpoint::Action,
-    lifecycle::PluginState,
     outcome::ExitReport,
     ports::instance::{Fault, Started},
     routing::Target,
-    service::ServiceTable,
 };
-use agent_host_telemetry::{happening::ServiceLevelChanged, series};
+use agent_host_telemetry::series;
 use agent_plugin_protocol::{CallId, Generation, PluginId};
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
@@ -31,108 +32,23 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-pub(crate) use self::slot::CanaryCounts;
 use self::{
     change::{Change, Changed},
+    probe::Asked,
     registry::Registry,
+    services::ServiceCheck,
+};
+pub(crate) use self::{
+    command::{Command, Goal, Taken},
+    outlets::Outlets,
+    slot::CanaryCounts,
 };
 use crate::{
     change::ChangeError,
     control::{ControlError, PluginOrder},
-    details::Details,
-    fallback,
     files::ChangedFiles,
-    recovery,
-    routes::Instance,
-    settings::Settings,
     shared::Shared,
-    view::Status,
 };
-
-/// What others tell the supervisor. Its channel is bounded; what is lost when it is full is said at each sender.
-pub(crate) enum Command {
-    /// A call into a plugin ended.
-    CallEnded {
-        /// Whose.
-        target: Target,
-        /// Which.
-        call: CallId,
-        /// How.
-        result: CallResult,
-    },
-    /// A run took an open breaker's trial.
-    TrialBegan {
-        /// Whose.
-        target: Target,
-        /// Its call.
-        call: CallId,
-    },
-    /// The run that had the trial is over; its result, if it has one, was told before.
-    TrialEnded {
-        /// Whose.
-        target: Target,
-        /// Its call.
-        call: CallId,
-    },
-    /// An operator wants something of a plugin.
-    Order {
-        /// Which.
-        plugin: PluginId,
-        /// What.
-        order: PluginOrder,
-        /// Where to say that it was taken, and when it is so.
-        taken: Taken,
-    },
-    /// Other settings are to be in force.
-    Configure {
-        /// Which.
-        settings: Arc<Settings>,
-        /// Where to say that they are, or why not.
-        changed: Changed,
-    },
-    /// The store began or ceased to work.
-    Store {
-        /// Which.
-        works: bool,
-    },
-    /// The built-in fallback could not answer.
-    FallbackFailed,
-    /// The host goes away: nothing is restarted any more.
-    Drain,
-    /// End every plugin in order; answered when all are gone.
-    Stop {
-        /// For each.
-        grace: Duration,
-        /// Where to say so.
-        done: oneshot::Sender<()>,
-    },
-}
-
-/// Where an order is answered.
-pub(crate) type Taken = oneshot::Sender<Result<Goal, ControlError>>;
-
-/// When an order is carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Goal {
-    /// It is.
-    #[default]
-    Now,
-    /// Once that generation has its verdict.
-    Started(Generation),
-    /// Once that generation serves, or has failed to.
-    Replaced(Generation),
-    /// Once nothing runs any more.
-    Off,
-    /// Once so many self-tests have ended.
-    Probed(u64),
-}
-
-/// Who wants a self-test.
-#[derive(Debug, Clone, Copy)]
-enum Asked {
-    ByInterval,
-    ByOperator,
-}
 
 /// Whatever can happen to the slots.
 enum Event {
@@ -148,24 +64,6 @@ enum Event {
     Retired,
     ServicesChanged(ServiceCheck),
 }
-
-/// A look at what the host itself offers.
-enum ServiceCheck {
-    Store(bool),
-    Fallback(bool),
-}
-
-/// Where the supervisor publishes.
-pub(crate) struct Outlets {
-    pub(crate) status: watch::Sender<Arc<Status>>,
-    pub(crate) settled: watch::Sender<Arc<Status>>,
-    pub(crate) details: watch::Sender<Arc<Details>>,
-}
-
-/// How often a service that failed is looked at again: it shall be back within 5 s of its recovery.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// How long a look at the store may take.
-const CHECK_WITHIN: Duration = Duration::from_secs(5);
 
 /// The supervisor task.
 pub(crate) struct Supervisor {
@@ -377,128 +275,5 @@ impl Supervisor {
             }
             .boxed(),
         );
-    }
-
-    fn schedule_probe(&mut self, slot: usize, generation: Generation) {
-        let Some(state) = self.registry.serving_state(slot, generation) else { return };
-        // A degraded plugin is asked sooner: it gets no runs until it answers.
-        let every = match state {
-            PluginState::Degraded => self.shared.settings().probe_every.min(Duration::from_secs(2)),
-            _ => self.shared.settings().probe_every,
-        };
-        self.pending.push(
-            async move {
-                sleep(every).await;
-                Event::ProbeDue { slot, generation }
-            }
-            .boxed(),
-        );
-    }
-
-    fn probe(&mut self, slot: usize, generation: Generation) {
-        if let Some(instance) = self.registry.instance(slot, generation) {
-            self.ask(slot, generation, instance, Asked::ByInterval);
-        }
-    }
-
-    fn ask(&mut self, slot: usize, generation: Generation, instance: Arc<Instance>, asked: Asked) {
-        self.pending.push(
-            async move {
-                let result = probe::probe(&instance).await;
-                Event::ProbeFinished { slot, generation, result, asked }
-            }
-            .boxed(),
-        );
-    }
-
-    fn services(&mut self, table: Arc<ServiceTable>) {
-        // For a broken twin: a host that does not look at what it offers.
-        if failpoint!("engine.services") == Some(Action::Off) {
-            return;
-        }
-        for slot in self.registry.services_changed(table, Instant::now()) {
-            self.start(slot);
-        }
-    }
-
-    fn store(&mut self, works: bool) {
-        // For a broken twin: a host that says nothing of a store that does not work.
-        if failpoint!("engine.store_level") == Some(Action::Off) {
-            return;
-        }
-        self.registry.store_works = works;
-        self.registry.store_damage = self.shared.parts.store.damage();
-        if works && !self.recovered {
-            recovery::begin(&self.shared);
-        }
-        // What the store did not answer in time may be in the log: looked for again when it is back.
-        self.recovered = works;
-        // For a broken twin: a host that waits for somebody who writes.
-        if !works && failpoint!("engine.store_check") != Some(Action::Off) {
-            self.check_store(CHECK_EVERY);
-        }
-    }
-
-    fn check_store(&mut self, after: Duration) {
-        let shared = Arc::clone(&self.shared);
-        self.pending.push(
-            async move {
-                sleep(after).await;
-                let checked = tokio::time::timeout(CHECK_WITHIN, shared.parts.store.check()).await;
-                Event::ServicesChanged(ServiceCheck::Store(matches!(checked, Ok(Ok(())))))
-            }
-            .boxed(),
-        );
-    }
-
-    fn fallback(&mut self, works: bool) {
-        self.registry.fallback_works = works;
-        if !works {
-            self.pending.push(
-                async move {
-                    sleep(CHECK_EVERY).await;
-                    Event::ServicesChanged(ServiceCheck::Fallback(fallback::self_test().is_ok()))
-                }
-                .boxed(),
-            );
-        }
-    }
-
-    /// Publishes what is so. Readers see the new routes before the new status.
-    fn publish(&mut self) {
-        let status = self.registry.status(self.shared.is_draining());
-        let routes = Arc::new(self.registry.routes(status.starting));
-        let before = self.shared.routes.swap(Arc::clone(&routes));
-        routes.follow(&before);
-        self.outlets.details.send_replace(Arc::new(self.registry.details(&status)));
-        for (taken, answer) in self.answers.drain(..) {
-            // Whoever gave the order may be gone; it is carried out all the same.
-            let _ = taken.send(answer);
-        }
-        for (changed, outcome) in self.changed.drain(..) {
-            // As above.
-            let _ = changed.send(outcome);
-        }
-        if *status == **self.outlets.status.borrow() {
-            return;
-        }
-        self.outlets.status.send_replace(status);
-        self.settle_at = Some(Instant::now() + self.shared.settings().settle);
-    }
-
-    /// The status has held long enough: clients are told.
-    fn settle(&mut self) {
-        self.settle_at = None;
-        let status = Arc::clone(&self.outlets.status.borrow());
-        let before = self.outlets.settled.send_replace(Arc::clone(&status));
-        if before.level != status.level {
-            let missing: Vec<&str> = status.missing.iter().map(|m| m.name.as_str()).collect();
-            ServiceLevelChanged {
-                from: before.level.to_string(),
-                to: status.level.to_string(),
-                missing: missing.join(","),
-            }
-            .emit();
-        }
     }
 }

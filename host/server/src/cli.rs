@@ -13,7 +13,7 @@ mod token;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use chaos::{ChaosCommand, ChaosStartArgs};
+pub(crate) use chaos::{ChaosCommand, ChaosHowArgs, ChaosStartArgs};
 pub(crate) use check::{CheckArgs, ExplainArgs};
 pub(crate) use client::{ChatArgs, VerifyArgs};
 pub(crate) use config::{ConfigArgs, ConfigCommand, DevArgs, DiffArgs, PrintArgs, ReloadArgs, SetArgs};

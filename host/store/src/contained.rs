@@ -13,18 +13,13 @@ use std::{
 use agent_host_core::{
     failpoint,
     failpoint::Action,
-    identity::Scope,
     ports::{
         BoxFuture,
-        store::{
-            Appended, Begun, Deletion, LogEntry, NewEvent, NewMessage, NewQuestion, Question, Store,
-            StoreError, ThreadHead, ThreadSummary, Unfinished, Usage,
-        },
+        store::{Around, Room, Store, StoreError},
     },
 };
 use agent_host_telemetry::happening::PanicCaught;
-use agent_plugin_protocol::{Code, Epoch, RunId, Seq, ThreadId};
-use bytes::Bytes;
+use agent_plugin_protocol::{Code, Epoch};
 
 /// A store whose bugs end nothing: a thread's task that unwound would leave its runs without an end.
 ///
@@ -66,20 +61,6 @@ impl Contained {
             Made::NotYet(error, _) => Err(error.clone()),
         }
     }
-
-    /// Asks the store something.
-    fn ask<'a, T, F, A>(&self, asking: F) -> BoxFuture<'a, Result<T, StoreError>>
-    where
-        T: Send + 'a,
-        A: Future<Output = Result<T, StoreError>> + Send + 'a,
-        F: FnOnce(Arc<dyn Store>) -> A,
-    {
-        match self.store() {
-            // `asking` only makes a future: the store is called when that is polled.
-            Ok(store) => Box::pin(contained(asking(store))),
-            Err(error) => Box::pin(std::future::ready(Err(error))),
-        }
-    }
 }
 
 fn made_by(make: &dyn Fn() -> Result<Arc<dyn Store>, StoreError>) -> Made {
@@ -113,89 +94,20 @@ impl fmt::Debug for Contained {
     }
 }
 
-impl Store for Contained {
-    fn begin(&self, message: NewMessage) -> BoxFuture<'_, Result<Begun, StoreError>> {
-        self.ask(|store| async move { store.begin(message).await })
+impl Around for Contained {
+    fn ask<'a, T, F, A>(&'a self, _room: Room, asking: F) -> BoxFuture<'a, Result<T, StoreError>>
+    where
+        T: Send + 'a,
+        F: FnOnce(Arc<dyn Store>) -> A + Send + 'a,
+        A: Future<Output = Result<T, StoreError>> + Send + 'a,
+    {
+        match self.store() {
+            Ok(store) => Box::pin(contained(asking(store))),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
     }
 
-    fn append(
-        &self,
-        thread: &ThreadId,
-        events: Vec<NewEvent>,
-        asked: Vec<NewQuestion>,
-    ) -> BoxFuture<'_, Result<Appended, StoreError>> {
-        let thread = thread.clone();
-        self.ask(|store| async move { store.append(&thread, events, asked).await })
-    }
-
-    fn question(&self, scope: &Scope, run: &RunId) -> BoxFuture<'_, Result<Option<Question>, StoreError>> {
-        let (scope, run) = (scope.clone(), run.clone());
-        self.ask(|store| async move { store.question(&scope, &run).await })
-    }
-
-    fn thread(
-        &self,
-        scope: &Scope,
-        thread: &ThreadId,
-    ) -> BoxFuture<'_, Result<Option<ThreadHead>, StoreError>> {
-        let (scope, thread) = (scope.clone(), thread.clone());
-        self.ask(|store| async move { store.thread(&scope, &thread).await })
-    }
-
-    fn read(
-        &self,
-        scope: &Scope,
-        thread: &ThreadId,
-        after: Seq,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Option<Vec<LogEntry>>, StoreError>> {
-        let (scope, thread) = (scope.clone(), thread.clone());
-        self.ask(move |store| async move { store.read(&scope, &thread, after, limit).await })
-    }
-
-    fn state(&self, thread: &ThreadId, plugin: &str) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
-        let (thread, plugin) = (thread.clone(), plugin.to_owned());
-        self.ask(|store| async move { store.state(&thread, &plugin).await })
-    }
-
-    fn set_state(
-        &self,
-        thread: &ThreadId,
-        plugin: &str,
-        state: Bytes,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        let (thread, plugin) = (thread.clone(), plugin.to_owned());
-        self.ask(|store| async move { store.set_state(&thread, &plugin, state).await })
-    }
-
-    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<Unfinished>, StoreError>> {
-        self.ask(|store| async move { store.unfinished().await })
-    }
-
-    fn threads(
-        &self,
-        scope: &Scope,
-        before: Option<&ThreadId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<ThreadSummary>, StoreError>> {
-        let (scope, before) = (scope.clone(), before.cloned());
-        self.ask(move |store| async move { store.threads(&scope, before.as_ref(), limit).await })
-    }
-
-    fn usage(&self, scope: &Scope) -> BoxFuture<'_, Result<Usage, StoreError>> {
-        let scope = scope.clone();
-        self.ask(|store| async move { store.usage(&scope).await })
-    }
-
-    fn delete(&self, which: Deletion) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.ask(|store| async move { store.delete(which).await })
-    }
-
-    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.ask(|store| async move { store.check().await })
-    }
-
-    fn epoch(&self) -> Epoch {
+    fn epoch_behind(&self) -> Epoch {
         let epoch = self
             .store()
             .ok()
@@ -203,13 +115,13 @@ impl Store for Contained {
         epoch.unwrap_or_else(|| self.absent.clone())
     }
 
-    fn damage(&self) -> Option<Code> {
+    fn damage_behind(&self) -> Option<Code> {
         let store = self.store().ok()?;
         catch_unwind(AssertUnwindSafe(|| store.damage())).map_err(|_| panicked()).ok()?
     }
 
-    fn close(&self) -> BoxFuture<'_, ()> {
-        let closed = self.ask(|store| async move {
+    fn close_behind(&self) -> BoxFuture<'_, ()> {
+        let closed = self.ask(Room::NotTaken, |store| async move {
             store.close().await;
             Ok(())
         });

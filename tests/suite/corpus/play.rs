@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use tokio::task::JoinHandle;
+use tokio::{sync::Semaphore, task::JoinHandle};
 
 use super::case::{Case, InProcess, Tier, What};
 use crate::{
@@ -69,15 +69,15 @@ pub(crate) async fn play(host: &mut Host, cases: &[Case], others: usize) -> Vec<
     }
     let crowd = Crowd::of(host, others);
     let host_ref: &Host = host;
-    let mut clients = Vec::new();
-    for case in cases {
-        // One after another: a hundred at once is another test's business.
-        let client =
-            eventually("a user connects", async || Client::connect(host_ref, &case.name).await).await;
-        clients.push((case, client));
-    }
-    let all = clients.into_iter().map(|(case, client)| async move {
-        let played = match client {
+    // They connect one after another: a hundred at once is another test's business. Nobody waits for the rest, as who
+    // says nothing for half a minute is taken for gone.
+    let turn = &Semaphore::new(1);
+    let all = cases.iter().map(|case| async move {
+        let connected = {
+            let _turn = turn.acquire().await;
+            eventually("a user connects", async || Client::connect(host_ref, &case.name).await).await
+        };
+        let played = match connected {
             Ok(client) => one(host_ref, client, case).await,
             Err(objection) => Err(objection),
         };

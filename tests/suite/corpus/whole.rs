@@ -36,28 +36,28 @@ fn acts(case: &Case) -> bool {
     !starts(case)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_a_library_is_the_host_serves() {
     holds(Tier::Worker, starts).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_a_library_is_the_host_serves_where_it_is_to_be_loaded_into_the_host_itself() {
     holds(Tier::InProcess, starts).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_a_plugin_does_every_message_is_answered_and_it_is_well_again() {
     holds(Tier::Worker, acts).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_trusted_code_may_do_in_the_host_s_process_is_lived_with() {
     holds(Tier::InProcess, acts).await.unwrap();
 }
 
 /// Without the worker process as its fence, the same play turns red: the host dies of what a worker dies of.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twin_is_red() {
     let cases: Vec<Case> = super::deeds::ends().into_iter().filter(|case| case.name == "segv").collect();
     let mut host = setup(Tier::InProcess, &cases).start();

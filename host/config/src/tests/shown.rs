@@ -11,7 +11,10 @@ use crate::{
     parse_duration, schema,
     section::UID_RANGE_PATTERN,
     toml_of,
-    value::{DURATION_PATTERN, ID_PATTERN, SHARE_PATTERN, SIZE_PATTERN},
+    value::{
+        ID_PATTERN,
+        quantity::{DURATION_PATTERN, SHARE_PATTERN, SIZE_PATTERN},
+    },
 };
 
 #[test]

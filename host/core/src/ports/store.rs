@@ -1,5 +1,7 @@
 //! Threads, their logs and the idempotency keys. The store is the only writer of `seq`.
 
+mod around;
+
 use std::{sync::Arc, time::SystemTime};
 
 use agent_plugin_protocol::{Code, Epoch, EventKind, MessageId, PluginId, RunId, Seq, ThreadId};
@@ -8,6 +10,8 @@ use serde::Serialize;
 
 use super::BoxFuture;
 use crate::identity::Scope;
+
+pub use around::{Around, Room};
 
 /// A durable log of threads.
 ///

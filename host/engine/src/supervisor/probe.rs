@@ -1,22 +1,71 @@
-//! Asks a running generation whether it still answers.
+//! Asks running generations whether they still answer: when, and how.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use agent_host_core::ports::instance::{CALL_OUTPUTS, CallOutput, InstanceCommand, Invocation};
-use agent_plugin_protocol::call::{Completion, method};
+use agent_host_core::{
+    lifecycle::PluginState,
+    ports::instance::{CALL_OUTPUTS, CallOutput, InstanceCommand, Invocation},
+};
+use agent_plugin_protocol::{
+    Generation,
+    call::{Completion, method},
+};
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use futures_util::FutureExt as _;
+use tokio::{sync::mpsc, time::sleep};
 
+use super::{Event, Supervisor};
 use crate::{random, routes::Instance};
 
 /// A probe does no work: a plugin that needs longer has no thread left for people either.
 const WITHIN: Duration = Duration::from_secs(5);
 
+/// Who wants a self-test.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asked {
+    ByInterval,
+    ByOperator,
+}
+
+impl Supervisor {
+    pub(super) fn schedule_probe(&mut self, slot: usize, generation: Generation) {
+        let Some(state) = self.registry.serving_state(slot, generation) else { return };
+        // A degraded plugin is asked sooner: it gets no runs until it answers.
+        let every = match state {
+            PluginState::Degraded => self.shared.settings().probe_every.min(Duration::from_secs(2)),
+            _ => self.shared.settings().probe_every,
+        };
+        self.pending.push(
+            async move {
+                sleep(every).await;
+                Event::ProbeDue { slot, generation }
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn probe(&mut self, slot: usize, generation: Generation) {
+        if let Some(instance) = self.registry.instance(slot, generation) {
+            self.ask(slot, generation, instance, Asked::ByInterval);
+        }
+    }
+
+    pub(super) fn ask(&mut self, slot: usize, generation: Generation, instance: Arc<Instance>, asked: Asked) {
+        self.pending.push(
+            async move {
+                let result = round_trip(&instance).await;
+                Event::ProbeFinished { slot, generation, result, asked }
+            }
+            .boxed(),
+        );
+    }
+}
+
 /// One self-test round trip.
 ///
 /// # Errors
 /// Why it was not answered, for people.
-pub(super) async fn probe(instance: &Instance) -> Result<(), String> {
+async fn round_trip(instance: &Instance) -> Result<(), String> {
     let call = random::call_id();
     let (outputs, answers) = mpsc::channel(CALL_OUTPUTS);
     let invocation = Invocation {

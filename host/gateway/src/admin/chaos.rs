@@ -99,7 +99,7 @@ pub(crate) async fn end<H: Host>(
             StatusCode::NOT_FOUND,
             "http.not_found",
             format!("no fault {shown:?} is in force"),
-            "GET /admin/v1/chaos lists those that are, and how the last ones ended".to_owned(),
+            "`agent-host chaos status`, or GET /admin/v1/chaos, has those that are, and how the last ones ended".to_owned(),
         ));
     }
     Ok(page(admin))
@@ -145,5 +145,5 @@ fn disabled() -> Problem {
 }
 
 /// What follows from a mistake.
-const NOTHING: &str = "send `{\"fault\": \"store-fail\", \"for\": \"10s\"}`; GET /admin/v1/chaos lists what each fault \
-                       takes; nothing was done";
+const NOTHING: &str = "send `{\"fault\": \"store-fail\", \"for\": \"10s\"}`; `agent-host chaos list`, or GET \
+                       /admin/v1/chaos, says what each fault takes; nothing was done";

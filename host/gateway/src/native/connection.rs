@@ -1,5 +1,8 @@
 //! The loop of one connection: between its socket and its conversation with the engine. It owns both; nothing else
-//! writes to either.
+//! writes to either. `hearing` is what its client says, `standing` what it stands on.
+
+mod hearing;
+mod standing;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -7,23 +10,22 @@ use std::{
 };
 
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal};
-use agent_host_engine::{Incoming, Outgoing, session::Problem};
+use agent_host_engine::{Incoming, Outgoing};
 use agent_host_telemetry::series;
-use agent_plugin_protocol::{Code, EventKind, MessageId};
-use secrecy::{ExposeSecret, SecretString};
+use agent_plugin_protocol::EventKind;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
-use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    burst::Burst,
     close::Close,
     encode,
-    expiry::{Due, Expiry},
-    frames::ClientFrame,
-    liveness::{Beat, Liveness},
+    expiry::Expiry,
+    liveness::Liveness,
     pace,
     socket::{Broken, Inbound, Socket, Unwritten},
     speech::Speech,
@@ -52,14 +54,8 @@ pub(crate) struct Connection<'a, T, C> {
     judge_at: Instant,
     messages: Option<TokenBucket>,
     frames: Option<TokenBucket>,
-    /// What the next write holds. Bounded by [`BURST`] and [`BURST_BYTES`]; then it is written before more is taken.
-    out: Vec<Message>,
-    /// How much that is of what may wait, in bytes.
-    out_bytes: usize,
-    /// Until when it may wait for more. `None`: nothing waits.
-    held_until: Option<Instant>,
-    /// Whether there is something in it that may not wait.
-    urgent: bool,
+    /// What the next write holds.
+    out: Burst,
 }
 
 /// How a connection ended.
@@ -87,10 +83,6 @@ enum Event {
 
 /// When a client is asked to come back that was not told before that the host goes.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// Frames of one write; more wait for the next turn, so that what comes in is heard in between.
-const BURST: usize = 256;
-/// Bytes from which on a burst does not wait for more: one write more is little beside them.
-const BURST_BYTES: usize = 4096;
 
 impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C> {
     pub(crate) fn new(
@@ -118,10 +110,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             judge_at: now,
             messages,
             frames,
-            out: Vec::new(),
-            out_bytes: 0,
-            held_until: None,
-            urgent: false,
+            out: Burst::default(),
             rules,
         }
     }
@@ -173,7 +162,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         loop {
             // A sign of life puts the next look off, a new token too.
             let wake = self.liveness.wake_at().min(self.judge_at);
-            let wake = self.held_until.map_or(wake, |until| wake.min(until));
+            let wake = self.out.held_until().map_or(wake, |until| wake.min(until));
             let wake = self.speech.wake_at().map_or(wake, |at| wake.min(at));
             if timer.deadline() != wake {
                 timer.as_mut().reset(wake);
@@ -210,116 +199,12 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         }
     }
 
-    async fn received(&mut self, received: Result<Inbound, Broken>) -> Result<(), Ending> {
-        self.liveness.heard();
-        match received {
-            Ok(Inbound::Close(code)) => return Err(Ending::ByClient(code)),
-            Ok(Inbound::Binary(_)) => return Err(Ending::ByHost(Close::NotText)),
-            Err(broken) => {
-                if broken == Broken::TooLarge {
-                    self.refuse(Code::FrameTooLarge, None, None);
-                    self.flush().await?;
-                }
-                return Err(broken.close().map_or(Ending::Gone, Ending::ByHost));
-            }
-            Ok(Inbound::Control) => {
-                self.count_frame()?;
-                self.socket.answer().await.map_err(unwritten)?;
-            }
-            Ok(Inbound::Text(text)) => {
-                self.count_frame()?;
-                self.act(&text).await;
-            }
-        }
-        self.settle().await
-    }
-
-    /// Acts on a text frame. Whatever is wrong with it, the client is told and the connection stays.
-    async fn act(&mut self, text: &str) {
-        // Where tests make this loop die: it must be seen to close 1011, not to vanish.
-        if failpoint!("gateway.connection.frame").is_some() {
-            return self.refuse(Code::HostInternal, None, None);
-        }
-        let now = self.shared.clock.now();
-        if let Speech::Netra(codec) = &mut self.speech {
-            return match codec.heard(text, Instant::now(), now) {
-                netra::Heard::Say(frame) => self.push(frame),
-                netra::Heard::SayAll(frames) => frames.into_iter().for_each(|frame| self.push(frame)),
-                netra::Heard::Ask(frame, incoming) => {
-                    if let Some(frame) = frame {
-                        self.push(frame);
-                    }
-                    self.ask(incoming).await;
-                }
-                netra::Heard::Nothing => {}
-            };
-        }
-        match ClientFrame::decode(text) {
-            Ok(ClientFrame::Ask(incoming)) => self.ask(incoming).await,
-            Ok(ClientFrame::AuthRefresh(token)) => self.refresh(&token).await,
-            Ok(ClientFrame::Ping) => self.push(encode::pong()),
-            Ok(ClientFrame::Pong) => {}
-            Err(error) => {
-                // Where tests make this loop die of nonsense.
-                let _ = failpoint!("gateway.connection.nonsense");
-                self.push(encode::frame_error(error));
-            }
-        }
-    }
-
-    async fn ask(&mut self, incoming: Incoming) {
-        if let Incoming::Cancel { .. } = &incoming {
-            // Where tests make this loop die of a cancellation.
-            let _ = failpoint!("gateway.connection.cancel");
-        }
-        let id = message_id(&incoming);
-        if id.is_some()
-            && let Some(bucket) = &mut self.messages
-            && let Err(wait) = bucket.take(Instant::now())
-        {
-            return self.refuse(Code::LimitRate, id, Some(wait));
-        }
-        let within = self.speech.answers_within(self.rules.settings.timing.handle);
-        // Boxed: an idle connection does not keep the room for a message on its way.
-        if timeout(within, Box::pin(self.conversation.handle(incoming))).await.is_err() {
-            // It may have taken effect; the same id again finds out.
-            self.refuse(Code::HostInternal, id, Some(Duration::from_secs(1)));
-        }
-    }
-
-    /// Takes a new token of the same user.
-    async fn refresh(&mut self, token: &SecretString) {
-        let rules = self.shared.rules.now();
-        // Boxed: an idle connection does not keep the room for it.
-        let judged = Box::pin(rules.users.judge(token.expose_secret())).await;
-        match judged {
-            Ok(new) if new.scope == self.principal.scope => {
-                self.expiry.refresh(new.expires_at);
-                self.judge_at = Instant::now();
-                self.push(encode::auth_refreshed(new.expires_at));
-                let new = Arc::new(new);
-                self.refreshed = Some(Arc::clone(&new));
-                self.conversation.refresh(new);
-            }
-            Ok(_) => {
-                let mut problem = Problem::new(Code::PermissionDenied);
-                problem.message = "the new token is another user's".to_owned();
-                self.push(encode::problem(&problem));
-            }
-            Err(error) => {
-                let mut problem = Problem::new(error.code);
-                problem.message = error.detail;
-                self.push(encode::problem(&problem));
-            }
-        }
-    }
-
     /// Writes what the engine says, with whatever else it has already, in one burst.
     async fn deliver(&mut self, first: Option<Outgoing>) -> Result<(), Ending> {
         let first = first.ok_or(Ending::ByHost(Close::Slow))?;
         let mut again = Vec::new();
         again.extend(self.tell(&first));
-        while self.out.len() < BURST {
+        while !self.out.is_full() {
             let Some(more) = self.conversation.try_next() else { break };
             again.extend(self.tell(&more));
         }
@@ -346,11 +231,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             };
             delivered.count(&delivery.entry.event.agent);
         }
-        self.urgent |= !may_wait(told) && !frames.is_empty();
-        for text in frames {
-            self.out_bytes += text.len();
-            self.out.push(Message::Text(text));
-        }
+        self.out.add(frames, may_wait(told));
         again
     }
 
@@ -376,111 +257,20 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
         }
     }
 
-    /// Does what is due. The token is judged at every look, so that a jump of the clock
-    /// is noticed within one ping interval.
-    fn check_timers(&mut self) -> Result<(), Ending> {
-        let until_expiry = loop {
-            match self.expiry.due(self.shared.clock.now()) {
-                Due::Later(wait) => break wait,
-                Due::Warn => self.push(match &self.speech {
-                    Speech::Native | Speech::None => encode::auth_expiring(self.expiry.expires_at()),
-                    Speech::Netra(_) => netra::Codec::expiring(self.shared.clock.now()),
-                }),
-                Due::End => return Err(Ending::ByHost(Close::Expired)),
-            }
-        };
-        let now = Instant::now();
-        match self.liveness.beat(now, || jitter::within(&self.rules.settings.timing.ping)) {
-            Beat::Rest => {}
-            Beat::Dead => return Err(Ending::ByHost(Close::NoPong)),
-            Beat::Ping => {
-                // With what it names: positions of events that the client has not got yet would look like a loss.
-                self.push(match &self.speech {
-                    Speech::Native | Speech::None => encode::ping(&self.conversation.positions()),
-                    Speech::Netra(_) => netra::Codec::ping(self.shared.clock.now()),
-                });
-                self.out.push(Message::Ping(Bytes::new()));
-            }
-        }
-        // At least a millisecond: a timer of a rounded-down duration must not spin.
-        self.judge_at = now + until_expiry.max(Duration::from_millis(1));
-        Ok(())
-    }
-
-    /// Takes up what holds now. Its token has to hold by that; what it has used of its limits stays used.
-    fn look_again(&mut self) -> Result<(), Ending> {
-        let rules = self.shared.rules.now();
-        if !Arc::ptr_eq(&rules, &self.rules) {
-            let (messages, frames) = buckets(&rules.settings.limits, Instant::now());
-            self.messages = TokenBucket::in_place_of(self.messages.take(), messages);
-            self.frames = TokenBucket::in_place_of(self.frames.take(), frames);
-            self.expiry.change_leeway(rules.users.leeway());
-            self.judge_at = Instant::now();
-            self.rules = rules;
-        }
-        self.check_standing()
-    }
-
-    /// Whether the token that the connection stands on still holds.
-    fn check_standing(&self) -> Result<(), Ending> {
-        // For a broken twin: a host that asks only at the door.
-        if failpoint!("gateway.revoked_sockets") == Some(Action::Off) {
-            return Ok(());
-        }
-        let principal = self.refreshed.as_deref().unwrap_or(self.principal);
-        self.rules.users.check_standing(principal).map_err(|error| match error.code {
-            Code::AuthRevoked => Ending::ByHost(Close::Revoked),
-            _ => Ending::ByHost(Close::KeyWithdrawn),
-        })
-    }
-
-    /// Far more frames than any client of good will sends: not worth an answer each.
-    fn count_frame(&mut self) -> Result<(), Ending> {
-        let Some(bucket) = &mut self.frames else { return Ok(()) };
-        bucket.take(Instant::now()).map_err(|_wait| Ending::ByHost(Close::Rate))
-    }
-
-    fn refuse(&mut self, code: Code, id: Option<MessageId>, retry_after: Option<Duration>) {
-        let problem = Problem { id, retry_after, ..Problem::new(code) };
-        let frame = match &mut self.speech {
-            Speech::Native | Speech::None => encode::problem(&problem),
-            Speech::Netra(codec) => codec.problem(&problem, self.shared.clock.now()),
-        };
-        self.push(frame);
-    }
-
     fn push(&mut self, text: Utf8Bytes) {
-        self.urgent = true;
-        self.out.push(Message::Text(text));
+        self.out.push(text);
     }
 
-    /// Writes what may not wait, or has waited enough. On a busy host the first part of a run waits for the rest of it:
-    /// a write costs more than all else that a burst does.
+    /// Writes what may not wait, or has waited enough.
     async fn settle(&mut self) -> Result<(), Ending> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        if !self.urgent && self.out.len() < BURST && self.out_bytes < BURST_BYTES {
-            let now = Instant::now();
-            match self.held_until {
-                Some(until) if now < until => return Ok(()),
-                None if pace::is_busy(now) => {
-                    self.held_until = Some(now + pace::HOLD);
-                    return Ok(());
-                }
-                Some(_) | None => {}
-            }
-        }
-        self.flush().await
+        let now = Instant::now();
+        if self.out.is_due(now, || pace::is_busy(now)) { self.flush().await } else { Ok(()) }
     }
 
     async fn flush(&mut self) -> Result<(), Ending> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        (self.urgent, self.held_until, self.out_bytes) = (false, None, 0);
+        let Some(frames) = self.out.take() else { return Ok(()) };
         pace::wrote(Instant::now());
-        self.socket.send(&mut self.out).await.map_err(unwritten)
+        self.socket.send(frames).await.map_err(unwritten)
     }
 }
 
@@ -510,18 +300,6 @@ fn may_wait(told: &Outgoing) -> bool {
         | Outgoing::Status { .. }
         | Outgoing::Problem(_)
         | Outgoing::GoingAway { .. } => false,
-    }
-}
-
-/// The id of what counts as a message for the rate limit.
-fn message_id(incoming: &Incoming) -> Option<MessageId> {
-    match incoming {
-        Incoming::Message(message) => Some(message.id.clone()),
-        Incoming::Answer { id, .. } => Some(id.clone()),
-        Incoming::Subscribe { .. }
-        | Incoming::Unsubscribe { .. }
-        | Incoming::Cancel { .. }
-        | Incoming::Ack { .. } => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use agent_host_core::chaos::Kind;
 use agent_host_gateway::admin::view::{ChaosPage, FaultOrder, InjectedPart};
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
     words::shown,
 };
 use crate::{
-    cli::{ChaosCommand, ChaosStartArgs},
+    cli::{ChaosCommand, ChaosHowArgs, ChaosStartArgs},
     exit::Failure,
 };
 
@@ -31,6 +32,10 @@ pub(crate) fn chaos(command: &ChaosCommand) -> Result<(), Failure> {
             show(admin, &answer.json, || Ok(standing(&answer.read()?)))
         }
         ChaosCommand::Start(args) => start(args),
+        ChaosCommand::Kill(args) => start(&args.to_start(Kind::WorkerKill)),
+        ChaosCommand::Hang(args) => start(&args.to_start(Kind::WorkerHang)),
+        ChaosCommand::Panic(args) => start(&args.to_start(Kind::RunsFail)),
+        ChaosCommand::Slow(args) => start(&args.to_start(Kind::RunsSlow)),
         ChaosCommand::Stop { id, admin } => {
             let path = id.map_or_else(|| PATH.to_owned(), |id| format!("{PATH}/{id}"));
             let answer = ask(&Target::new(admin, CHAOS)?, Method::Delete, &path)?;
@@ -40,14 +45,15 @@ pub(crate) fn chaos(command: &ChaosCommand) -> Result<(), Failure> {
 }
 
 fn start(args: &ChaosStartArgs) -> Result<(), Failure> {
+    let ChaosHowArgs { share, delay, every, lasting } = args.how.clone();
     let order = FaultOrder {
         fault: args.fault.clone(),
         plugin: args.plugin.as_ref().map(ToString::to_string),
         service: args.service.clone(),
-        share: args.share,
-        delay: args.delay.clone(),
-        every: args.every.clone(),
-        lasting: args.lasting.clone(),
+        share,
+        delay,
+        every,
+        lasting,
     };
     let order = serde_json::to_string(&order).expect("names and numbers encode");
     let answer = ask(&Target::new(&args.admin, CHAOS)?, Method::Send(order), PATH)?;
@@ -98,7 +104,9 @@ fn standing(page: &ChaosPage) -> String {
 fn allowed(page: &ChaosPage) -> &'static str {
     match page.enabled {
         true => "this host injects faults on an operator's order (chaos.enabled)",
-        false => "this host injects none: `[chaos] enabled` is not set in its files",
+        false => {
+            "this host injects none: `[chaos] enabled` is not set in its files (for `dev`: `--set chaos.enabled=true`)"
+        }
     }
 }
 

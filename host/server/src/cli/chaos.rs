@@ -3,7 +3,7 @@
 use agent_host_core::{chaos::Kind, service::ServiceName};
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
 
-use super::{AdminArgs, read::span};
+use super::AdminArgs;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ChaosCommand {
@@ -11,6 +11,14 @@ pub(crate) enum ChaosCommand {
     List(AdminArgs),
     /// Injects a fault, for a time: it is undone by itself
     Start(ChaosStartArgs),
+    /// Kills a plugin's worker (the fault worker-kill)
+    Kill(ChaosPluginArgs),
+    /// Stops a plugin's worker, so that it answers nothing (worker-hang)
+    Hang(ChaosPluginArgs),
+    /// Has a plugin's runs fail as by a panic (runs-fail)
+    Panic(ChaosPluginArgs),
+    /// Has a plugin's runs begin late (runs-slow)
+    Slow(ChaosPluginArgs),
     /// Ends a fault now, or all of them
     Stop {
         /// Its number; left out, all
@@ -34,6 +42,40 @@ pub(crate) struct ChaosStartArgs {
     /// To which service
     #[arg(long, value_name = "SERVICE", value_parser = PossibleValuesParser::new(ServiceName::ALL.map(ServiceName::as_str)))]
     pub(crate) service: Option<String>,
+    #[command(flatten)]
+    pub(crate) how: ChaosHowArgs,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
+/// What the faults have in common that are done to one plugin.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ChaosPluginArgs {
+    /// Its name in the configuration
+    #[arg(value_name = "PLUGIN")]
+    pub(crate) plugin: agent_plugin_protocol::PluginId,
+    #[command(flatten)]
+    pub(crate) how: ChaosHowArgs,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
+impl ChaosPluginArgs {
+    /// The same in full.
+    pub(crate) fn to_start(&self, kind: Kind) -> ChaosStartArgs {
+        ChaosStartArgs {
+            fault: kind.name().to_owned(),
+            plugin: Some(self.plugin.clone()),
+            service: None,
+            how: self.how.clone(),
+            admin: self.admin.clone(),
+        }
+    }
+}
+
+/// How often, how much and for how long.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ChaosHowArgs {
     /// To how many of a hundred; left out, all
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(1..=100))]
     pub(crate) share: Option<u64>,
@@ -44,10 +86,8 @@ pub(crate) struct ChaosStartArgs {
     #[arg(long, value_name = "TIME", value_parser = brief)]
     pub(crate) every: Option<String>,
     /// For how long, 1s to 10m; left out, 30s
-    #[arg(long = "for", value_name = "TIME", value_parser = span)]
+    #[arg(long = "for", value_name = "TIME", value_parser = brief)]
     pub(crate) lasting: Option<String>,
-    #[command(flatten)]
-    pub(crate) admin: AdminArgs,
 }
 
 /// A length of time that may be below a second.

@@ -2,9 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, builder::PossibleValuesParser};
 
 use super::{AdminArgs, read::lifetime};
+use crate::drill::SCENARIOS;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DrillArgs {
@@ -18,16 +19,16 @@ pub(crate) struct DrillArgs {
     #[arg(long, value_name = "PLUGIN")]
     pub(crate) plugin: Option<agent_plugin_protocol::PluginId>,
     /// Only these scenarios, by their names; may be repeated
-    #[arg(long, value_name = "SCENARIO")]
+    #[arg(long, value_name = "SCENARIO", value_parser = PossibleValuesParser::new(SCENARIOS), hide_possible_values = true)]
     pub(crate) only: Vec<String>,
     /// Lists the scenarios, and does nothing
     #[arg(long)]
     pub(crate) list: bool,
     /// How long each fault is in force, 2s to 5m
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = lifetime)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = in_force)]
     pub(crate) duration: Duration,
     /// How long the host may take to be as before, after each fault, 1s to 10m: a breaker, or a pause before a restart, may be in it
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = lifetime)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = recovery)]
     pub(crate) recover_within: Duration,
     /// What the drill's people say; may be repeated, and is said by turns: so that the agent uses tools, or its peers
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -40,4 +41,17 @@ pub(crate) struct DrillArgs {
     pub(crate) report: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) admin: AdminArgs,
+}
+
+fn in_force(text: &str) -> Result<Duration, String> {
+    within(text, 2, 300, "write a time from 2s to 5m")
+}
+
+fn recovery(text: &str) -> Result<Duration, String> {
+    within(text, 1, 600, "write a time from 1s to 10m")
+}
+
+fn within(text: &str, least: u64, most: u64, otherwise: &str) -> Result<Duration, String> {
+    let time = lifetime(text).ok().filter(|time| (least..=most).contains(&time.as_secs()));
+    time.ok_or_else(|| otherwise.to_owned())
 }

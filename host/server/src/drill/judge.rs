@@ -17,6 +17,35 @@ pub(super) enum Verdict {
     BrokenOff(String),
 }
 
+impl Verdict {
+    /// In a word.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Failed(_) => "FAILED",
+            Self::NotTried(_) => "not tried",
+            Self::BrokenOff(_) => "BROKEN OFF",
+        }
+    }
+
+    /// Why, where that is to be said.
+    pub(super) fn because(&self) -> Vec<String> {
+        match self {
+            Self::Held => Vec::new(),
+            Self::Failed(why) => why.clone(),
+            Self::NotTried(why) | Self::BrokenOff(why) => vec![why.clone()],
+        }
+    }
+
+    /// Both, in a line.
+    pub(super) fn told(&self) -> String {
+        match self.because() {
+            why if why.is_empty() => self.word().to_owned(),
+            why => format!("{}: {}", self.word(), why.join("; ")),
+        }
+    }
+}
+
 /// What was seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -37,8 +66,7 @@ pub(super) struct Seen {
     pub(super) recovered: Option<Duration>,
 }
 
-const NOTHING_HIT: &str =
-    "the fault hit nothing: nobody used what it is about; have it used by what people say (--message)";
+const NOTHING_HIT: &str = "the fault hit nothing: nobody used what it is about (see --message)";
 
 /// Codes of runs that ended because nothing more came.
 const BY_A_CLOCK: [&str; 2] = ["plugin.timeout_idle", "plugin.timeout_run"];

@@ -69,7 +69,7 @@ impl Report {
             let _ = writeln!(
                 out,
                 "{:<11}{:<17}{}",
-                word(&one.verdict),
+                one.verdict.word(),
                 one.name,
                 sanitise::line(&brief(one), 400)
             );
@@ -102,8 +102,8 @@ impl Report {
                 "injected": one.order,
                 "does": one.does,
                 "must_hold": one.holds,
-                "verdict": word(&one.verdict),
-                "because": because(&one.verdict),
+                "verdict": one.verdict.word(),
+                "because": one.verdict.because(),
                 "seen": seen,
                 "took_ms": one.took.as_millis() as u64,
             })
@@ -149,14 +149,14 @@ impl Report {
         }
         writeln!(out, "| scenario | verdict | in short |\n|---|---|---|")?;
         for one in &self.played {
-            writeln!(out, "| {} | {} | {} |", one.name, word(&one.verdict), line(&brief(one)))?;
+            writeln!(out, "| {} | {} | {} |", one.name, one.verdict.word(), line(&brief(one)))?;
         }
         for one in &self.played {
-            writeln!(out, "\n## {}: {}\n", one.name, word(&one.verdict))?;
+            writeln!(out, "\n## {}: {}\n", one.name, one.verdict.word())?;
             writeln!(out, "* Injected: {}: `{}`", line(&one.does), line(&json!(one.order).to_string()))?;
             writeln!(out, "* Must hold: {}", line(&one.holds))?;
-            for why in because(&one.verdict) {
-                writeln!(out, "* **{}**: {}", word(&one.verdict), line(&why))?;
+            for why in one.verdict.because() {
+                writeln!(out, "* **{}**: {}", one.verdict.word(), line(&why))?;
             }
             let Some(seen) = &one.seen else { continue };
             let told = seen.talk.json();
@@ -190,23 +190,6 @@ impl Report {
     }
 }
 
-fn word(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Held => "held",
-        Verdict::Failed(_) => "FAILED",
-        Verdict::NotTried(_) => "not tried",
-        Verdict::BrokenOff(_) => "BROKEN OFF",
-    }
-}
-
-fn because(verdict: &Verdict) -> Vec<String> {
-    match verdict {
-        Verdict::Held => Vec::new(),
-        Verdict::Failed(why) => why.clone(),
-        Verdict::NotTried(why) | Verdict::BrokenOff(why) => vec![why.clone()],
-    }
-}
-
 fn brief(one: &Played) -> String {
     match (&one.verdict, &one.seen) {
         (Verdict::Held, Some(seen)) => {
@@ -219,7 +202,7 @@ fn brief(one: &Played) -> String {
                 seen.recovered.unwrap_or_default().as_millis()
             )
         }
-        (verdict, _) => because(verdict).join("; "),
+        (verdict, _) => verdict.because().join("; "),
     }
 }
 

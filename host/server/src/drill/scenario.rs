@@ -111,6 +111,17 @@ pub(super) const ALL: [Scenario; 12] = [
     },
 ];
 
+/// Theirs.
+pub(super) const fn names() -> [&'static str; ALL.len()] {
+    let mut names = [""; ALL.len()];
+    let mut at = 0;
+    while at < ALL.len() {
+        names[at] = ALL[at].name;
+        at += 1;
+    }
+    names
+}
+
 const fn of_host(name: &'static str) -> Scenario {
     Scenario {
         name,
