@@ -58,6 +58,15 @@ fn lines(host: &Host, event: &str) -> Vec<Value> {
     lines.filter(|line| line["event"] == event).collect()
 }
 
+/// The same, once there are so many: the log is written beside everything else.
+async fn noted(host: &Host, event: &str, many: usize) -> Vec<Value> {
+    let all = eventually("so many lines", async || match lines(host, event) {
+        lines if lines.len() >= many => Ok(lines),
+        lines => Err(format!("{lines:?}")),
+    });
+    all.await.unwrap()
+}
+
 #[tokio::test]
 async fn a_level_that_was_ordered_holds_at_once_and_falls_back_by_itself() {
     let host = setup().start();
@@ -83,7 +92,7 @@ async fn a_level_that_was_ordered_holds_at_once_and_falls_back_by_itself() {
     })
     .await
     .unwrap();
-    let told: Vec<Value> = lines(&host, "LogLevelChanged");
+    let told = noted(&host, "LogLevelChanged", 2).await;
     let words = |line: &Value| (line["from"].clone(), line["to"].clone(), line["why"].clone());
     assert_eq!(
         told.iter().map(words).collect::<Vec<_>>(),
@@ -258,7 +267,7 @@ async fn a_connection_that_an_operator_closes_says_so_and_no_other_notices() {
     assert_eq!(completed["payload"]["status"], "ok", "{completed}");
     let answer = ask(&host, ALL, "DELETE", &format!("{CONNECTIONS}/{id}"), "").await.unwrap();
     assert_eq!(answer.status, 404, "{answer:?}");
-    let noted = lines(&host, "HostOrdered");
+    let noted = noted(&host, "HostOrdered", 2).await;
     let outcomes: Vec<&Value> = noted.iter().map(|line| &line["outcome"]).collect();
     assert_eq!(outcomes, ["closing", "not found"]);
 }

@@ -73,10 +73,13 @@ async fn an_order_goes_on_though_nobody_waits() {
     let unknown = call(&host, "GET", "/admin/v1/operations/nothing", &[], "").await.unwrap();
     assert_eq!(unknown.status, 404, "{unknown:?}");
     // Each has its audit line all the same, and its own begin and end.
-    let said = host.said();
-    let count = |event: &str| said.matches(&format!("\"event\":\"{event}\"")).count();
-    assert_eq!((count("OperationBegun"), count("OperationEnded")), (4, 4), "{said}");
-    assert_eq!((count("OperatorOrdered"), count("HostOrdered")), (4, 1), "{said}");
+    let noted = eventually("each is noted", async || {
+        let said = host.said();
+        let count = |event: &str| said.matches(&format!("\"event\":\"{event}\"")).count();
+        let counts = ["OperationBegun", "OperationEnded", "OperatorOrdered", "HostOrdered"].map(count);
+        if counts == [4, 4, 4, 1] { Ok(()) } else { Err(format!("{counts:?}: {said}")) }
+    });
+    noted.await.unwrap();
 }
 
 /// An order that only says what it would do does nothing, whatever it is.

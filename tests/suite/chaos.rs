@@ -323,7 +323,7 @@ async fn who_is_cut_off_comes_back_and_misses_nothing() {
 async fn it_is_said_loudly() {
     let host = setup().start();
     ready(&host).await.unwrap();
-    assert!(host.said().contains("ChaosEnabled"), "{}", host.said());
+    host.says(&["ChaosEnabled"]).await.unwrap();
     inject(&host, json!({ "fault": "tools-fail", "share": 5, "for": "1m" })).await.unwrap();
     let status = String::from_utf8(host.operate(&["status"]).stdout).unwrap();
     assert!(status.contains("CHAOS") && status.contains("tools-fail at 5 %"), "{status}");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     client::Client,
     harness::{
-        Host, PATIENCE, Setup,
+        Host, PATIENCE, Setup, eventually,
         host::cli_beside,
         http::{self, Answer},
         tokens::{SECRET, claims_with, operator, signed},
@@ -96,12 +96,15 @@ async fn what_was_named_goes_and_nothing_else(host: &Host) -> Result<(), String>
     same("of a tenant", told, json!({ "tenant": "acme", "threads": 2 }))?;
     same("after a tenant's", owners(host)?, left(&["other/ann+1&co"]))?;
 
-    let said = host.said();
-    let mut lines = said.lines().filter(|line| line.contains("delete_threads"));
-    match lines.any(|line| line.contains("acme/ann+1&co") && line.contains("2 threads")) {
-        true => Ok(()),
-        false => Err(format!("it is not noted: {said}")),
-    }
+    eventually("it is noted", async || {
+        let said = host.said();
+        let mut lines = said.lines().filter(|line| line.contains("delete_threads"));
+        match lines.any(|line| line.contains("acme/ann+1&co") && line.contains("2 threads")) {
+            true => Ok(()),
+            false => Err(format!("it is not noted: {said}")),
+        }
+    })
+    .await
 }
 
 twin! {

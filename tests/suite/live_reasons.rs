@@ -76,7 +76,7 @@ async fn it_is_said_in_the_same_words(host: &Host, bad: &Bad, reason: &str) -> R
     if !show.contains(&format!("{code}: {reason}")) {
         return Err(format!("`plugins show` says otherwise than {reason}: {show}"));
     }
-    let said = host.said();
+    let said = host.says(&[bad.event]).await?;
     let lines: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let told = |line: &&Value| {
         let text = line.to_string();

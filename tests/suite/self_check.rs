@@ -42,15 +42,6 @@ async fn judged(host: &Host, verdict: &str) -> Result<Value, String> {
     .await
 }
 
-/// The log has it. A page may know a moment earlier.
-async fn says(host: &Host, event: &str) -> Result<(), String> {
-    eventually("the log says it", async || match host.said() {
-        said if said.contains(event) => Ok(()),
-        said => Err(format!("no {event}: {said}")),
-    })
-    .await
-}
-
 async fn looks(host: &Host, outcome: &str) -> Result<f64, String> {
     Ok(Scrape::of(host).await?.sum("agent_host_self_checks_total", &[("outcome", outcome)]))
 }
@@ -139,12 +130,12 @@ async fn a_host_that_fails_its_users_is_found_out_though_its_health_pages_are_gr
         failed.await.unwrap_or_else(|e| panic!("{faults}: {e}"));
         let (status, _) = shown(&host).await.unwrap();
         assert_eq!(status, 200, "{faults}: the page itself is green");
-        says(&host, "SelfCheckFailed").await.unwrap_or_else(|e| panic!("{faults}: {e}"));
+        host.says(&["SelfCheckFailed"]).await.unwrap_or_else(|e| panic!("{faults}: {e}"));
         assert!(looks(&host, "failed").await.unwrap() > 0.0, "{faults}");
         // It took nothing down: without the fault all is well, and it says that too.
         host.heal();
         judged(&host, "healthy").await.unwrap_or_else(|e| panic!("{faults}: {e}"));
-        says(&host, "SelfCheckRecovered").await.unwrap_or_else(|e| panic!("{faults}: {e}"));
+        host.says(&["SelfCheckRecovered"]).await.unwrap_or_else(|e| panic!("{faults}: {e}"));
     }
 }
 
@@ -158,7 +149,7 @@ async fn a_failure_is_said_once_and_counted_always() {
     })
     .await
     .unwrap();
-    let said = host.said();
+    let said = host.says(&["SelfCheckFailed"]).await.unwrap();
     assert_eq!(said.matches("SelfCheckFailed").count(), 1, "{said}");
     let scrape = Scrape::of(&host).await.unwrap();
     assert!(scrape.sum("agent_host_self_check_failures", &[]) >= 5.0);

@@ -18,7 +18,7 @@ use rustix::{
 use tempfile::TempDir;
 
 use super::{
-    PATIENCE, artifacts,
+    PATIENCE, artifacts, eventually,
     setup::{Setup, Stderr},
 };
 
@@ -202,6 +202,19 @@ impl Host {
     /// What it has written, to stdout and stderr.
     pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().join("\n")
+    }
+
+    /// What it has written, once all of these are in it: the log is written beside everything else, so a page or a
+    /// frame may know of something a moment earlier.
+    pub(crate) async fn says(&self, words: &[&str]) -> Result<String, String> {
+        eventually("the log says it", async || {
+            let said = self.said();
+            match words.iter().find(|word| !said.contains(**word)) {
+                None => Ok(said),
+                Some(word) => Err(format!("no {word:?} in: {said}")),
+            }
+        })
+        .await
     }
 
     /// Its id, for system calls.
