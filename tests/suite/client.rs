@@ -224,6 +224,16 @@ impl Client {
         Ok(())
     }
 
+    /// Is there, as [`Client::idle`] is, until the connection ends, and says how it did: whoever is silent for half a
+    /// minute is taken for gone, so a client that a test lets wait is attended beside what it waits for.
+    pub(crate) async fn attend(&mut self) -> String {
+        loop {
+            if let Err(end) = self.idle(PATIENCE).await {
+                return end;
+            }
+        }
+    }
+
     /// Judges what came, and answers a ping.
     async fn take(
         &mut self,

@@ -1,6 +1,7 @@
 //! One person follows thousands of threads: those at rest cost next to nothing, more than allowed is refused to that
 //! person alone, and whoever is there beside is answered meanwhile.
 
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
 use crate::{
@@ -111,12 +112,15 @@ async fn threads_are_collected(host: &Host, count: usize, connections: usize) ->
     let before = Vitals::of(host)?;
     collector.open(count - count / 4, &mut other).await?;
     drop(other);
-    let mut more = Vec::new();
-    for _ in 1..connections {
+    let followers = (1..connections).map(async |_| {
         let mut one = Collector::connect(host).await?;
         one.follow(&collector.threads).await?;
-        more.push(one);
-    }
+        Ok::<_, String>(one)
+    });
+    let mut more = tokio::select! {
+        more = try_join_all(followers) => more?,
+        end = collector.client.attend() => return Err(format!("it was given up: {end}")),
+    };
     at_rest(host, count * connections).await?;
     let held = Vitals::of(host)?.resident_kib.saturating_sub(before.resident_kib);
     let each = 1024 * held / (count * connections - count / 4) as u64;

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
+use futures_util::{
+    StreamExt as _, TryStreamExt as _,
+    future::try_join_all,
+    stream::{self, FuturesUnordered},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -27,8 +31,6 @@ const HELD_KIB: u64 = 2 * 1024;
 /// Of the thread that they follow. Three events each: several times what the kernel takes for a connection.
 const MESSAGES: usize = 20;
 const LETTERS: usize = 200_000;
-/// Longer than any test.
-const FOR_EVER: Duration = Duration::from_secs(3_600);
 
 fn setup() -> Setup {
     Setup::new()
@@ -70,15 +72,15 @@ async fn all_are_answered(readers: &mut [Client]) -> Result<Duration, String> {
     Ok(waits[(waits.len() - 1) * 99 / 100])
 }
 
-/// Does this while the readers go on answering pings: a minute's silence would end their connections.
+/// Does this while the readers are attended.
 async fn while_they_idle<T>(
     readers: &mut [Client],
     work: impl Future<Output = Result<T, String>>,
 ) -> Result<T, String> {
-    let idle = try_join_all(readers.iter_mut().map(|reader| reader.idle(FOR_EVER)));
+    let mut attended: FuturesUnordered<_> = readers.iter_mut().map(Client::attend).collect();
     tokio::select! {
         done = work => done,
-        ended = idle => Err(format!("a reader was given up: {ended:?}")),
+        Some(end) = attended.next() => Err(format!("a reader was given up: {end}")),
     }
 }
 
