@@ -85,6 +85,22 @@ impl Host {
         rest
     }
 
+    /// The same, and waits until so many calls are completed: a thread that is slow to end, as one that prints where a
+    /// drop panicked, completes its call a moment after the grace.
+    pub fn destroy_completing(mut self, calls: usize) -> Vec<Said> {
+        drop(self.plugin);
+        let mut rest: Vec<_> = self.skipped.drain(..).collect();
+        let completed =
+            |rest: &[Said]| rest.iter().filter(|said| matches!(said, Said::Complete { .. })).count();
+        while completed(&rest) < calls
+            && let Ok(said) = self.said.recv_timeout(Duration::from_secs(20))
+        {
+            rest.push(said);
+        }
+        rest.extend(self.said.try_iter());
+        rest
+    }
+
     /// Waits for something said that `wanted` takes; all else is kept for later.
     pub fn expect<T>(&mut self, mut wanted: impl FnMut(&Said) -> Option<T>) -> T {
         if let Some((at, found)) =

@@ -168,7 +168,7 @@ fn destroy_contains_drops_that_panic_and_completes_what_is_open() {
     let mut host = Host::agent::<Scripted>(json!({"create": "drop"})).unwrap();
     host.handle(CALL, "hold");
     host.event(CALL);
-    let rest = host.destroy();
+    let rest = host.destroy_completing(1);
     let last: Vec<_> = rest
         .iter()
         .filter_map(|said| match said {
