@@ -95,6 +95,20 @@ async fn a_plugin_is_added_changed_switched_off_and_taken_away_while_the_host_se
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_drained_stays_so_until_an_edit_takes_another_generation_of_it() {
+    let runtime = FakeRuntime::default().with("echo", echo()).with("late", echo());
+    let host = Host::healthy(&["echo"], runtime).await;
+    let drained = host.engine.control(&PluginId::new("echo").unwrap(), PluginOrder::Drain).await.unwrap();
+    assert_eq!(drained.view.state, "unloaded");
+    host.engine.configure(settings(vec![kept(plugin("echo")), plugin("late")])).await.unwrap();
+    assert_eq!(shown(&host, "echo").view.state, "unloaded");
+    assert_eq!(who_answers(&host, "m1").await, ("late".to_owned(), 1.into()));
+    host.engine.configure(settings(vec![changed(plugin("echo")), plugin("late")])).await.unwrap();
+    assert_eq!((shown(&host, "echo").view.state, shown(&host, "echo").view.fault), ("healthy", None));
+    assert_eq!(who_answers(&host, "m2").await, ("echo".to_owned(), 2.into()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_plugin_that_cannot_be_had_leaves_all_as_it_was() {
     let runtime = FakeRuntime::default().with("echo", echo()).with("good", echo()).starting("bad", broken());
     let host = Host::healthy(&["echo"], runtime).await;
