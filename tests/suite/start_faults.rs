@@ -314,8 +314,17 @@ twin! {
     broken by "store.begin=off", says "expected error"
 }
 
-/// Accepted, a run is completed when the store works again; the client holds the laws of a run.
+/// The panics in the host's own code that were counted.
+async fn panics(host: &Host) -> Result<u32, String> {
+    let page = http::get(host.admin, "/metrics", &[("Connection", "close")], PATIENCE).await?.body;
+    let counted = page.lines().find_map(|line| line.strip_prefix("agent_host_panics_total "));
+    counted.and_then(|panics| panics.parse().ok()).ok_or_else(|| format!("no panics are counted: {page}"))
+}
+
+/// Accepted, a run is completed when the store works again; the client holds the laws of a run. The fault stays until
+/// it was met, by the run or by whoever asks for the list of threads meanwhile.
 async fn a_run_during(host: &Host, client: &mut Client, fault: &str) -> Result<(), String> {
+    let before = panics(host).await?;
     host.inject(fault);
     let id = client.say("hello there", json!({ "agent": "echo" })).await?;
     let mut frame = client.next().await?;
@@ -326,6 +335,16 @@ async fn a_run_during(host: &Host, client: &mut Client, fault: &str) -> Result<(
     if !accepted && frame["code"] != "store.unavailable" {
         return Err(format!("{id} got {frame}"));
     }
+    let bearer = format!("Bearer {}", tokens::of("alice"));
+    let headers = [("Authorization", bearer.as_str()), ("Connection", "close")];
+    eventually("the fault was met and counted", async || {
+        let listed = http::get(host.address, "/v1/threads", &headers, PATIENCE).await?;
+        if listed.status != 200 && listed.status != 503 {
+            return Err(format!("the list of threads is {listed:?}"));
+        }
+        if panics(host).await? > before { Ok(()) } else { Err("no panic more is counted".to_owned()) }
+    })
+    .await?;
     host.inject("");
     if accepted {
         client.until("agent_completed").await?;
@@ -346,12 +365,7 @@ async fn a_store_that_panics_costs_no_run_its_end(host: &Host) -> Result<(), Str
     for fault in ["store.append=panic", "store.commit=panic", "store.begin=panic", "store.read=panic"] {
         a_run_during(host, &mut client, fault).await.map_err(|objection| format!("{fault}: {objection}"))?;
     }
-    let page = http::get(host.admin, "/metrics", &[("Connection", "close")], PATIENCE).await?.body;
-    let counted = page.lines().find_map(|line| line.strip_prefix("agent_host_panics_total "));
-    match counted.and_then(|panics| panics.parse::<u32>().ok()) {
-        Some(panics) if panics > 0 => Ok(()),
-        _ => Err(format!("no panic is counted: {page}")),
-    }
+    Ok(())
 }
 
 twin! {
