@@ -7,69 +7,38 @@
 //! holds a message or the end of a run waits for the disk; another is safe from the end of the host, not from that of
 //! the machine (see `open::epoch`).
 
+mod job;
+mod transaction;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use agent_host_core::{
-    failpoint,
-    failpoint::Action,
-    ports::store::{Appended, Begun, Deletion, NewEvent, NewMessage, NewQuestion, StoreError, Usage},
-};
+use agent_host_core::{failpoint, failpoint::Action, ports::store::StoreError};
 use agent_host_telemetry::{happening::PanicCaught, series};
-use agent_plugin_protocol::{Code, ThreadId};
-use bytes::Bytes;
-use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use agent_plugin_protocol::Code;
+use tokio::sync::mpsc;
 
+pub(super) use self::job::{Job, Reply};
+use self::{
+    job::Answer,
+    transaction::{begin, commit},
+};
 use super::{
     Shared,
     condition::Condition,
     failure::failure,
     open::{self, Opened, Place},
     schema::{self, names},
-    tables::{self, Tables},
+    tables::Tables,
 };
-
-/// Where an answer goes. One that nobody waits for any more is no longer wanted: see [`Job::is_wanted`].
-pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
-
-/// What the writer is asked to do.
-pub(super) enum Job {
-    Begin(Box<NewMessage>, Reply<Begun>),
-    Append {
-        thread: ThreadId,
-        events: Vec<NewEvent>,
-        asked: Vec<NewQuestion>,
-        reply: Reply<Appended>,
-    },
-    SetState(ThreadId, String, Bytes, Reply<()>),
-    Delete(Deletion, Reply<usize>),
-    Usage(agent_host_core::identity::Scope, Reply<Usage>),
-    /// Bring the tables up to date.
-    Settle(Reply<()>),
-    Check(Reply<()>),
-    Close(Reply<()>),
-}
-
-/// An answer that waits for the commit.
-enum Answer {
-    Begun(Reply<Begun>, Result<Begun, StoreError>),
-    Appended(Reply<Appended>, Result<Appended, StoreError>),
-    Done(Reply<()>, Result<(), StoreError>),
-    Deleted(Reply<usize>, Result<usize, StoreError>),
-    Counted(Reply<Usage>, Result<Usage, StoreError>),
-}
 
 /// So many requests share a commit at most: one that came late does not wait for a flood.
 const GROUP: usize = 512;
 /// Between two tries to open a file that cannot be opened.
 const OPEN_AGAIN: Duration = Duration::from_millis(500);
-/// What a check writes, so that a disk with room for a byte is not taken for one with room.
-const PROBE_BYTES: i64 = 32 * 1024;
-
 /// The thread's state.
 pub(super) struct Writer {
     place: Place,
@@ -249,81 +218,6 @@ impl Writer {
     }
 }
 
-impl Job {
-    /// Whether its effect must survive the end of the machine.
-    fn waits_for_the_disk(&self) -> bool {
-        match self {
-            Self::Begin(..) | Self::Delete(..) | Self::Check(_) | Self::Close(_) => true,
-            Self::Append { events, .. } => events.iter().any(tables::lasts),
-            Self::SetState(..) | Self::Usage(..) | Self::Settle(_) => false,
-        }
-    }
-
-    fn done(self, tables: &mut Tables, db: &Connection) -> Answer {
-        match self {
-            // Whoever gave up has told the client so: a message that was refused is not accepted afterwards.
-            Self::Begin(_, reply) if reply.is_closed() => {
-                Answer::Begun(reply, Err(StoreError::unavailable("given up")))
-            }
-            Self::Begin(message, reply) => Answer::Begun(reply, tables.begin(db, &message)),
-            Self::Append { thread, events, asked, reply } => {
-                Answer::Appended(reply, tables.append(db, &thread, events, &asked))
-            }
-            Self::SetState(thread, plugin, state, reply) => {
-                Answer::Done(reply, tables.set_state(db, &thread, &plugin, &state))
-            }
-            Self::Delete(which, reply) => Answer::Deleted(reply, tables.delete(db, &which)),
-            Self::Usage(scope, reply) => Answer::Counted(reply, tables.usage(db, &scope)),
-            Self::Check(reply) => Answer::Done(reply, probe(db)),
-            Self::Settle(reply) => Answer::Done(reply, tables.settle(db)),
-            Self::Close(reply) => Answer::Done(reply, Ok(())),
-        }
-    }
-
-    fn refused(self, error: &StoreError) -> Answer {
-        let error = error.clone();
-        match self {
-            Self::Begin(_, reply) => Answer::Begun(reply, Err(error)),
-            Self::Append { reply, .. } => Answer::Appended(reply, Err(error)),
-            Self::Delete(_, reply) => Answer::Deleted(reply, Err(error)),
-            Self::Usage(_, reply) => Answer::Counted(reply, Err(error)),
-            Self::SetState(_, _, _, reply)
-            | Self::Check(reply)
-            | Self::Settle(reply)
-            | Self::Close(reply) => Answer::Done(reply, Err(error)),
-        }
-    }
-}
-
-impl Answer {
-    /// What the disk says, where the request failed by it.
-    fn failure(&self) -> Option<StoreError> {
-        let error = match self {
-            Self::Begun(reply, _) if reply.is_closed() => None,
-            Self::Begun(_, result) => result.as_ref().err(),
-            Self::Appended(_, result) => result.as_ref().err(),
-            Self::Done(_, result) => result.as_ref().err(),
-            Self::Deleted(_, result) => result.as_ref().err(),
-            Self::Counted(_, result) => result.as_ref().err(),
-        };
-        error.filter(|error| !matches!(error.code, Code::ThreadNotFound | Code::QuotaStorage)).cloned()
-    }
-
-    /// Sends it; whatever it is, it is not so if the group failed. Who waits no more is not told.
-    fn send(self, committed: &Result<(), StoreError>) {
-        fn or<T>(result: Result<T, StoreError>, committed: &Result<(), StoreError>) -> Result<T, StoreError> {
-            committed.clone().and(result)
-        }
-        match self {
-            Self::Begun(reply, result) => drop(reply.send(or(result, committed))),
-            Self::Appended(reply, result) => drop(reply.send(or(result, committed))),
-            Self::Done(reply, result) => drop(reply.send(or(result, committed))),
-            Self::Deleted(reply, result) => drop(reply.send(or(result, committed))),
-            Self::Counted(reply, result) => drop(reply.send(or(result, committed))),
-        }
-    }
-}
-
 fn opened(place: &Place) -> Result<Opened, StoreError> {
     match failpoint!("store.open") {
         Some(Action::Error) => return Err(StoreError::unavailable("injected by a failpoint")),
@@ -337,48 +231,4 @@ fn opened(place: &Place) -> Result<Opened, StoreError> {
         forgotten.map_err(|e| failure("forgetting questions", &e))?;
     }
     Ok(opened)
-}
-
-fn begin(db: &Connection, waits: bool, now: &mut bool) -> Result<(), StoreError> {
-    // For a broken twin: a host that leaves it to the machine when the disk gets what was acknowledged.
-    let waits = waits && failpoint!("store.sync") != Some(Action::Off);
-    let begun = (|| {
-        if waits != *now {
-            db.pragma_update(None, "synchronous", if waits { "FULL" } else { "NORMAL" })?;
-            *now = waits;
-        }
-        db.prepare_cached("BEGIN IMMEDIATE")?.execute([])
-    })();
-    begun.map(drop).map_err(|e| failure("beginning a transaction", &e))
-}
-
-fn commit(db: &Connection, answers: &mut Vec<Answer>) -> Result<(), StoreError> {
-    match failpoint!("store.commit") {
-        Some(Action::Error) => return Err(StoreError::unavailable("injected by a failpoint")),
-        // For a broken twin: a host that acknowledges first and commits when it gets round to it.
-        Some(Action::Off) => {
-            answers.drain(..).for_each(|answer| answer.send(&Ok(())));
-            std::thread::sleep(Duration::from_millis(150));
-        }
-        Some(Action::Delay(ms)) => std::thread::sleep(Duration::from_millis(ms)),
-        // Until the fault is taken back.
-        Some(Action::Hang) => {
-            while failpoint!("store.commit") == Some(Action::Hang) {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
-        Some(Action::Panic) | None => {}
-    }
-    let committed = db.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
-    committed.map(drop).map_err(|e| failure("committing to the log", &e))
-}
-
-/// Writes as much as a message may need, and takes it back.
-fn probe(db: &Connection) -> Result<(), StoreError> {
-    let probed = (|| {
-        db.prepare_cached("INSERT OR REPLACE INTO meta VALUES ('probe', zeroblob(?1))")?
-            .execute([PROBE_BYTES])?;
-        db.prepare_cached("DELETE FROM meta WHERE name = 'probe'")?.execute([])
-    })();
-    probed.map(drop).map_err(|e: rusqlite::Error| failure("checking whether the log can be written", &e))
 }
