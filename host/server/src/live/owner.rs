@@ -228,10 +228,21 @@ impl Task {
 
     /// What is in force from now on.
     fn tell(&mut self, loaded: Loaded, overrides: BTreeMap<PluginId, Override>) -> String {
+        self.put_in_force(loaded, overrides, None)
+    }
+
+    fn put_in_force(
+        &mut self,
+        loaded: Loaded,
+        overrides: BTreeMap<PluginId, Override>,
+        failure: Option<ConfigFailurePart>,
+    ) -> String {
         let etag = etag_of(&loaded, &overrides);
+        let now = self.in_force();
+        // Since when it is so: what is as it was is so for as long as before.
+        let since = if now.etag == etag { now.since } else { self.own.clock.now() };
         let pending = plan::pending(&self.own.started, &loaded.values);
-        let since = self.own.clock.now();
-        let in_force = InForce { loaded, etag: etag.clone(), since, pending, overrides, failure: None };
+        let in_force = InForce { loaded, etag: etag.clone(), since, pending, overrides, failure };
         self.own.told.send_replace(Arc::new(in_force));
         etag
     }
