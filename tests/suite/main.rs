@@ -102,6 +102,7 @@ mod supervision;
 mod supervisors;
 mod switches;
 mod telemetry;
+mod token_expiry;
 mod tokens;
 mod trust;
 mod typescript;
