@@ -63,7 +63,7 @@ proptest! {
             }
         }
         let mut completed = BTreeMap::<u64, usize>::new();
-        for said in host.destroy() {
+        for said in host.destroy_completing(accepted.values().sum()) {
             if let Said::Complete { call, .. } = said {
                 *completed.entry(call).or_default() += 1;
             }
