@@ -411,7 +411,7 @@ async fn the_command_line_shows_sets_compares_and_switches() {
         "{said}"
     );
     let (status, said) = typed(&["config", "diff"]);
-    assert_eq!((status, said.trim()), (Some(0), "the files say what is in force"));
+    assert!(status == Some(0) && said.starts_with("the files say what is in force"), "{said}");
     let (status, said) = typed(&["config", "set", "plugins.echo.path=/tmp/x.so"]);
     assert_eq!(status, Some(1));
     assert!(said.contains("config.files_only") && said.contains("what to do"), "{said}");

@@ -14,7 +14,7 @@ use serde::Serialize;
 use self::report::Checked;
 use crate::{
     cli::{CheckArgs, Output},
-    exit::{Exit, Failure},
+    exit::{self, Exit, Failure},
 };
 
 /// Checks each file in turn. Ends with 0 if all are fit, with 1 if one is not.
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     for file in &args.files {
         let checked = runtime.block_on(examine::examine(file, args));
         if args.output == Output::Table {
-            println!("{}", table::text(&checked));
+            exit::say(&table::text(&checked))?;
         }
         plugins.push(checked);
     }
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let fit = plugins.iter().all(|plugin| plugin.fit);
     if args.output == Output::Json {
         let json = serde_json::to_string_pretty(&All { fit, plugins });
-        println!("{}", json.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?);
+        exit::say(&json.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?)?;
     }
     Ok(if fit { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed.status()) })
 }

@@ -16,7 +16,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use chaos::{ChaosCommand, ChaosHowArgs, ChaosStartArgs};
 pub(crate) use check::{CheckArgs, ExplainArgs};
 pub(crate) use client::{ChatArgs, VerifyArgs};
-pub(crate) use config::{ConfigArgs, ConfigCommand, DevArgs, DiffArgs, PrintArgs, ReloadArgs, SetArgs};
+pub(crate) use config::{
+    Compared, ConfigArgs, ConfigCommand, DevArgs, DiffArgs, PrintArgs, ReloadArgs, SetArgs,
+};
 pub(crate) use drill::DrillArgs;
 pub(crate) use log::{
     DbCheckArgs, DbCommand, StoreArgs, ThreadArgs, ThreadsCommand, ThreadsDeleteArgs, ThreadsListArgs,

@@ -11,7 +11,7 @@ use agent_plugin_protocol::{Code, PluginId};
 
 use crate::{
     cli::ConfigArgs,
-    exit::{Exit, Failure},
+    exit::{self, Exit, Failure},
 };
 
 /// Loads the configuration: the one place that reads the environment for it.
@@ -81,8 +81,7 @@ pub(crate) fn validate(args: &ConfigArgs) -> Result<(), Failure> {
         eprintln!("warning: {warning}");
     }
     let enabled = loaded.config.plugins.values().filter(|plugin| plugin.enabled).count();
-    println!("the configuration holds: {} files, {enabled} plugins enabled", loaded.files.len());
-    Ok(())
+    exit::say(&format!("the configuration holds: {} files, {enabled} plugins enabled", loaded.files.len()))
 }
 
 /// What of an enabled plugin will fail, as far as the configuration shows.

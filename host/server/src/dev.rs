@@ -14,7 +14,7 @@ use agent_host_config::{Loaded, Sources};
 use crate::{
     cli::{DevArgs, MintArgs},
     configuration,
-    exit::{Exit, Failure},
+    exit::{self, Exit, Failure},
     serve, token,
 };
 
@@ -167,10 +167,11 @@ fn dev_token(loaded: &Loaded) -> Result<String, Failure> {
 }
 
 fn greet(address: SocketAddr, token: &str) {
-    println!("websocket: ws://{address}/ws  (subprotocol agent-host.v1)");
-    println!("token: {token}");
-    println!("plugins: agent-host plugins list  (also show, why, reload, reset, enable, disable)");
-    println!(
-        "The token is good for 12 hours, as user `dev`. Talk to it with `agent-host chat` in another terminal. Ctrl-C ends."
-    );
+    // Whoever does not read it any more has the host all the same.
+    let _ = exit::say(&format!(
+        "websocket: ws://{address}/ws  (subprotocol agent-host.v1)\n\
+         token: {token}\n\
+         plugins: agent-host plugins list  (also show, why, reload, reset, enable, disable)\n\
+         The token is good for 12 hours, as user `dev`. Talk to it with `agent-host chat` in another terminal. Ctrl-C ends."
+    ));
 }

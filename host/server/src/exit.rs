@@ -15,6 +15,8 @@ use agent_plugin_protocol::Code;
 pub(crate) enum Exit {
     /// It failed.
     Failed,
+    /// The arguments do not go together.
+    Usage,
     /// The host cannot be reached (`EX_UNAVAILABLE`).
     Unreachable,
     /// The configuration is wrong (`EX_CONFIG`).
@@ -26,6 +28,7 @@ impl Exit {
     pub(crate) const fn status(self) -> u8 {
         match self {
             Self::Failed => 1,
+            Self::Usage => 2,
             Self::Unreachable => 69,
             Self::Config => 78,
         }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     cli::{ExplainArgs, Output},
-    exit::{Exit, Failure},
+    exit::{self, Exit, Failure},
 };
 
 /// Explains a code, lists a group of codes, or lists all.
@@ -21,8 +21,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
             json(&codes.iter().copied().map(Explained::from).collect::<Vec<_>>())?
         }
     };
-    println!("{}", text.trim_end());
-    Ok(())
+    exit::say(text.trim_end())
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -29,6 +29,7 @@ use agent_plugin_protocol::{Code, PluginId};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch as channel};
 
+pub(crate) use self::plan::differences;
 use crate::notify::Manager;
 
 /// Orders that may wait for the owner. Further ones wait at the sender, with their client.

@@ -1,5 +1,7 @@
 //! The binary: reads the command line and hands it to the module of the command.
 #![forbid(unsafe_code)]
+// A reader that goes away is no bug: `exit::say`.
+#![deny(clippy::print_stdout)]
 
 mod admin;
 mod chaos;
@@ -34,7 +36,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::{
-    cli::{Command, ConfigCommand, TokenCommand},
+    cli::{Command, Compared, ConfigCommand, TokenCommand},
     exit::Failure,
     steps::Step,
 };
@@ -51,10 +53,11 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Config(ConfigCommand::Validate(args)) => configuration::validate(&args)?,
         Command::Config(ConfigCommand::Print(args)) => configuration::print::print(&args)?,
         Command::Config(ConfigCommand::Schema) => configuration::print::schema()?,
-        Command::Config(ConfigCommand::Diff(args)) if args.profiles.is_empty() => {
-            admin::config::diff(&args.admin)?
-        }
-        Command::Config(ConfigCommand::Diff(args)) => configuration::print::diff(&args)?,
+        Command::Config(ConfigCommand::Diff(args)) => match args.compared()? {
+            Compared::Running => admin::config::diff(&args.admin)?,
+            Compared::Profiles(two) => configuration::print::diff(&args, two)?,
+            Compared::Edited(copy, profile) => configuration::print::edited(&args, copy, profile)?,
+        },
         Command::Config(ConfigCommand::Show(args)) => admin::config::show_running(&args)?,
         Command::Config(ConfigCommand::Reload(args)) => admin::config::reload(&args)?,
         Command::Config(ConfigCommand::Set(args)) => admin::config::set(&args)?,
@@ -85,7 +88,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Dev(args) => dev::dev(&args)?,
         Command::Token(TokenCommand::Mint(args)) => {
             let loaded = configuration::load(&args.config)?;
-            println!("{}", token::sign(&token::order(&args, &loaded.config)?)?);
+            exit::say(&token::sign(&token::order(&args, &loaded.config)?)?)?;
         }
         Command::Token(TokenCommand::Inspect(args)) => return token::inspect::run(&args),
         Command::Token(TokenCommand::Revoke(args)) => admin::revoke(&args)?,

@@ -29,6 +29,9 @@ struct Config {
     rounds: u32,
 }
 
+/// The one that it ships, by its name and as what there is.
+const MODELS: [&str; 2] = ["scripted", "default"];
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -49,9 +52,9 @@ impl Agent for Assistant {
     type Config = Config;
 
     async fn create(config: Config, _setup: Setup) -> Result<Self, InitError> {
-        if config.model != "scripted" {
+        if !MODELS.contains(&config.model.as_str()) {
             return Err(InitError::config(format!(
-                "model {:?} is not known; this version ships \"scripted\" only",
+                "model {:?} is not known; this version ships \"scripted\" only, which \"default\" means too",
                 config.model
             )));
         }

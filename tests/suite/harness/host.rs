@@ -278,6 +278,20 @@ pub(crate) fn plain_cli(arguments: &[&str], env: &[(&str, &str)]) -> Output {
     finished(command)
 }
 
+/// Runs the host's command line to its end, its stdout a pipe whose reader has gone. `--config` is given to those that
+/// take one.
+pub(crate) fn cli_closed(arguments: &[&str], setup: &Setup) -> Output {
+    let dir = config_dir(setup);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = command(setup, dir.path());
+    command.args(arguments);
+    if matches!(arguments, ["config", "validate" | "print", ..] | ["token", ..]) {
+        command.arg("--config").arg(dir.path());
+    }
+    run_to_its_end(command, writer.into())
+}
+
 /// Runs the host's command line with a stderr that is full and that nobody reads; its status, if it ends in time.
 pub(crate) fn cli_unread(arguments: &[&str], setup: &Setup, within: Duration) -> Option<i32> {
     let dir = config_dir(setup);
@@ -308,8 +322,12 @@ fn fill(mut pipe: &PipeWriter) {
     fcntl_setfl(pipe, flags).expect("an open descriptor");
 }
 
-fn finished(mut command: Command) -> Output {
-    command.stdout(Stdio::piped());
+fn finished(command: Command) -> Output {
+    run_to_its_end(command, Stdio::piped())
+}
+
+fn run_to_its_end(mut command: Command, stdout: Stdio) -> Output {
+    command.stdout(stdout);
     let mut child = command.process_group(0).spawn().expect("the host's binary runs");
     // Read all along: whoever writes more than a pipe holds waits for its reader.
     let (stdout, stderr) = (drained(child.stdout.take()), drained(child.stderr.take()));

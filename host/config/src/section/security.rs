@@ -64,12 +64,47 @@ impl TrustConfig {
 
 impl IsolationConfig {
     pub(crate) fn read(r: &Reader<'_>) -> Self {
-        Self { require: r.or("require", Vec::new()), uid_range: r.value("uid_range") }
+        let required: Vec<Required> = r.or("require", Vec::new());
+        let mut require: Vec<Layer> = Vec::new();
+        for layer in required.iter().flat_map(Required::layers) {
+            if !require.contains(layer) {
+                require.push(*layer);
+            }
+        }
+        Self { require, uid_range: r.value("uid_range") }
     }
 }
 
-impl Word for Layer {
-    const WORDS: &'static [(&'static str, Self)] = Self::WORDS;
+/// What `require` may name: a layer, or all that one mechanism of the kernel gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Required {
+    Landlock,
+    One(Layer),
+}
+
+impl Required {
+    fn layers(&self) -> &[Layer] {
+        match self {
+            Self::Landlock => &[Layer::LandlockFiles, Layer::LandlockScopes, Layer::LandlockNetwork],
+            Self::One(layer) => std::slice::from_ref(layer),
+        }
+    }
+}
+
+/// `landlock`, and every layer by its name.
+const REQUIRED: [(&str, Required); Layer::WORDS.len() + 1] = {
+    let mut words = [("landlock", Required::Landlock); Layer::WORDS.len() + 1];
+    let mut at = 0;
+    while at < Layer::WORDS.len() {
+        let (word, layer) = Layer::WORDS[at];
+        words[at] = (word, Required::One(layer));
+        at += 1;
+    }
+    words
+};
+
+impl Word for Required {
+    const WORDS: &'static [(&'static str, Self)] = &REQUIRED;
 }
 
 impl Value for UidRange {
@@ -111,4 +146,17 @@ fn is_minisign_key(text: &str) -> bool {
     text.len() == 56
         && text.starts_with("RW")
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_layer_may_be_required_and_landlock_means_its_three() {
+        assert!(Layer::WORDS.iter().all(|(word, layer)| REQUIRED.contains(&(*word, Required::One(*layer)))));
+        let (word, group) = REQUIRED[REQUIRED.len() - 1];
+        let of_landlock = Layer::ALL.iter().filter(|layer| layer.as_str().starts_with("landlock_"));
+        assert_eq!((word, group.layers()), ("landlock", &of_landlock.copied().collect::<Vec<_>>()[..]));
+    }
 }

@@ -22,7 +22,8 @@ it is not enforced. `agent-host check FILE.so` shows them for this machine and t
 | `weak` | hostile code can do what the host's user can, or the plugin runs as root. The host says so once, as an error |
 
 `[isolation] require = [\"seccomp\", \"landlock_files\"]` makes a plugin fail with `plugin.sandbox_unavailable` rather than run
-without: nothing of it is loaded then. A name that is none is an error of the configuration.
+without: nothing of it is loaded then. `landlock` means its three layers. A name that is none is an error of the
+configuration.
 
 ";
 

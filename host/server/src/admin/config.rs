@@ -29,7 +29,12 @@ pub(crate) fn show_running(args: &AdminArgs) -> Result<(), Failure> {
 pub(crate) fn diff(args: &AdminArgs) -> Result<(), Failure> {
     let target = Target::new(args, READ)?;
     let answer = ask(&target, Method::Get, "/admin/v1/config/diff")?;
-    show(args, &answer.json, || Ok(changes(&answer.read()?, "the files say what is in force")))
+    show(args, &answer.json, || {
+        Ok(changes(
+            &answer.read()?,
+            "the files say what is in force (of an edited copy of them: config diff --edited DIR)",
+        ))
+    })
 }
 
 /// `config reload`
@@ -96,7 +101,8 @@ fn said(how: HowArgs, changes: String) -> String {
     if how.dry_run { format!("{changes}\n(nothing was done)") } else { changes }
 }
 
-fn changes(page: &ChangePage, none: &str) -> String {
+/// What changes, for people; `none` where nothing does.
+pub(crate) fn changes(page: &ChangePage, none: &str) -> String {
     let of = |change: &agent_host_gateway::admin::view::KeyChangePart| {
         let wait = if change.live { "" } else { "  (with the next start)" };
         format!("{}\n  {} -> {}{wait}", shown(&change.key), toml_of(&change.from), toml_of(&change.to))

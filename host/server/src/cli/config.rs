@@ -1,10 +1,11 @@
 //! What can be written of the configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 use super::{AdminArgs, HowArgs, Output, read::key_and_value};
+use crate::exit::{Exit, Failure};
 
 /// Where the configuration is. Shared by every command that needs one.
 #[derive(Debug, Clone, Args)]
@@ -38,7 +39,8 @@ pub(crate) enum ConfigCommand {
     Print(PrintArgs),
     /// Prints the JSON schema of a configuration file, for editors and other tools
     Schema,
-    /// Shows what the files would change in a running host; or, with --profile twice, where two profiles differ
+    /// Shows what the files would change in a running host, or an edited copy of them (--edited); or where two profiles
+    /// differ (--profile twice)
     Diff(DiffArgs),
     /// Shows what a running host has in force, what waits for a restart, and why an edit is not in force
     Show(AdminArgs),
@@ -65,11 +67,43 @@ pub(crate) struct PrintArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DiffArgs {
-    /// Twice: the profiles to compare, in the folder of --config, else in `config`
+    /// Twice: the profiles to compare, in the folder of --config, else in `config`. Once, beside --edited: under which
     #[arg(long = "profile", value_name = "NAME")]
     pub(crate) profiles: Vec<String>,
+    /// An edited copy of the folder of --config, else of `config`: says what it would change in its place
+    #[arg(long, value_name = "DIR")]
+    pub(crate) edited: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) admin: AdminArgs,
+}
+
+/// What is to be compared.
+#[derive(Debug)]
+pub(crate) enum Compared<'a> {
+    /// A running host with its files.
+    Running,
+    Profiles([&'a String; 2]),
+    /// A folder with its edited copy.
+    Edited(&'a Path, Option<&'a String>),
+}
+
+impl DiffArgs {
+    /// What the arguments ask for; an error of usage where they do not go together.
+    pub(crate) fn compared(&self) -> Result<Compared<'_>, Failure> {
+        match (self.profiles.as_slice(), &self.edited) {
+            ([], None) => Ok(Compared::Running),
+            ([first, second], None) => Ok(Compared::Profiles([first, second])),
+            ([], Some(edited)) => Ok(Compared::Edited(edited, None)),
+            ([profile], Some(edited)) => Ok(Compared::Edited(edited, Some(profile))),
+            (_, None) => Err(Failure::new(Exit::Usage, "name two profiles: --profile A --profile B")),
+            (_, Some(_)) => Err(Failure::new(Exit::Usage, "with --edited, name one profile or none")),
+        }
+    }
+
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.admin.config.as_deref().unwrap_or(Path::new("config"))
+    }
 }
 
 #[derive(Debug, Clone, Args)]

@@ -1,14 +1,17 @@
 //! `config print`, `schema` and `diff`: shows the configuration, for people and for programs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use agent_host_config::{Loaded, Setting, toml_of};
+use agent_host_gateway::admin::view::ChangePage;
 use serde_json::{Value, json};
 
 use crate::{
+    admin,
     cli::{ConfigArgs, DiffArgs, Output, PrintArgs},
     configuration,
-    exit::{self, Exit, Failure},
+    exit::{self, Failure},
+    live,
 };
 
 /// `config print`.
@@ -34,27 +37,39 @@ pub(crate) fn schema() -> Result<(), Failure> {
     exit::say(&format!("{:#}", agent_host_config::schema()))
 }
 
-/// `config diff`. Two keys that are written into files as plain text are not told apart: neither is shown.
-pub(crate) fn diff(args: &DiffArgs) -> Result<(), Failure> {
-    let [first, second] = args.profiles.as_slice() else {
-        return Err(Failure::new(Exit::Failed, "name two profiles: --profile A --profile B"));
-    };
-    let load = |profile: &String| {
-        let profile = Some(profile.clone());
-        let config = args.admin.config.clone().unwrap_or_else(|| "config".into());
-        configuration::load(&ConfigArgs { config, profile, overrides: Vec::new() })
-    };
-    let differences = differences(&load(first)?, &load(second)?);
+/// `config diff --profile A --profile B`. Two keys that are written into files as plain text are not told apart: neither is
+/// shown.
+pub(crate) fn diff(args: &DiffArgs, [first, second]: [&String; 2]) -> Result<(), Failure> {
+    let differences = differences(&load(args.folder(), Some(first))?, &load(args.folder(), Some(second))?);
     match args.admin.output {
-        Output::Json => println!("{:#}", json!(differences)),
-        Output::Table if differences.is_empty() => println!("{first} and {second} are the same"),
+        Output::Json => exit::say(&format!("{:#}", json!(differences))),
+        Output::Table if differences.is_empty() => exit::say(&format!("{first} and {second} are the same")),
         Output::Table => {
-            for (key, [one, other]) in differences {
-                println!("{key}\n  {first}: {}\n  {second}: {}", toml_of(&one), toml_of(&other));
-            }
+            let one = |(key, [one, other]): (&String, &[Value; 2])| {
+                format!("{key}\n  {first}: {}\n  {second}: {}", toml_of(one), toml_of(other))
+            };
+            exit::say(&differences.iter().map(one).collect::<Vec<_>>().join("\n"))
         }
     }
-    Ok(())
+}
+
+/// `config diff --edited DIR`: what the copy would change if it took the folder's place. Nobody is asked, so that it can be
+/// said where no host runs; a host takes its files up by itself, so what they say is what is in force.
+pub(crate) fn edited(args: &DiffArgs, edited: &Path, profile: Option<&String>) -> Result<(), Failure> {
+    let (now, then) = (load(args.folder(), profile)?, load(edited, profile)?);
+    let changes = live::differences(&now, &then);
+    let page = ChangePage { etag: String::new(), changes, warnings: configuration::warnings(&then.config) };
+    match args.admin.output {
+        Output::Json => {
+            exit::say(&format!("{:#}", json!({ "changes": page.changes, "warnings": page.warnings })))
+        }
+        Output::Table => exit::say(&admin::config::changes(&page, "the two say the same")),
+    }
+}
+
+fn load(folder: &Path, profile: Option<&String>) -> Result<Loaded, Failure> {
+    let args = ConfigArgs { config: folder.to_owned(), profile: profile.cloned(), overrides: Vec::new() };
+    configuration::load(&args)
 }
 
 fn differences(one: &Loaded, other: &Loaded) -> BTreeMap<String, [Value; 2]> {

@@ -70,7 +70,7 @@ pub(super) fn changes(from: &Values, to: &Values) -> Vec<KeyChangePart> {
 
 /// Every key that differs between two configurations, and those whose text is the same while what it refers to is not: a
 /// file of a secret, or of a public key, that has another content by now. Neither content is told.
-pub(super) fn differences(from: &Loaded, to: &Loaded) -> Vec<KeyChangePart> {
+pub(crate) fn differences(from: &Loaded, to: &Loaded) -> Vec<KeyChangePart> {
     let mut all = changes(&from.values, &to.values);
     let (one, other) = (&from.config, &to.config);
     for (key, differ) in [
