@@ -368,7 +368,7 @@ fn held_back(pid: u32) -> Option<u64> {
 async fn a_share_of_cpu_is_kept() {
     let greedy = crate::harness::Plugin::misbehaving("greedy")
         .key("limits", "{ cpu_percent = 10 }")
-        .key("timeouts", "{ idle = \"20s\", run = \"20s\", grace = \"200ms\" }");
+        .key("timeouts", "{ init = \"20s\", idle = \"20s\", run = \"20s\", grace = \"200ms\" }");
     let host = Setup::echo().plugin(greedy).set("routing.order", "[\"echo\"]").start();
     ready(&host).await.unwrap();
     if held_back(host.pid()).is_none() {
