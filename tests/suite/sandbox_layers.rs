@@ -23,7 +23,7 @@ async fn the_host_is_not_killed(host: &Host) -> Result<(), String> {
     // What is said of it does not matter, nor whether anybody is left to say it.
     let said = attempt(&mut client, &format!("kill {}", host.pid())).await;
     // A connection that broke may be a host that is dying just now: its end is waited for.
-    for _ in 0..if said.is_err() { 200 } else { 1 } {
+    for _ in 0..if said.is_err() { 2_000 } else { 1 } {
         if !is_alive(host.pid()) {
             return Err("the host was killed".to_owned());
         }
