@@ -99,6 +99,7 @@ async fn run(loaded: &Loaded, sources: Sources, ready: impl FnOnce(&Host)) -> Re
         () = host.drain() => (),
         () = stop.requested() => log::say("agent-host: second signal, ending at once"),
     }
+    host.end_faults();
     Ok(())
 }
 

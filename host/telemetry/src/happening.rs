@@ -296,7 +296,8 @@ happenings! {
     FaultBegan [audit] WARN Warning "a fault is injected" action "None if it is wanted; `agent-host chaos stop` ends it. It ends by itself after `seconds`; 0: it is done once."
     { id: u32, fault: String, seconds: f64 }
 
-    /// An injected fault has ended. `hits` is how often it hit something.
+    /// An injected fault has ended: `done`, `expired`, `stopped` by an operator, or `host_ended`. `hits` is how often it hit
+    /// something.
     FaultEnded [audit] INFO Success "an injected fault has ended" action "None."
     { id: u32, fault: String, why: &'static str, hits: u64 }
 
