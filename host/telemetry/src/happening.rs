@@ -310,6 +310,11 @@ happenings! {
     OperatorGuessed WARN Warning "too many failed tokens from one address" action "Find out who is at that address; `agent_host_admin_refusals_total` goes on counting."
     { from: String, retry_after_ms: u128 }
 
+    /// A switch of a plugin that stood in no file, as one ordered for a time, ended with the host before this one: a start
+    /// goes by the files alone.
+    SwitchEnded WARN Warning "a switch that no file kept ended with the host before" action "Order it again if it is still meant; without `--for`, `plugins enable|disable` writes it into the file."
+    { key: String, value: String, until: String, reason: String }
+
     /// A changed configuration was taken over.
     ConfigApplied INFO Success "configuration applied" action "None; what cannot change while the host runs is named."
     { changed: String, not_live: String }
