@@ -2,6 +2,7 @@
 //! holds as a whole in force, or leaves all as it was and says why.
 
 mod files;
+mod journal;
 mod memo;
 mod owner;
 mod plan;
@@ -30,6 +31,7 @@ use agent_plugin_protocol::{Code, PluginId};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch as channel};
 
+pub(crate) use self::journal::{Finished, finish};
 use self::memo::Memo;
 use crate::notify::Manager;
 

@@ -319,6 +319,11 @@ happenings! {
     ConfigApplied INFO Success "configuration applied" action "None; what cannot change while the host runs is named."
     { changed: String, not_live: String }
 
+    /// The end of the host before cut off a change of several files: it was `completed` before they were read, or `left` as it
+    /// was found, because somebody edited them since or one cannot be replaced.
+    ConfigChangeCutOff WARN Warning "a change of several files was cut off" action "`completed`: none. `left`: see whether each of `files` says what is meant; `agent-host config validate` reads them."
+    { outcome: &'static str, files: String, reason: String }
+
     /// A changed configuration was refused; the running one stays.
     ConfigRefused WARN Warning "configuration refused" action "Correct the file at the place that the reason names."
     { code: String, reason: String }

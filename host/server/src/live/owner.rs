@@ -313,8 +313,9 @@ impl Task {
     }
 
     async fn put(&mut self, ready: Vec<Ready>) -> Result<(), NotChanged> {
-        let put =
-            tokio::task::spawn_blocking(move || Ready::put_all(ready)).await.map_err(|_| super::gone())?;
+        let dir = self.own.sources.dir.clone();
+        let put = tokio::task::spawn_blocking(move || Ready::put_all(ready, dir.as_deref()));
+        let put = put.await.map_err(|_| super::gone())?;
         if let Some(dir) = &self.own.sources.dir {
             self.watch.known(dir);
         }
