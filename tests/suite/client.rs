@@ -13,10 +13,7 @@ use std::{
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tokio::{
-    net::TcpStream,
-    time::{timeout, timeout_at},
-};
+use tokio::{net::TcpStream, time::timeout_at};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, client::IntoClientRequest as _, http::HeaderValue},
@@ -27,9 +24,9 @@ pub(crate) use self::{
     run::Run,
     schema::{Side, judge},
 };
-use crate::harness::{Host, PATIENCE, tokens};
+use crate::harness::{Host, PATIENCE, clock::timeout, tokens};
 
-/// Law 2: the welcome comes within this.
+/// Law 2: the welcome comes within this, by the harness's clock.
 const WELCOME_WITHIN: Duration = Duration::from_secs(1);
 
 /// Messages sent by this process.
@@ -72,14 +69,8 @@ impl Client {
         Self::with_token(host, &tokens::of(user)).await
     }
 
-    /// As [`connect`](Self::connect), for who has only the address.
-    pub(crate) async fn connect_to(address: SocketAddr, user: &str) -> Result<Self, String> {
-        let bearer = format!("Bearer {}", tokens::of(user));
-        Self::upgrade_at(address, &[("authorization", bearer), (PROTOCOL, "agent-host.v1".into())]).await
-    }
-
-    /// As [`connect_to`](Self::connect_to), where law 2's limit is not the point: in a herd that the two cores of a test
-    /// machine share with their host.
+    /// As [`connect`](Self::connect), where law 2's limit is not the point: in a herd that the two cores of a test machine
+    /// share with their host.
     pub(crate) async fn connect_within(
         address: SocketAddr,
         user: &str,
