@@ -47,7 +47,7 @@ const LIES: &[(&str, Told)] = &[
 const FLOOD_MOST: u64 = 96 << 20;
 
 fn liar() -> Setup {
-    let bad = Plugin::misbehaving("bad").key("restart", "{ max = 50, within = \"60s\" }");
+    let bad = Plugin::misbehaving("bad").hasty().key("restart", "{ max = 50, within = \"60s\" }");
     Setup::echo().plugin(bad).set("limits.messages_per_minute", "0").set("limits.runs_at_once", "0")
 }
 

@@ -191,7 +191,7 @@ async fn in_partial_and_fallback_both_versions_talk() {
 }
 
 fn with_a_bad_one() -> Setup {
-    let bad = Plugin::misbehaving("bad").key("restart", "{ max = 50, within = \"60s\" }");
+    let bad = Plugin::misbehaving("bad").hasty().key("restart", "{ max = 50, within = \"60s\" }");
     spoken(Setup::echo().plugin(bad)).set("limits.messages_per_minute", "0")
 }
 
