@@ -29,6 +29,10 @@ use crate::harness::{Host, PATIENCE, clock::timeout, tokens};
 /// Law 2: the welcome comes within this, by the harness's clock.
 const WELCOME_WITHIN: Duration = Duration::from_secs(1);
 
+/// A connection that answers so often, at this distance, is not being closed.
+pub(crate) const STILL_OPEN: usize = 8;
+pub(crate) const BETWEEN: Duration = Duration::from_millis(400);
+
 /// Messages sent by this process.
 static SENT: AtomicU64 = AtomicU64::new(1);
 
@@ -252,6 +256,16 @@ impl Client {
         }
     }
 
+    /// The next frame but news of the service, which come when they come.
+    pub(crate) async fn event(&mut self) -> Result<Value, End> {
+        loop {
+            match self.next().await? {
+                news if news["type"] == "service_status" => {}
+                frame => return Ok(frame),
+            }
+        }
+    }
+
     /// The next frame but news of the service; an objection if it is of another type.
     pub(crate) async fn expect(&mut self, kind: &str) -> Result<Value, String> {
         loop {
@@ -310,6 +324,24 @@ impl Client {
             }
         }
         run.judge().map(|()| run)
+    }
+
+    /// The end of a connection that the host is to close; none: it goes on answering. A message that was there before the
+    /// connection had heard of its end may still be answered.
+    pub(crate) async fn closed(&mut self) -> Option<End> {
+        for _ in 0..STILL_OPEN {
+            // One that is closed may not even take it.
+            drop(self.say("am I still here?", json!({})).await);
+            loop {
+                match self.next().await {
+                    Ok(frame) if frame["type"] == "agent_completed" => break,
+                    Ok(_) => {}
+                    Err(end) => return Some(end),
+                }
+            }
+            tokio::time::sleep(BETWEEN).await;
+        }
+        None
     }
 
     /// Asks for the end, and waits for the host's answer to that.

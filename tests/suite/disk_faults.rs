@@ -137,7 +137,9 @@ async fn a_disk_that_lies_is_seen() {
 /// power what was accepted is there, and nothing twice.
 async fn a_fault_comes_and_goes(faults: &str, codes: &[&str]) -> Result<(), String> {
     let disk = Disk::new();
-    let setup = disk.under(quick());
+    // One that hangs is to be given up before its clients are.
+    let patience = if faults.contains("hang") { "\"3s\"" } else { "\"20s\"" };
+    let setup = disk.under(quick().set("store.patience", patience));
     let mut host = setup.start();
     ready(&host).await?;
     let mut client = Client::connect(&host, "alice").await?;

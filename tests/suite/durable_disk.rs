@@ -109,7 +109,7 @@ async fn a_failing_disk_refuses_messages_and_heals() {
 /// message whose commit was under way is completed once, whether or not it is sent again.
 #[tokio::test]
 async fn a_hanging_disk_is_said_and_what_it_took_is_completed_once() {
-    let host = Setup::echo().failpoints("").start();
+    let host = Setup::echo().set("store.patience", "\"3s\"").failpoints("").start();
     ready(&host).await.unwrap();
     let mut client = Client::connect(&host, "alice").await.unwrap();
     host.inject("store.commit=hang");

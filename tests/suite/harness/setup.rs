@@ -58,6 +58,8 @@ impl Setup {
             .set("auth.audience", "\"agent-host\"")
             .set("drain.grace", "\"4s\"")
             .set("service.settle", "\"50ms\"")
+            // A machine that stalls has a disk that does.
+            .set("store.patience", "\"20s\"")
             // Scenarios count what happens, and inject faults by number.
             .set("self_check.interval", "\"0s\"")
     }
