@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use super::{
     PATIENCE, artifacts,
     clock::Moment,
-    eventually,
+    eventually, memory,
     setup::{Setup, Stderr},
 };
 
@@ -369,7 +369,7 @@ fn command(setup: &Setup, dir: &Path) -> Command {
 }
 
 fn config_dir(setup: &Setup) -> TempDir {
-    let dir = tempfile::Builder::new().prefix("agent-host-suite-").tempdir().expect("a temporary folder");
+    let dir = memory::folder();
     setup.write(dir.path());
     if let Some(faults) = &setup.failpoints {
         write_faults(dir.path(), faults);
