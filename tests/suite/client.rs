@@ -73,14 +73,8 @@ impl Client {
         Self::with_token(host, &tokens::of(user)).await
     }
 
-    /// As [`connect`](Self::connect), for who has only the address.
-    pub(crate) async fn connect_to(address: SocketAddr, user: &str) -> Result<Self, String> {
-        let bearer = format!("Bearer {}", tokens::of(user));
-        Self::upgrade_at(address, &[("authorization", bearer), (PROTOCOL, "agent-host.v1".into())]).await
-    }
-
-    /// As [`connect_to`](Self::connect_to), where law 2's limit is not the point: in a herd that the two cores of a test
-    /// machine share with their host.
+    /// As [`connect`](Self::connect), where law 2's limit is not the point: in a herd that the two cores of a test machine
+    /// share with their host.
     pub(crate) async fn connect_within(
         address: SocketAddr,
         user: &str,

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use super::{
     PATIENCE, artifacts,
     clock::Moment,
-    eventually,
+    eventually, memory,
     setup::{Setup, Stderr},
 };
 
@@ -71,6 +71,12 @@ impl Host {
     /// The folder of its configuration; the store is in `data` there.
     pub(crate) fn folder(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The same with everything in its folder as it is now: what a supervisor does.
+    pub(crate) fn start_as_it_is(&mut self, setup: &Setup) {
+        self.kill();
+        *self = Self::start_in(Arc::clone(&self.dir), setup);
     }
 
     fn start_in(dir: Arc<TempDir>, setup: &Setup) -> Self {
@@ -387,7 +393,7 @@ fn command(setup: &Setup, dir: &Path) -> Command {
 }
 
 fn config_dir(setup: &Setup) -> TempDir {
-    let dir = tempfile::Builder::new().prefix("agent-host-suite-").tempdir().expect("a temporary folder");
+    let dir = memory::folder();
     setup.write(dir.path());
     if let Some(faults) = &setup.failpoints {
         write_faults(dir.path(), faults);

@@ -178,8 +178,8 @@ impl Setup {
     }
 }
 
-/// For a start that never ends.
-const SOON: &str = "{ init = \"4s\" }";
+/// The clocks of a start that never ends.
+pub(crate) const SOON: &str = "{ init = \"6s\" }";
 
 /// One `[plugins.<id>]` table.
 #[derive(Debug, Clone)]
