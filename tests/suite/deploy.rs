@@ -318,7 +318,7 @@ fn the_units_time_to_stop_is_longer_than_the_drain() {
     assert_eq!(effective["store.path"], format!("/var/lib/{}", value("StateDirectory").unwrap()));
     assert_eq!(value("Type"), Some("notify"));
     assert_eq!(value("ExecStartPre"), Some("/usr/bin/agent-host config validate --config /etc/agent-host"));
-    assert_eq!(value("ExecReload"), Some("/bin/kill -HUP $MAINPID"));
+    assert_eq!(value("ExecReload"), Some("/bin/sh -c 'kill -HUP $MAINPID'"));
     assert_eq!(value("RestartPreventExitStatus"), Some("78"), "a wrong configuration stays wrong");
 }
 

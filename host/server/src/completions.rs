@@ -1,20 +1,17 @@
 //! `completions SHELL`: what a shell needs to complete this program's command line.
 
-use std::io::Write as _;
-
 use clap::CommandFactory as _;
 use clap_complete::{Shell, generate};
 
 use crate::{
     cli::Cli,
-    exit::{Exit, Failure},
+    exit::{self, Failure},
 };
 
 /// Prints them.
 pub(crate) fn run(shell: Shell) -> Result<(), Failure> {
     // Into memory first: the generator panics over a closed pipe.
-    let text = text(shell);
-    std::io::stdout().write_all(&text).map_err(|error| Failure::new(Exit::Failed, error.to_string()))
+    exit::say(String::from_utf8_lossy(&text(shell)).trim_end())
 }
 
 fn text(shell: Shell) -> Vec<u8> {
