@@ -28,7 +28,7 @@ fn setup() -> Setup {
     Setup::echo().operated().set("limits.auth_failures_per_minute", "0")
 }
 
-/// Asks with a token of these scopes and a body.
+/// Asks with a token of these scopes and a body, and waits for the end of an order.
 pub(crate) async fn ask(
     host: &Host,
     scopes: &[&str],
@@ -36,8 +36,10 @@ pub(crate) async fn ask(
     path: &str,
     body: &str,
 ) -> Result<Answer, String> {
+    let (prefer, wait) = http::WAIT;
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n{prefer}: {wait}\r\nContent-Length: {}\r\n\r\n\
+         {body}",
         host.admin,
         operator(scopes),
         body.len()

@@ -10,6 +10,8 @@ use crate::{
     scenario::ready,
 };
 
+/// As a client that knows the specification alone: an order says nothing but what is to be done.
+const NOTHING: &[(&str, &str)] = &[("Prefer", "")];
 const ASYNC: &[(&str, &str)] = &[("Prefer", "respond-async")];
 
 async fn post(host: &Host, path: &str, more: &[(&str, &str)]) -> Result<Answer, String> {
@@ -17,14 +19,15 @@ async fn post(host: &Host, path: &str, more: &[(&str, &str)]) -> Result<Answer, 
 }
 
 /// The operation that an order became.
-async fn begun(host: &Host, path: &str) -> Result<Value, String> {
-    let answer = post(host, path, ASYNC).await?;
+async fn begun(host: &Host, path: &str, prefer: &[(&str, &str)]) -> Result<Value, String> {
+    let answer = post(host, path, prefer).await?;
     let location = answer.header("location").map(str::to_owned);
     let operation = answer.json()?;
     let id = operation["id"].as_str().unwrap_or_default();
+    let applied = prefer.iter().map(|(_, said)| *said).find(|said| !said.is_empty());
     if answer.status == 202
         && location.as_deref() == Some(&format!("/admin/v1/operations/{id}"))
-        && answer.header("preference-applied") == Some("respond-async")
+        && answer.header("preference-applied") == applied
     {
         Ok(operation)
     } else {
@@ -32,21 +35,81 @@ async fn begun(host: &Host, path: &str) -> Result<Value, String> {
     }
 }
 
-/// The operation once it has ended.
-async fn ended(host: &Host, operation: &Value) -> Result<Value, String> {
-    let path = format!("/admin/v1/operations/{}", operation["id"].as_str().ok_or("it has no id")?);
+/// The operation at that place once it has ended.
+async fn outcome(host: &Host, location: &str) -> Result<Value, String> {
     eventually("the operation ends", async || {
-        let now = call(host, "GET", &path, &[], "").await?.json()?;
+        let now = call(host, "GET", location, &[], "").await?.json()?;
         if now["state"] == "running" { Err(now.to_string()) } else { Ok(now) }
     })
     .await
+}
+
+/// The same, of an operation as it was when it was begun.
+async fn ended(host: &Host, operation: &Value) -> Result<Value, String> {
+    let id = operation["id"].as_str().ok_or("it has no id")?;
+    outcome(host, &format!("/admin/v1/operations/{id}")).await
+}
+
+/// All that a client needs to know: POST, 202, and `Location` until it has ended.
+async fn an_order_is_posted_and_looked_up(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    for (order, state) in [
+        ("probe", "healthy"),
+        ("reload", "healthy"),
+        ("drain", "unloaded"),
+        ("reset", "healthy"),
+        ("disable", "disabled"),
+        ("enable", "healthy"),
+    ] {
+        let answer = post(host, &format!("/admin/v1/plugins/echo/{order}"), NOTHING).await?;
+        let location = match (answer.status, answer.header("location")) {
+            (202, Some(location)) => location.to_owned(),
+            _ => return Err(format!("{order} was not taken down as an operation: {answer:?}")),
+        };
+        let operation = outcome(host, &location).await?;
+        let (page, now) = (&operation["result"], page(host, "echo").await?);
+        if operation["state"] != "done" || page["state"] != state || now["state"] != state {
+            return Err(format!("{order}: {operation}, and the plugin is {now}"));
+        }
+    }
+    let list = call(host, "GET", "/admin/v1/operations", &[], "").await?.json()?;
+    match list["operations"].as_array().map(Vec::len) {
+        Some(6) => Ok(()),
+        _ => Err(format!("not each order is listed: {list}")),
+    }
+}
+
+twin! {
+    orders_are_operations(an_order_is_posted_and_looked_up) on Setup::echo().operated();
+    faults ""; broken by "gateway.orders_wait=off", says "was not taken down as an operation"
+}
+
+#[tokio::test]
+async fn who_prefers_to_wait_is_told_how_it_ended() {
+    let host = Setup::echo().operated().start();
+    ready(&host).await.unwrap();
+    for wait in ["wait", "wait=600"] {
+        let answer = post(&host, "/admin/v1/plugins/echo/reload", &[("Prefer", wait)]).await.unwrap();
+        assert_eq!((answer.status, answer.header("preference-applied")), (200, Some(wait)), "{answer:?}");
+        assert_eq!(answer.json().unwrap()["verdict"], "healthy", "{answer:?}");
+    }
+    // One that goes on longer than its client waits.
+    let answer = post(&host, "/admin/v1/plugins/echo/reload", &[("Prefer", "wait=0")]).await.unwrap();
+    assert_eq!((answer.status, answer.header("preference-applied")), (202, Some("wait=0")), "{answer:?}");
+    let done = ended(&host, &answer.json().unwrap()).await.unwrap();
+    assert_eq!((&done["state"], &done["result"]["generation"]), (&json!("done"), &json!(4)), "{done}");
+    // What cannot be begun is said at once, whatever is preferred.
+    for prefer in ["", "respond-async", "wait"] {
+        let answer = post(&host, "/admin/v1/plugins/nobody/reload", &[("Prefer", prefer)]).await.unwrap();
+        assert_eq!((answer.status, answer.code()), (404, Ok("plugin.unknown".to_owned())), "{answer:?}");
+    }
 }
 
 #[tokio::test]
 async fn an_order_goes_on_though_nobody_waits() {
     let host = Setup::echo().operated().start();
     ready(&host).await.unwrap();
-    let operation = begun(&host, "/admin/v1/plugins/echo/reload").await.unwrap();
+    let operation = begun(&host, "/admin/v1/plugins/echo/reload", ASYNC).await.unwrap();
     assert_eq!((&operation["order"], &operation["about"]), (&json!("reload"), &json!("echo")), "{operation}");
     let done = ended(&host, &operation).await.unwrap();
     assert_eq!((&done["state"], &done["result"]["generation"]), (&json!("done"), &json!(2)), "{done}");
@@ -55,21 +118,21 @@ async fn an_order_goes_on_though_nobody_waits() {
     assert!(!done.to_string().contains("olga"), "who ordered it is for the audit: {done}");
 
     // What comes to nothing says so in the words that who waits would have got.
-    let operation = begun(&host, "/admin/v1/plugins/echo/rollback").await.unwrap();
+    let operation = begun(&host, "/admin/v1/plugins/echo/rollback", ASYNC).await.unwrap();
     ended(&host, &operation).await.unwrap();
-    let operation = begun(&host, "/admin/v1/plugins/echo/rollback").await.unwrap();
+    let operation = begun(&host, "/admin/v1/plugins/echo/rollback", ASYNC).await.unwrap();
     let failed = ended(&host, &operation).await.unwrap();
     let waited = post(&host, "/admin/v1/plugins/echo/rollback", &[]).await.unwrap();
     assert_eq!((&failed["state"], waited.status), (&json!("failed"), 409), "{failed}");
     assert_eq!(failed["problem"], waited.json().unwrap());
 
-    let operation = begun(&host, "/admin/v1/config/reload").await.unwrap();
+    let operation = begun(&host, "/admin/v1/config/reload", ASYNC).await.unwrap();
     let done = ended(&host, &operation).await.unwrap();
     assert_eq!(done["result"]["changes"], json!([]), "{done}");
 
     let list = call(&host, "GET", "/admin/v1/operations", &[], "").await.unwrap().json().unwrap();
     let orders: Vec<_> = list["operations"].as_array().unwrap().iter().map(|one| &one["order"]).collect();
-    assert_eq!(orders, ["reload_config", "rollback", "rollback", "reload"], "the newest first");
+    assert_eq!(orders, ["reload_config", "rollback", "rollback", "rollback", "reload"], "the newest first");
     let unknown = call(&host, "GET", "/admin/v1/operations/nothing", &[], "").await.unwrap();
     assert_eq!(unknown.status, 404, "{unknown:?}");
     // Each has its audit line all the same, and its own begin and end.
@@ -77,7 +140,7 @@ async fn an_order_goes_on_though_nobody_waits() {
         let said = host.said();
         let count = |event: &str| said.matches(&format!("\"event\":\"{event}\"")).count();
         let counts = ["OperationBegun", "OperationEnded", "OperatorOrdered", "HostOrdered"].map(count);
-        if counts == [4, 4, 4, 1] { Ok(()) } else { Err(format!("{counts:?}: {said}")) }
+        if counts == [5, 5, 4, 1] { Ok(()) } else { Err(format!("{counts:?}: {said}")) }
     });
     noted.await.unwrap();
 }

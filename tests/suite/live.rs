@@ -21,7 +21,7 @@ use crate::{
 
 const ALL: &[&str] = &["admin:read", "admin:toggle", "admin:config"];
 
-/// Asks the admin API, with a body if there is one.
+/// Asks the admin API, with a body if there is one. Waits for the end of an order, unless `more` says what it prefers.
 pub(crate) async fn call(
     host: &Host,
     method: &str,
@@ -29,7 +29,9 @@ pub(crate) async fn call(
     more: &[(&str, &str)],
     body: &str,
 ) -> Result<Answer, String> {
-    let more: String = more.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let prefers = more.iter().any(|(name, _)| *name == "Prefer");
+    let wait = if prefers { None } else { Some(&http::WAIT) };
+    let more: String = more.iter().chain(wait).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n{more}Content-Length: {}\r\n\r\n{body}",
         host.admin,

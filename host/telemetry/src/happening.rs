@@ -272,7 +272,7 @@ happenings! {
     HostOrdered [audit] INFO Success "an operator's order to the host was carried out" action "None; ask whom the line names if the order is a surprise."
     { operator: String, token: String, from: String, order: &'static str, about: String, outcome: String }
 
-    /// An order is carried out that nobody waits for: `operation` is the name by which it can be looked up.
+    /// An order to a plugin or to the configuration is begun: `operation` is the name by which it can be looked up.
     OperationBegun INFO Success "an operation was begun" action "None; `agent-host operations show` says how it goes."
     { operation: String, order: &'static str, about: String }
 

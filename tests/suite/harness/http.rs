@@ -45,6 +45,9 @@ impl Answer {
 /// Law 1's limit: an upgrade is answered within this.
 pub(crate) const UPGRADE_WITHIN: Duration = Duration::from_secs(1);
 
+/// By which an order to a plugin is answered when it has ended.
+pub(crate) const WAIT: (&str, &str) = ("Prefer", "wait");
+
 /// The headers of a whole WebSocket upgrade, without credentials.
 pub(crate) const UPGRADE: &[(&str, &str)] = &[
     ("Connection", "Upgrade"),

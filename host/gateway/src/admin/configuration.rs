@@ -17,7 +17,8 @@ use super::{
     operation::Operation,
     orders::{self, DRY_RUN},
     pages,
-    undertaking::{Answered, Undertaking, undertake},
+    prefer::Wait,
+    undertaking::{Undertaking, undertake},
     view::{ChangePage, ConfigFailurePart, ConfigOrder, ConfigPage, KeptPart},
 };
 use crate::{host::Host, problem::Problem};
@@ -169,10 +170,7 @@ async fn carried_out<H: Host>(
         audit::host_ordered(&operator, &from, operation, &about, outcome);
         ended.map_err(NotChanged::problem)
     };
-    match undertake(admin, parts, undertaking, order).await? {
-        Answered::Ended(ended) => Ok(shown(&ended?)),
-        Answered::Begun(response) => Ok(response),
-    }
+    undertake(admin, parts, undertaking, Wait::ToItsEnd, order, shown).await
 }
 
 fn answered(ended: Result<ChangePage, NotChanged>) -> Result<Response, Problem> {

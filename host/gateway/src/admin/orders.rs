@@ -4,11 +4,11 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use agent_host_core::{failpoint, failpoint::Action};
 use agent_host_engine::{ControlError, PluginOrder, view::PluginDetail};
-use agent_host_telemetry::{happening::PanicCaught, series};
+use agent_host_telemetry::happening::PanicCaught;
 use agent_plugin_protocol::PluginId;
 use axum::{
     body::{Body, to_bytes},
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 use futures_util::FutureExt as _;
 use http::{StatusCode, header, request::Parts};
@@ -21,7 +21,8 @@ use super::{
     foresight::{Known, foresee},
     operation::{Operation, plugin_id},
     pages,
-    undertaking::{self, Answered, Undertaking, undertake},
+    prefer::Wait,
+    undertaking::{self, Undertaking, undertake},
     view::{KeptPart, PluginPage},
 };
 use crate::{host::Host, problem::Problem, rest::query::Query, upgrade::panic_message};
@@ -34,7 +35,7 @@ const BODY_WITHIN: Duration = Duration::from_secs(5);
 /// Answers an order.
 ///
 /// # Errors
-/// If it says what no order says, or names what no plugin can be called: nothing was tried then.
+/// If it says what no order says, names a plugin that is not there, or cannot be begun: nothing was tried then.
 pub(crate) async fn answer<H: Host>(
     admin: &Arc<Admin<H>>,
     order: PluginOrder,
@@ -139,7 +140,7 @@ pub(crate) async fn check(parts: &Parts, body: Body, known: &[&str]) -> Result<(
 /// Carries it out. What was begun is finished, and noted, though the client may have left.
 ///
 /// # Errors
-/// For a name that no plugin can have, or if too much goes on: nothing was tried then.
+/// For a plugin that is not there, of a host that goes away, or if too much goes on: nothing was tried then.
 async fn carry_out<H: Host>(
     admin: &Arc<Admin<H>>,
     Told { order, lasting }: Told,
@@ -147,7 +148,12 @@ async fn carry_out<H: Host>(
     parts: &Parts,
     operator: Operator,
 ) -> Result<Response, Problem> {
-    let Some(id) = plugin_id(plugin) else { return Err(pages::no_such_plugin(admin.host.as_ref(), plugin)) };
+    let Some(id) = plugin_id(plugin).filter(|id| admin.host.plugin(id).is_some()) else {
+        return Err(pages::no_such_plugin(admin.host.as_ref(), plugin));
+    };
+    if admin.host.is_draining() {
+        return Err(pages::not_done(admin.host.as_ref(), plugin, &ControlError::Draining));
+    }
     let operation = Operation::Order(order);
     let undertaking = Undertaking { operation, about: id.to_string(), plugin: Some(id.clone()) };
     let task = {
@@ -170,14 +176,12 @@ async fn carry_out<H: Host>(
             told
         }
     };
-    let problem = match undertake(admin, parts, undertaking, task).await? {
-        Answered::Begun(response) => return Ok(response),
-        Answered::Ended(Ok(page)) => return Ok(pages::json(&page)),
-        Answered::Ended(Err(problem)) => problem,
+    // For a broken twin: a host that keeps who only wants it begun until it has ended.
+    let unsaid = match failpoint!("gateway.orders_wait") {
+        Some(Action::Off) => Wait::ToItsEnd,
+        Some(_) | None => Wait::Never,
     };
-    // Counted as refused, and not noted as such: the line says how the order ended.
-    series::admin_refused(problem.status().as_u16());
-    Ok(problem.into_response())
+    undertake(admin, parts, undertaking, unsaid, task, pages::json).await
 }
 
 /// A switch is kept, where somebody keeps the configuration.

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use super::{
     READ,
-    link::{Answer, Begun, Method, ask, begin, outcome},
+    link::{Answer, Begun, Method, ask, begin, outcome, wait},
     show,
     target::Target,
     words::{clock, shown},
@@ -63,9 +63,9 @@ pub(super) fn carry_out(
         let answer = ask(target, method, &format!("{path}{joined}dry_run=true"))?;
         return Ok(Carried::Ended(answer));
     }
-    // Whose token may not look an operation up waits for the answer as ever.
+    // Whose token may not look an operation up waits for the answer.
     if !how.no_wait && !may_read(&target.token) {
-        return ask(target, method, path).map(Carried::Ended);
+        return wait(target, &method, path).map(Carried::Ended);
     }
     let page = match begin(target, &method, path)? {
         Begun::Ended(answer) => return Ok(Carried::Ended(answer)),
