@@ -269,9 +269,11 @@ async fn a_connection_that_an_operator_closes_says_so_and_no_other_notices() {
     assert_eq!(completed["payload"]["status"], "ok", "{completed}");
     let answer = ask(&host, ALL, "DELETE", &format!("{CONNECTIONS}/{id}"), "").await.unwrap();
     assert_eq!(answer.status, 404, "{answer:?}");
-    let noted = noted(&host, "HostOrdered", 2).await;
-    let outcomes: Vec<&Value> = noted.iter().map(|line| &line["outcome"]).collect();
-    assert_eq!(outcomes, ["closing", "not found"]);
+    let refused = noted(&host, "OrderRefused", 1).await;
+    assert_eq!(refused[0]["order"], "close_connection", "{refused:?}");
+    // The log is in the order of what happened.
+    let ordered = lines(&host, "HostOrdered");
+    assert_eq!(ordered.iter().map(|line| &line["outcome"]).collect::<Vec<_>>(), ["closing"]);
 }
 
 /// Out of rotation: nobody new, whoever is there is served; and back.

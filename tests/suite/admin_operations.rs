@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use crate::{
     admin::page,
     client::Client,
-    harness::{Host, Plugin, Setup, eventually, http::Answer},
+    harness::{
+        Host, Plugin, Setup, eventually,
+        http::{self, Answer},
+    },
     live::{call, config},
     scenario::ready,
 };
@@ -135,14 +138,110 @@ async fn an_order_goes_on_though_nobody_waits() {
     assert_eq!(orders, ["reload_config", "rollback", "rollback", "rollback", "reload"], "the newest first");
     let unknown = call(&host, "GET", "/admin/v1/operations/nothing", &[], "").await.unwrap();
     assert_eq!(unknown.status, 404, "{unknown:?}");
-    // Each has its audit line all the same, and its own begin and end.
+    // Each has its one audit line all the same, and its own begin and end.
     let noted = eventually("each is noted", async || {
         let said = host.said();
         let count = |event: &str| said.matches(&format!("\"event\":\"{event}\"")).count();
-        let counts = ["OperationBegun", "OperationEnded", "OperatorOrdered", "HostOrdered"].map(count);
-        if counts == [5, 5, 4, 1] { Ok(()) } else { Err(format!("{counts:?}: {said}")) }
+        let counts =
+            ["OperationBegun", "OperationEnded", "OperatorOrdered", "HostOrdered", "OrderRefused"].map(count);
+        if counts == [5, 5, 2, 1, 2] { Ok(()) } else { Err(format!("{counts:?}: {said}")) }
     });
     noted.await.unwrap();
+}
+
+fn with_no_library() -> Setup {
+    Setup::echo()
+        .plugin(Plugin::at("broken", "broken.so").key("enabled", "false"))
+        .file("plugins/broken.so", "no library at all")
+        .operated()
+}
+
+/// A plugin that is switched on and cannot be loaded: who looks the operation up is told so, in the plugin's own words.
+async fn a_switch_that_does_not_help_has_failed(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    let operation = begun(host, "/admin/v1/plugins/broken/enable", NOTHING).await?;
+    let failed = ended(host, &operation).await?;
+    let plugin = page(host, "broken").await?;
+    let (problem, result) = (&failed["problem"], &failed["result"]);
+    let reason = plugin["reason"].as_str().ok_or("the plugin says no reason")?;
+    if failed["state"] != "failed"
+        || problem["code"] != plugin["code"]
+        || !problem["detail"].as_str().is_some_and(|detail| detail.contains(reason))
+    {
+        return Err(format!("the operation says that it went well: {failed}"));
+    }
+    // It is switched on for all that, and the page says where that is kept.
+    let kept = result["kept"]["file"].as_str().is_some_and(|file| file.ends_with("broken.toml"));
+    if !kept || result["verdict"] != "failed" || problem["status"] != 409 {
+        return Err(format!("how things are is not said: {failed}"));
+    }
+    let waited = post(host, "/admin/v1/plugins/broken/reset", http::WAIT_ALONE).await?;
+    match (waited.status, waited.code()?) {
+        (409, code) if plugin["code"] == code.as_str() => Ok(()),
+        _ => Err(format!("who waits is told something else: {waited:?}")),
+    }
+}
+
+twin! {
+    an_order_without_effect_has_failed(a_switch_that_does_not_help_has_failed) on with_no_library();
+    faults ""; broken by "gateway.order_aims=off", says "says that it went well"
+}
+
+#[tokio::test]
+async fn the_command_line_tells_a_switch_that_does_not_help() {
+    let host = with_no_library().start();
+    ready(&host).await.unwrap();
+    let output = host.operate(&["plugins", "enable", "broken"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(said.contains("plugin.not_elf") && said.contains("kept in "), "{said}");
+    let output = host.operate(&["plugins", "reset", "broken", "--no-wait", "--output", "json"]);
+    let begun: Value = serde_json::from_slice(&output.stdout).unwrap();
+    ended(&host, &begun).await.unwrap();
+    let output = host.operate(&["operations", "show", begun["id"].as_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.starts_with("failed") && said.contains("plugin.not_elf"), "{said}");
+    assert!(said.contains("what to do: "), "{said}");
+}
+
+/// An order leaves one line, and that says what is so: not that a refused one was carried out.
+async fn a_refused_order_is_told_once_and_as_refused(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    let set = json!({ "set": { "gateway.listen": "127.0.0.1:1" } }).to_string();
+    let answer = call(host, "PATCH", "/admin/v1/config", &[], &set).await?;
+    if answer.code()? != "config.files_only" {
+        return Err(format!("{answer:?}"));
+    }
+    let failed = post(host, "/admin/v1/plugins/broken/enable", http::WAIT_ALONE).await?;
+    // What comes after them in the log is the last of theirs.
+    post(host, "/admin/v1/plugins/echo/probe", http::WAIT_ALONE).await?;
+    let lines = eventually("the last of them is in the log", async || {
+        let said = host.said();
+        let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let audit: Vec<Value> = lines.filter(|line| line["target"] == "agent_host::audit").collect();
+        if audit.iter().any(|line| line["order"] == "probe") { Ok(audit) } else { Err(said) }
+    })
+    .await?;
+    let told: Vec<(&str, &str, &str, &str)> = lines
+        .iter()
+        .map(|line| {
+            let text = |name: &str| line[name].as_str().unwrap_or_default();
+            (text("level"), text("event"), text("order"), text("code"))
+        })
+        .collect();
+    let code = failed.code()?;
+    let expected = [
+        ("WARN", "OrderRefused", "set_config", "config.files_only"),
+        ("WARN", "OrderFailed", "enable", code.as_str()),
+        ("INFO", "OperatorOrdered", "probe", ""),
+    ];
+    if told == expected { Ok(()) } else { Err(format!("not one true line for each: {told:?}")) }
+}
+
+twin! {
+    each_order_is_told_once_and_truly(a_refused_order_is_told_once_and_as_refused) on with_no_library();
+    faults ""; broken by "gateway.admin_audit=off", says "the last of them is in the log";
+    broken by "gateway.order_aims=off", says "no problem document"
 }
 
 /// An order that only says what it would do does nothing, whatever it is.

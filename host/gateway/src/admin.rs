@@ -4,8 +4,9 @@
 //! one table in [`operation`], answered in [`pages`] or carried out in [`orders`], [`revocations`] and the others beside them (what goes on though nobody waits is in
 //! [`undertaking`], how long who ordered it waits in [`prefer`], what an order would do in [`foresight`]); what it is told is [`view`]. Whoever
 //! may give orders here may run code on the host, so operators have keys and an audience of their own, and every order,
-//! carried out or refused, leaves a line ([`audit`]).
+//! carried out, failed or refused, leaves one line ([`audit`]).
 
+mod aim;
 mod audit;
 mod body;
 mod bundle;

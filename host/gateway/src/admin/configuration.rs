@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use serde_json::Value;
 
 use super::{
-    audit::{self, Operator},
+    audit::{Line, Operator},
     body,
     door::Admin,
     lasting,
@@ -159,16 +159,24 @@ async fn carried_out<H: Host>(
     operator: &Operator,
     about: String,
 ) -> Result<Response, Problem> {
-    let (operator, from) = (operator.clone(), audit::from(parts));
+    let line = Line::new(operator, parts, operation, &about);
     let undertaking = Undertaking { operation, about: sanitise::line(&about, 200), plugin: None };
     let order = async move {
-        let ended = change.await;
-        let outcome = match &ended {
-            Ok(_) => "in force",
-            Err(refused) => refused.code.as_str(),
+        let refused = match change.await {
+            Ok(page) => {
+                line.done("in force");
+                return Ok(page);
+            }
+            Err(refused) => refused,
         };
-        audit::host_ordered(&operator, &from, operation, &about, outcome);
-        ended.map_err(NotChanged::problem)
+        let is_ours = refused.code == Code::HostInternal;
+        let problem = refused.problem();
+        if is_ours {
+            line.failed(&problem)
+        } else {
+            line.refused(&problem)
+        }
+        Err(problem.into())
     };
     undertake(admin, parts, undertaking, Wait::ToItsEnd, order, shown).await
 }

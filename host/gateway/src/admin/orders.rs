@@ -15,14 +15,15 @@ use http::{StatusCode, header, request::Parts};
 use tokio::time::timeout;
 
 use super::{
-    audit::{self, Operator},
+    aim::missed,
+    audit::{Line, Operator},
     configuration,
     door::Admin,
     foresight::{Known, foresee},
     operation::{Operation, plugin_id},
     pages,
     prefer::Wait,
-    undertaking::{self, Undertaking, undertake},
+    undertaking::{self, Undertaking, Unmet, undertake},
     view::{KeptPart, PluginPage},
 };
 use crate::{host::Host, problem::Problem, rest::query::Query, upgrade::panic_message};
@@ -157,23 +158,31 @@ async fn carry_out<H: Host>(
     let operation = Operation::Order(order);
     let undertaking = Undertaking { operation, about: id.to_string(), plugin: Some(id.clone()) };
     let task = {
-        let (admin, from) = (Arc::clone(admin), audit::from(parts));
+        let (admin, line) = (Arc::clone(admin), Line::new(&operator, parts, operation, id.as_str()));
         async move {
             let ordered = AssertUnwindSafe(order_of(&admin, &id, order, lasting)).catch_unwind().await;
-            let told = match ordered {
-                Ok(Ok((detail, kept))) => Ok(PluginPage { kept, ..PluginPage::from(&detail) }),
-                Ok(Err(error)) => Err(pages::not_done(admin.host.as_ref(), id.as_str(), &error)),
+            match ordered {
+                Ok(Ok((detail, kept))) => judged(line, order, &detail, kept),
+                Ok(Err(error)) => {
+                    let problem = pages::not_done(admin.host.as_ref(), id.as_str(), &error);
+                    match error {
+                        ControlError::ReloadFailed { .. } | ControlError::Unanswered => line.failed(&problem),
+                        ControlError::Unknown(_)
+                        | ControlError::Disabled(_)
+                        | ControlError::NoCanary(_)
+                        | ControlError::NothingBefore(_)
+                        | ControlError::NotRunning { .. }
+                        | ControlError::Draining => line.refused(&problem),
+                    }
+                    Err(problem.into())
+                }
                 Err(panic) => {
                     PanicCaught { place: "admin", message: panic_message(panic.as_ref()) }.emit();
-                    Err(undertaking::internal())
+                    let problem = undertaking::internal();
+                    line.failed(&problem);
+                    Err(problem.into())
                 }
-            };
-            let outcome = match &told {
-                Ok(page) => page.line.state.as_str(),
-                Err(problem) => problem.code(),
-            };
-            audit::ordered(&operator, &from, operation, id.as_str(), outcome);
-            told
+            }
         }
     };
     // For a broken twin: a host that keeps who only wants it begun until it has ended.
@@ -182,6 +191,31 @@ async fn carry_out<H: Host>(
         Some(_) | None => Wait::Never,
     };
     undertake(admin, parts, undertaking, unsaid, task, pages::json).await
+}
+
+/// Whether what the order is for is so, and its line.
+fn judged(
+    line: Line,
+    order: PluginOrder,
+    detail: &PluginDetail,
+    kept: Option<KeptPart>,
+) -> Result<PluginPage, Unmet<PluginPage>> {
+    // For a broken twin: a host that takes for done what was tried.
+    let missed = match failpoint!("gateway.order_aims") {
+        Some(Action::Off) => None,
+        Some(_) | None => missed(order, detail, kept.as_ref()),
+    };
+    let page = PluginPage { kept, ..PluginPage::from(detail) };
+    match missed {
+        None => {
+            line.done(&page.line.state);
+            Ok(page)
+        }
+        Some(problem) => {
+            line.failed(&problem);
+            Err(Unmet { problem, instead: Some(Box::new(page)) })
+        }
+    }
 }
 
 /// A switch is kept, where somebody keeps the configuration.

@@ -52,6 +52,21 @@ pub(crate) struct Undertaking {
     pub(crate) plugin: Option<PluginId>,
 }
 
+/// What an order is for is not so.
+#[derive(Debug)]
+pub(crate) struct Unmet<T> {
+    /// Why.
+    pub(crate) problem: Problem,
+    /// How things are, where it was carried out all the same.
+    pub(crate) instead: Option<Box<T>>,
+}
+
+impl<T> From<Problem> for Unmet<T> {
+    fn from(problem: Problem) -> Self {
+        Self { problem, instead: None }
+    }
+}
+
 /// Carries an order out, in a task of its own: what was begun is finished though its client may leave. Waits for its end as
 /// long as the client prefers, `unsaid` if it says nothing: the answer is what came of it, or where that can be looked up.
 ///
@@ -62,7 +77,7 @@ pub(crate) async fn undertake<H, T>(
     parts: &Parts,
     undertaking: Undertaking,
     unsaid: Wait,
-    order: impl Future<Output = Result<T, Problem>> + Send + 'static,
+    order: impl Future<Output = Result<T, Unmet<T>>> + Send + 'static,
     shown: impl FnOnce(&T) -> Response,
 ) -> Result<Response, Problem>
 where
@@ -72,7 +87,7 @@ where
     let contained = AssertUnwindSafe(order).catch_unwind().map(|ended| {
         ended.unwrap_or_else(|panic| {
             PanicCaught { place: "admin", message: panic_message(panic.as_ref()) }.emit();
-            Err(internal())
+            Err(internal().into())
         })
     });
     let preference = Preference::of(&parts.headers, unsaid);
@@ -82,7 +97,7 @@ where
     // Besides this, nobody waits for it but who looks it up, and the end of the host.
     drop(admin.tasks.spawn(task));
     // Told nothing: the runtime ends.
-    let to_its_end = told.map(|told| told.unwrap_or_else(|_| Err(internal())));
+    let to_its_end = told.map(|told| told.unwrap_or_else(|_| Err(internal().into())));
     let ended = match preference.wait {
         Wait::Never => None,
         Wait::AtMost(long) => timeout(long, to_its_end).await.ok(),
@@ -90,7 +105,7 @@ where
     };
     let mut response = match ended {
         Some(Ok(result)) => shown(&result),
-        Some(Err(problem)) => problem.into_response(),
+        Some(Err(unmet)) => unmet.problem.into_response(),
         None => accepted(&admin.undertakings.find(&begun.id).unwrap_or(begun)),
     };
     if let Some(applied) = preference.applied() {
@@ -160,10 +175,10 @@ impl Undertakings {
         });
     }
 
-    fn end<T: Serialize>(&self, id: &str, ended: &Result<T, Problem>, now: SystemTime) {
+    fn end<T: Serialize>(&self, id: &str, ended: &Result<T, Unmet<T>>, now: SystemTime) {
         let outcome = match ended {
             Ok(_) => "done",
-            Err(problem) => problem.code(),
+            Err(unmet) => unmet.problem.code(),
         };
         let told = self.change(id, |page| {
             page.ended = Some(rfc3339(now));
@@ -173,9 +188,10 @@ impl Undertakings {
                     // The types have nothing that JSON cannot say.
                     page.result = serde_json::to_value(result).ok();
                 }
-                Err(problem) => {
+                Err(unmet) => {
                     page.state = "failed".to_owned();
-                    page.problem = serde_json::to_value(problem.body()).ok();
+                    page.problem = serde_json::to_value(unmet.problem.body()).ok();
+                    page.result = unmet.instead.as_ref().and_then(|page| serde_json::to_value(page).ok());
                 }
             }
             (page.order.clone(), page.about.clone())
@@ -199,8 +215,8 @@ async fn go_on<H, T: Serialize>(
     admin: Arc<Admin<H>>,
     id: String,
     plugin: Option<PluginId>,
-    order: impl Future<Output = Result<T, Problem>>,
-    tell: oneshot::Sender<Result<T, Problem>>,
+    order: impl Future<Output = Result<T, Unmet<T>>>,
+    tell: oneshot::Sender<Result<T, Unmet<T>>>,
 ) {
     let mut happening = happenings::watch();
     let note = |event: &AdminEvent| {
@@ -225,8 +241,8 @@ async fn go_on<H, T: Serialize>(
     while let Ok(event) = happening.try_recv() {
         note(&event);
     }
-    if let Err(problem) = &ended {
-        series::admin_refused(problem.status().as_u16());
+    if let Err(unmet) = &ended {
+        series::admin_refused(unmet.problem.status().as_u16());
     }
     admin.undertakings.end(&id, &ended, admin.clock.now());
     // Last, so that who waits can look it up as ended. Told nobody: its client did not wait, or left.
@@ -299,10 +315,10 @@ mod tests {
         let (all, now) = (Undertakings::default(), SystemTime::UNIX_EPOCH);
         let first: Vec<String> = (0..AT_ONCE).map(|_| all.begin(&undertaking(), now).unwrap().id).collect();
         assert_eq!(all.begin(&undertaking(), now).unwrap_err().status(), StatusCode::SERVICE_UNAVAILABLE);
-        all.end(&first[0], &Ok::<_, Problem>(1), now);
+        all.end(&first[0], &Ok(1), now);
         for _ in 0..3 * KEPT {
             let id = all.begin(&undertaking(), now).unwrap().id;
-            all.end(&id, &Err::<(), _>(internal()), now);
+            all.end(&id, &Err::<(), _>(internal().into()), now);
         }
         assert_eq!(all.locked().len(), KEPT);
         let running = all.locked().iter().filter(|one| one.state == RUNNING).count();

@@ -80,7 +80,11 @@ async fn get(doors: &Doors, path: &str) -> (u16, Value) {
 /// What was noted of that plugin, from the happenings of this process.
 fn noted(events: &mut Receiver<AdminEvent>, plugin: &str) -> Vec<AdminEvent> {
     let all = std::iter::from_fn(|| events.try_recv().ok());
-    all.filter(|event| event.fields.get("plugin").is_some_and(|it| it == plugin)).collect()
+    let is_about = |event: &AdminEvent| {
+        let about = event.fields.get("plugin").or(event.fields.get("about"));
+        about.is_some_and(|it| it == plugin)
+    };
+    all.filter(|event| event.fields.contains_key("operator") && is_about(event)).collect()
 }
 
 #[tokio::test]
@@ -350,7 +354,21 @@ async fn every_order_leaves_a_line_and_so_does_every_refused_one() {
     }
     Request::new("POST", "/admin/v1/plugins/panics/reset", &token).send(&doors).await;
     let lines = noted(&mut events, "panics");
-    assert_eq!((lines.len(), &lines[0].fields["outcome"]), (1, &"host.internal".into()), "{lines:?}");
+    let [line] = lines.as_slice() else { panic!("one line for what panicked: {lines:?}") };
+    assert_eq!((line.event, &line.fields["code"]), ("OrderFailed", &"host.internal".into()), "{line:?}");
+    // What is refused once it was begun is refused, and what was tried and is not so has failed.
+    let id = PluginId::new("noted").unwrap();
+    doors.script.refuse.lock().unwrap().push(ControlError::NothingBefore(id));
+    Request::new("POST", "/admin/v1/plugins/noted/rollback", &token).send(&doors).await;
+    let lines = noted(&mut events, "noted");
+    let [line] = lines.as_slice() else { panic!("one line for what was refused: {lines:?}") };
+    assert_eq!((line.event, &line.fields["code"]), ("OrderRefused", &"plugin.nothing_before".into()));
+    doors.script.change_status(|status| status.plugins.push(plugin("broken", PluginKind::Agent, false)));
+    Request::new("POST", "/admin/v1/plugins/broken/enable", &token).send(&doors).await;
+    let lines = noted(&mut events, "broken");
+    let [line] = lines.as_slice() else { panic!("one line for what failed: {lines:?}") };
+    assert_eq!((line.event, &line.fields["order"]), ("OrderFailed", &"enable".into()), "{line:?}");
+
     // Reading, refused or not, is no order.
     Request::new("GET", "/admin/v1/status", &token).send(&doors).await;
     Request { token: None, ..Request::new("GET", "/admin/v1/status", "") }.send(&doors).await;

@@ -38,8 +38,11 @@ pub(crate) fn schema() -> Result<(), Failure> {
 pub(crate) fn diff(args: &DiffArgs) -> Result<(), Failure> {
     let [first, second] = args.profiles.as_slice() else {
         let profiles = args.profiles.len();
-        return Err(Failure::new(Exit::Usage, format!("--profile was given {profiles} times: two profiles are compared"))
-            .with_remedy("config diff --profile A --profile B; without --profile, a running host is asked"));
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("--profile was given {profiles} times: two profiles are compared"),
+        )
+        .with_remedy("config diff --profile A --profile B; without --profile, a running host is asked"));
     };
     let load = |profile: &String| {
         let profile = Some(profile.clone());

@@ -36,10 +36,10 @@ pub struct OperationPage {
     /// How many steps there were before those.
     #[serde(skip_serializing_if = "is_none")]
     pub steps_left_out: u32,
-    /// What is answered to who waits: a page.
+    /// What is answered to who waits: a page. Beside a `problem`, it is how things are all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
-    /// The same, where it was refused or came to nothing.
+    /// The same, where it was refused, or what it is for is not so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<Value>,
 }
