@@ -16,6 +16,7 @@ mod connections;
 mod door;
 mod events;
 mod foresight;
+mod keys;
 mod lasting;
 mod log_level;
 mod names;

@@ -58,13 +58,14 @@ fn describe(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
     });
     let body = match operation {
         Operation::Revoke => Some(reference::<RevocationOrder>(schemas)),
-        Operation::SetConfig => Some(reference::<ConfigOrder>(schemas)),
+        Operation::SetConfig | Operation::ValidateConfig => Some(keys(schemas)),
         Operation::SetLogLevel => Some(reference::<LogLevelOrder>(schemas)),
         Operation::BeginFault => Some(reference::<FaultOrder>(schemas)),
         _ => None,
     };
     if let (Some(schema), Some(described)) = (body, described.as_object_mut()) {
-        described.insert("requestBody".to_owned(), json!({ "required": true, "content": content(schema) }));
+        let required = operation != Operation::ValidateConfig;
+        described.insert("requestBody".to_owned(), json!({ "required": required, "content": content(schema) }));
     }
     if let (true, Some(described)) = (can_go_on(operation), described.as_object_mut()) {
         let goes_on = json!({
@@ -74,6 +75,18 @@ fn describe(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         described.insert("responses".to_owned(), json!({ "202": goes_on }));
     }
     described
+}
+
+/// Keys to be set: by their names, or nested.
+fn keys(schemas: &mut SchemaGenerator) -> Value {
+    json!({ "anyOf": [
+        reference::<ConfigOrder>(schemas),
+        {
+            "type": "object",
+            "description": "The same as nested tables, as a file has them. What is left out stays; `null` takes a key out.",
+            "examples": [{ "limits": { "runs_at_once": 5 } }],
+        },
+    ] })
 }
 
 /// Whether it may be answered before it has ended.
@@ -146,7 +159,9 @@ fn summary(operation: Operation) -> &'static str {
         }
         Operation::ConfigSchema => "The JSON schema of a configuration file.",
         Operation::DiffConfig => "What the files, as they are now, would change. Nothing is loaded.",
-        Operation::ValidateConfig => "The same: 200 if they hold, 422 with places and remedies if not.",
+        Operation::ValidateConfig => {
+            "The same: 200 if they hold, 422 with places and remedies if not. With a body: what setting its keys would change."
+        }
         Operation::ReloadConfig => {
             "Puts the files, as they are now, in force: all of it, or nothing. It happens by itself when a file changes."
         }
