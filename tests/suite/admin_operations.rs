@@ -327,6 +327,38 @@ async fn what_an_order_would_break_is_said_before_it_is_given() {
     }
 }
 
+/// Who takes out what others live by is told so: by who answers, by the operation, and on the command line.
+#[tokio::test]
+async fn an_order_that_was_given_says_what_it_broke() {
+    let host = Setup::echo().operated().set("readiness.require", "[\"agent\"]").start();
+    ready(&host).await.unwrap();
+    let would =
+        post(&host, "/admin/v1/plugins/echo/disable?dry_run=true", &[]).await.unwrap().json().unwrap();
+    let told = would["breaks"].as_array().unwrap().clone();
+    let text = would["breaks"].to_string();
+    for words in ["full to fallback", "no agent is left", "readiness.require"] {
+        assert!(text.contains(words), "{words}: {would}");
+    }
+    let operation = begun(&host, "/admin/v1/plugins/echo/disable", NOTHING).await.unwrap();
+    let done = ended(&host, &operation).await.unwrap();
+    assert_eq!((&done["state"], &done["result"]["breaks"]), (&json!("done"), &json!(told)), "{done}");
+    let shown = host.operate(&["operations", "show", operation["id"].as_str().unwrap()]);
+    let shown = String::from_utf8_lossy(&shown.stdout);
+    // What is broken already is not broken again, and what mends breaks nothing.
+    let again =
+        post(&host, "/admin/v1/plugins/echo/disable", http::WAIT_ALONE).await.unwrap().json().unwrap();
+    assert_eq!(again["breaks"], Value::Null, "{again}");
+    let back = post(&host, "/admin/v1/plugins/echo/enable", http::WAIT_ALONE).await.unwrap().json().unwrap();
+    assert_eq!((&back["verdict"], &back["breaks"]), (&json!("healthy"), &Value::Null), "{back}");
+    let drained = host.operate(&["plugins", "drain", "echo"]);
+    let said = String::from_utf8_lossy(&drained.stdout);
+    assert_eq!(drained.status.code(), Some(0), "{drained:?}");
+    for one in &told {
+        let line = format!("worse than before: {}", one.as_str().unwrap());
+        assert!(shown.contains(&line) && said.contains(&line), "{line}: {shown}\n{said}");
+    }
+}
+
 #[tokio::test]
 async fn the_command_line_waits_or_does_not_or_only_asks() {
     let host = Setup::echo().operated().start();

@@ -318,7 +318,8 @@ async fn keys_may_be_nested_and_are_judged_before_they_are_set() {
     let post = async |body: &Value| call(&host, "POST", ask_first, &[], &body.to_string()).await.unwrap();
     let would = post(&nested).await.json().unwrap();
     assert_eq!(would, post(&named).await.json().unwrap());
-    let keys: Vec<_> = would["changes"].as_array().unwrap().iter().map(|one| (&one["key"], &one["to"])).collect();
+    let keys: Vec<_> =
+        would["changes"].as_array().unwrap().iter().map(|one| (&one["key"], &one["to"])).collect();
     let (runs, places) = (json!("limits.runs_at_once"), json!("plugins.echo.limits.concurrent_runs"));
     assert_eq!(keys, [(&runs, &json!(7)), (&places, &json!(6))], "{would}");
     assert_eq!(config(&host).await.unwrap(), before, "it was only asked");
@@ -340,13 +341,21 @@ async fn keys_may_be_nested_and_are_judged_before_they_are_set() {
     for (body, status, code) in [
         (json!({ "limits": { "runs_at_once": "many" } }), 422, "config.type"),
         (json!({ "plugins": { "echo": { "path": "/tmp/evil.so" } } }), 403, "config.files_only"),
-        (json!({ "limits": { "runs_at_once": 8 }, "set": { "routing.wait": "3s" } }), 400, "http.bad_request"),
+        (
+            json!({ "limits": { "runs_at_once": 8 }, "set": { "routing.wait": "3s" } }),
+            400,
+            "http.bad_request",
+        ),
         (json!({ "limits": {} }), 400, "http.bad_request"),
         (json!([1]), 400, "http.bad_request"),
     ] {
         for (method, path) in [("PATCH", path), ("POST", ask_first)] {
             let answer = call(&host, method, path, &[], &body.to_string()).await.unwrap();
-            assert_eq!((answer.status, answer.code()), (status, Ok(code.to_owned())), "{method} {body}: {answer:?}");
+            assert_eq!(
+                (answer.status, answer.code()),
+                (status, Ok(code.to_owned())),
+                "{method} {body}: {answer:?}"
+            );
         }
     }
     assert_eq!(config(&host).await.unwrap()["settings"]["limits.runs_at_once"]["value"], 7);

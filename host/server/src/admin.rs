@@ -128,7 +128,9 @@ fn order(args: &OrderArgs, order: &str, aim: &str) -> Result<ExitCode, Failure> 
         return Ok(ExitCode::SUCCESS);
     }
     let page: PluginPage = answer.read()?;
-    show(&args.admin, &answer.json, || Ok(format!("{}{}", why::sentence(&page), kept(&page))))?;
+    show(&args.admin, &answer.json, || {
+        Ok(format!("{}{}{}", why::sentence(&page), operations::broken(&page), kept(&page)))
+    })?;
     let reached = page.line.verdict == aim || page.line.state == aim;
     Ok(if reached { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -65,7 +65,8 @@ fn describe(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
     };
     if let (Some(schema), Some(described)) = (body, described.as_object_mut()) {
         let required = operation != Operation::ValidateConfig;
-        described.insert("requestBody".to_owned(), json!({ "required": required, "content": content(schema) }));
+        described
+            .insert("requestBody".to_owned(), json!({ "required": required, "content": content(schema) }));
     }
     if let (true, Some(described)) = (can_go_on(operation), described.as_object_mut()) {
         let goes_on = json!({

@@ -24,7 +24,7 @@ use super::{
     pages,
     prefer::Wait,
     undertaking::{self, Undertaking, Unmet, undertake},
-    view::{KeptPart, PluginPage},
+    view::{ForesightPage, KeptPart, PluginPage},
 };
 use crate::{host::Host, problem::Problem, rest::query::Query, upgrade::panic_message};
 
@@ -83,15 +83,18 @@ fn wrong(why: String) -> Problem {
 fn would<H: Host>(admin: &Admin<H>, order: PluginOrder, plugin: &str) -> Result<Response, Problem> {
     let detail = plugin_id(plugin).and_then(|id| admin.host.plugin(&id));
     let Some(detail) = detail else { return Err(pages::no_such_plugin(admin.host.as_ref(), plugin)) };
-    let (status, rules) = (admin.host.status(), admin.rules.now());
-    let known = Known {
-        status: &status,
-        heir: admin.host.heir(&detail.view.id),
-        plugin: &detail,
-        require: &rules.settings.require,
-    };
-    let page = foresee(order, &known);
+    let page = foreseen(admin, order, &detail);
     page.map(|page| pages::json(&page)).map_err(|error| pages::not_done(admin.host.as_ref(), plugin, &error))
+}
+
+fn foreseen<H: Host>(
+    admin: &Admin<H>,
+    order: PluginOrder,
+    plugin: &PluginDetail,
+) -> Result<ForesightPage, ControlError> {
+    let (status, rules) = (admin.host.status(), admin.rules.now());
+    let heir = admin.host.heir(&plugin.view.id);
+    foresee(order, &Known { status: &status, heir, plugin, require: &rules.settings.require })
 }
 
 /// An order, and how long it holds.
@@ -160,9 +163,16 @@ async fn carry_out<H: Host>(
     let task = {
         let (admin, line) = (Arc::clone(admin), Line::new(&operator, parts, operation, id.as_str()));
         async move {
+            // As it is now: afterwards, what it broke looks as if it had never been there.
+            let before = admin.host.plugin(&id);
+            let foreseen = before.and_then(|plugin| foreseen(&admin, order, &plugin).ok());
+            let breaks = foreseen.map(|page| page.breaks).unwrap_or_default();
             let ordered = AssertUnwindSafe(order_of(&admin, &id, order, lasting)).catch_unwind().await;
             match ordered {
-                Ok(Ok((detail, kept))) => judged(line, order, &detail, kept),
+                Ok(Ok((detail, kept))) => {
+                    let page = PluginPage { kept, breaks, ..PluginPage::from(&detail) };
+                    judged(line, order, &detail, page)
+                }
                 Ok(Err(error)) => {
                     let problem = pages::not_done(admin.host.as_ref(), id.as_str(), &error);
                     match error {
@@ -198,14 +208,13 @@ fn judged(
     line: Line,
     order: PluginOrder,
     detail: &PluginDetail,
-    kept: Option<KeptPart>,
+    page: PluginPage,
 ) -> Result<PluginPage, Unmet<PluginPage>> {
     // For a broken twin: a host that takes for done what was tried.
     let missed = match failpoint!("gateway.order_aims") {
         Some(Action::Off) => None,
-        Some(_) | None => missed(order, detail, kept.as_ref()),
+        Some(_) | None => missed(order, detail, page.kept.as_ref()),
     };
-    let page = PluginPage { kept, ..PluginPage::from(detail) };
     match missed {
         None => {
             line.done(&page.line.state);
