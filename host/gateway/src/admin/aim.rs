@@ -41,11 +41,13 @@ pub(crate) fn missed(order: PluginOrder, plugin: &PluginDetail, kept: Option<&Ke
 }
 
 fn where_kept(kept: Option<&KeptPart>) -> String {
-    match kept.map(|kept| (&kept.file, &kept.until)) {
-        None => String::new(),
-        Some((Some(file), _)) => format!(" and is kept in {file}"),
-        Some((None, Some(until))) => format!(" and holds until {until}"),
-        Some((None, None)) => " and holds until the host ends".to_owned(),
+    let Some(kept) = kept else { return String::new() };
+    match (&kept.file, &kept.until) {
+        (Some(file), _) if kept.already => format!(", as {file} says"),
+        (None, _) if kept.already => ", as the configuration says".to_owned(),
+        (Some(file), _) => format!(" and is kept in {file}"),
+        (None, Some(until)) => format!(" and holds until {until}"),
+        (None, None) => " and holds until the host ends".to_owned(),
     }
 }
 
