@@ -152,7 +152,7 @@ async fn an_order_goes_on_though_nobody_waits() {
 fn with_no_library() -> Setup {
     Setup::echo()
         .plugin(Plugin::at("broken", "broken.so").key("enabled", "false"))
-        .file("plugins/broken.so", "no library at all")
+        .file("plugins/broken.so", b"no library at all".as_slice())
         .operated()
 }
 
