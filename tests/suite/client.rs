@@ -183,17 +183,17 @@ impl Client {
         Ok(id)
     }
 
-    /// The next frame, whatever it is; answers pings.
+    /// The next frame, whatever it is; answers pings. They go on for ever, patience does not.
     pub(crate) async fn next(&mut self) -> Result<Value, End> {
-        loop {
-            let message = match timeout(PATIENCE, self.socket.next()).await {
-                Err(_) => return Err(End::Silence),
-                Ok(message) => message,
-            };
-            if let Some(frame) = self.take(message).await? {
-                return Ok(frame);
+        let next = async {
+            loop {
+                let message = self.socket.next().await;
+                if let Some(frame) = self.take(message).await? {
+                    return Ok(frame);
+                }
             }
-        }
+        };
+        timeout(PATIENCE, next).await.unwrap_or(Err(End::Silence))
     }
 
     /// The `seq` of the next frame that has one, without a look at the rest: for who reads hundreds of megabytes.

@@ -156,13 +156,9 @@ async fn a_withdrawn_key_opens_and_keeps_open_nothing(host: &Host, issuer: &Issu
     issuer.answers(Answer::keys(&[published("ec", "b"), published("rsa-other", "c")]));
     gets_at_last(host, "a token with the new key", &new, 101, "").await?;
     gets(host, "a token with the old key", &old, 401, "auth.invalid").await?;
-    let end = loop {
-        if let Err(end) = of_old.next().await {
-            break end;
-        }
-    };
-    if end != End::Closed(4401) {
-        return Err(format!("the connection with the old key: {end:?}"));
+    match of_old.closed().await {
+        Some(End::Closed(4401)) => {}
+        end => return Err(format!("the connection with the old key: {end:?}")),
     }
     of_kept.run("still here").await?.answered_by("echo")
 }

@@ -95,7 +95,13 @@ impl DiffArgs {
             ([first, second], None) => Ok(Compared::Profiles([first, second])),
             ([], Some(edited)) => Ok(Compared::Edited(edited, None)),
             ([profile], Some(edited)) => Ok(Compared::Edited(edited, Some(profile))),
-            (_, None) => Err(Failure::new(Exit::Usage, "name two profiles: --profile A --profile B")),
+            (profiles, None) => {
+                let given =
+                    format!("--profile was given {} times: two profiles are compared", profiles.len());
+                Err(Failure::new(Exit::Usage, given).with_remedy(
+                    "config diff --profile A --profile B; without --profile, a running host is asked",
+                ))
+            }
             (_, Some(_)) => Err(Failure::new(Exit::Usage, "with --edited, name one profile or none")),
         }
     }
