@@ -64,6 +64,7 @@ mod live_canary;
 mod live_doors;
 mod live_reasons;
 mod live_swaps;
+mod live_told;
 mod live_unwritable;
 mod live_wrong;
 mod log_blocked;

@@ -19,7 +19,10 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::{
-    admin::view::ChaosStanding,
+    admin::{
+        configuration::Configuration,
+        view::{ChaosStanding, ConfigFailurePart},
+    },
     auth::{KeySetView, TokenSource, permits},
     host::Host,
     rotation::Rotation,
@@ -37,6 +40,8 @@ pub(crate) struct Health<H> {
     pub(crate) rotation: Arc<Rotation>,
     /// What injects faults, where this host allows it.
     pub(crate) chaos: Option<Arc<dyn Chaos>>,
+    /// Who knows whether the last edit is in force.
+    pub(crate) configuration: Option<Arc<dyn Configuration>>,
 }
 
 /// Whether traffic should come here.
@@ -67,6 +72,9 @@ struct Verbose<'a> {
     reason: Option<&'a str>,
     durability: Durability,
     self_check: Shown,
+    /// Whether the files are in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configuration: Option<LastEdit>,
     services: Vec<Service<'a>>,
     /// The keys of another issuer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,6 +85,20 @@ struct Verbose<'a> {
     chaos: Option<ChaosStanding>,
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<String>,
+}
+
+/// What became of the last edit of the configuration.
+#[derive(Serialize)]
+struct LastEdit {
+    /// `healthy`: it is in force; `failed`: what was in force before still is.
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    /// What is wrong and where. For operators: it names files, and quotes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -169,6 +191,7 @@ impl<H> Health<H> {
             reason: details.then_some(&status.reason),
             durability: status.durability,
             self_check: checked.shown(details),
+            configuration: self.configuration.as_ref().map(|c| last_edit(c.failure(), details)),
             services: status.services.iter().map(|s| service(s, details)).collect(),
             keys: if details { keys } else { keys.map(KeySetView::for_everybody) },
             plugins: status.plugins.iter().map(|p| plugin(p, details)).collect(),
@@ -228,6 +251,16 @@ fn is_verbose(query: Option<&str>) -> bool {
     query.is_some_and(|q| {
         q.split('&').any(|pair| matches!(pair, "verbose" | "verbose=" | "verbose=1" | "verbose=true"))
     })
+}
+
+fn last_edit(failure: Option<ConfigFailurePart>, details: bool) -> LastEdit {
+    let verdict = if failure.is_some() { "failed" } else { "healthy" };
+    LastEdit {
+        verdict,
+        code: failure.as_ref().map(|failed| failed.code.clone()),
+        at: failure.as_ref().map(|failed| failed.at.clone()),
+        reason: failure.map(|failed| failed.reason).filter(|_| details),
+    }
 }
 
 fn service(service: &ServiceView, details: bool) -> Service<'_> {

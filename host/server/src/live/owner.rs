@@ -200,7 +200,7 @@ impl Task {
     async fn keep_in_file(&mut self, plugin: &PluginId, enabled: bool) -> Result<String, String> {
         let now = self.in_force();
         let key = format!("plugins.{plugin}.enabled");
-        let set = BTreeMap::from([(key, Value::from(enabled))]);
+        let set = BTreeMap::from([(key.clone(), Value::from(enabled))]);
         let reason = |wrong: NotChanged| wrong.reason;
         let texts = self.texts_with(&now.loaded, &set).await.map_err(reason)?;
         let file = texts.keys().next().map(|file| file.display().to_string()).unwrap_or_default();
@@ -208,12 +208,12 @@ impl Task {
         overrides.remove(plugin);
         let loaded = self.load(texts.clone(), &overrides).await.map_err(reason)?;
         let others = plan::differences(&now.loaded, &loaded);
-        if others.iter().any(|change| !change.key.starts_with(&format!("plugins.{plugin}."))) {
+        if others.iter().any(|change| change.key != key) {
             return Err("the files hold another edit that is not in force".to_owned());
         }
         let ready = write_beside(texts).await.map_err(reason)?;
         self.put(ready).await.map_err(reason)?;
-        self.tell(loaded, overrides);
+        self.tell(loaded, overrides, None);
         Ok(file)
     }
 
@@ -231,7 +231,7 @@ impl Task {
         let until = lasting.map(|lasting| (Instant::now() + lasting, self.own.clock.now() + lasting));
         let one = Override { enabled, instead_of, until, reason: reason.to_owned() };
         overrides.insert(plugin.clone(), one);
-        self.tell(now.loaded.clone(), overrides);
+        self.switched(&now, overrides);
         KeptPart { file: None, until: until.map(|(_, at)| rfc3339(at)), reason: Some(reason.to_owned()) }
     }
 
@@ -247,7 +247,7 @@ impl Task {
                 tracing::warn!(%plugin, %error, "a switch that was ordered for a time could not be taken back");
             }
         }
-        self.tell(now.loaded.clone(), overrides);
+        self.switched(&now, overrides);
     }
 
     /// The switches that hold against the files as they are now: of a plugin of which they say something new, none does.
@@ -305,16 +305,29 @@ impl Task {
             let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
             ConfigApplied { changed: bounded(&keys), not_live: bounded(&pending) }.emit();
         }
-        let etag = self.tell(loaded, overrides);
+        let etag = self.tell(loaded, overrides, None);
         Ok(ChangePage { etag, changes, warnings: Vec::new() })
     }
 
+    /// Other switches, and nothing else: an edit that is not in force is no more so than before.
+    fn switched(&mut self, now: &InForce, overrides: BTreeMap<PluginId, Override>) {
+        // Off for a broken twin: a host that takes a switch for the repair of its files.
+        let forgets = failpoint!("server.config_failure_kept") == Some(Action::Off);
+        let failure = now.failure.clone().filter(|_| !forgets);
+        self.tell(now.loaded.clone(), overrides, failure);
+    }
+
     /// What is in force from now on.
-    fn tell(&mut self, loaded: Loaded, overrides: BTreeMap<PluginId, Override>) -> String {
+    fn tell(
+        &mut self,
+        loaded: Loaded,
+        overrides: BTreeMap<PluginId, Override>,
+        failure: Option<ConfigFailurePart>,
+    ) -> String {
         let etag = etag_of(&loaded, &overrides);
         let pending = plan::pending(&self.own.started, &loaded.values);
         let since = self.own.clock.now();
-        let in_force = InForce { loaded, etag: etag.clone(), since, pending, overrides, failure: None };
+        let in_force = InForce { loaded, etag: etag.clone(), since, pending, overrides, failure };
         self.own.told.send_replace(Arc::new(in_force));
         etag
     }
