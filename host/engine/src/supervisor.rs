@@ -23,6 +23,7 @@ use agent_host_core::{
     outcome::ExitReport,
     ports::instance::{Fault, Started},
     routing::Target,
+    settling::Settling,
 };
 use agent_host_telemetry::series;
 use agent_plugin_protocol::{CallId, Generation, PluginId};
@@ -79,8 +80,8 @@ pub(crate) struct Supervisor {
     changed: Vec<(Changed, Result<(), ChangeError>)>,
     /// Orders that wait for the change to end; bounded.
     waiting: Vec<(PluginId, PluginOrder, Taken)>,
-    /// When the status is settled, if it changed.
-    settle_at: Option<Instant>,
+    /// What clients are not told yet.
+    settling: Settling,
     /// Whether runs that were cut off have been looked for since the store came back.
     recovered: bool,
     /// The end of the start before, for a broken twin only.
@@ -92,6 +93,7 @@ impl Supervisor {
     pub(crate) fn new(shared: Arc<Shared>, outlets: Outlets) -> Self {
         let services = Arc::clone(&shared.parts.services.borrow());
         let registry = Registry::new(&shared, services);
+        let settling = Settling::new(outlets.settled.borrow().level);
         let mut this = Self {
             shared,
             registry,
@@ -101,7 +103,7 @@ impl Supervisor {
             change: None,
             changed: Vec::new(),
             waiting: Vec::new(),
-            settle_at: None,
+            settling,
             recovered: false,
             last_start: None,
         };
@@ -123,7 +125,7 @@ impl Supervisor {
         }
         let mut services = self.shared.parts.services.clone();
         loop {
-            let settle_at = self.settle_at;
+            let settle_at = self.settles_at();
             tokio::select! {
                 Some(event) = self.pending.next() => self.on(event),
                 command = commands.recv() => match command {
