@@ -83,6 +83,7 @@ mod protocol_tokens;
 mod proxy_storm;
 mod public_keys;
 mod refusals;
+mod required;
 mod rest;
 mod revocations;
 mod rfc6455;

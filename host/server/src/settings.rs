@@ -28,6 +28,7 @@ pub(crate) fn engine(config: &Config) -> Engine {
     Engine {
         plugins: slots(config),
         order: config.routing.order.clone(),
+        required: config.readiness.require.iter().filter(|name| !is_of_the_doors(name)).cloned().collect(),
         wait: config.routing.wait,
         retry: config.routing.retry,
         settle: config.service.settle,
@@ -46,6 +47,11 @@ pub(crate) fn engine(config: &Config) -> Engine {
         },
         ..Engine::default()
     }
+}
+
+/// Whether the doors judge it: it says who is let in, and nothing of how capable the service is.
+fn is_of_the_doors(name: &str) -> bool {
+    matches!(name, "keys" | "self_check")
 }
 
 /// The supervisor that is named goes first: the engine asks the first enabled one.

@@ -107,6 +107,7 @@ impl Registry {
             series::plugin_unlisted(slot.settings.spec.id.as_str(), states());
         }
         self.order.clone_from(&settings.order);
+        self.required = super::required(settings);
         done
     }
 
