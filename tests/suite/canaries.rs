@@ -44,6 +44,11 @@ async fn plant(host: &Host) -> Result<(Secrets, Seen), String> {
         let run = client.run_with(said, json!({ "agent": agent })).await?;
         frames.push((format!("the run of {said}"), format!("{} {:?}", run.accepted, run.events)));
     }
+    for token in [&bad, &good] {
+        client.send(&json!({ "type": "auth_refresh", "token": token })).await?;
+        let answer = one_of(&mut client, &["error", "auth_refreshed"]).await?;
+        frames.push(("the answer to auth_refresh".to_owned(), answer.to_string()));
+    }
     for version in Version::BOTH {
         let greeted = Greeted::of(host, version, "alice").await?;
         frames.push((format!("the greeting of {version:?}"), format!("{:?}", greeted.greeting)));
@@ -84,6 +89,16 @@ async fn plant(host: &Host) -> Result<(Secrets, Seen), String> {
         ("a ticket", ticket),
     ];
     Ok((secrets, frames))
+}
+
+/// The next frame of one of these types.
+async fn one_of(client: &mut Client, kinds: &[&str]) -> Result<Value, String> {
+    loop {
+        let frame = client.next().await?;
+        if frame["type"].as_str().is_some_and(|kind| kinds.contains(&kind)) {
+            return Ok(frame);
+        }
+    }
 }
 
 /// Every page that takes no order, as the host describes them, with the operators' listener seen by an operator.
@@ -160,6 +175,8 @@ async fn nothing_is_betrayed(host: &Host) -> Result<(), String> {
         ("plugins show rich", "plugin.crashed"),
         ("log.db", "hello"),
         ("the run of hello", "hello"),
+        ("the answer to auth_refresh", "auth.invalid"),
+        ("the answer to auth_refresh", "auth_refreshed"),
         ("the log", "HostListening"),
     ] {
         let there = seen.iter().any(|(name, text)| name.contains(place) && text.contains(has));
@@ -168,22 +185,26 @@ async fn nothing_is_betrayed(host: &Host) -> Result<(), String> {
             return Err(format!("{has} is not in {place}, so that nothing is proved by it: {names:?}"));
         }
     }
+    let mut betrayed = Vec::new();
     for (what, secret) in &secrets {
         // Of a token, what makes it one: its claims are no secret.
         let core = secret.rsplit('.').next().unwrap_or(secret);
-        if let Some((place, text)) = seen.iter().find(|(_, text)| text.contains(core)) {
-            let at = text.find(core).unwrap_or_default();
-            let around: String =
-                text[..at].chars().rev().take(80).collect::<Vec<_>>().into_iter().rev().collect();
-            return Err(format!("{what} is in {place}, after: {around}"));
+        for (place, text) in &seen {
+            if let Some(at) = text.find(core) {
+                let around: String =
+                    text[..at].chars().rev().take(80).collect::<Vec<_>>().into_iter().rev().collect();
+                betrayed.push(format!("{what} is in {place}, after: {around}"));
+            }
         }
     }
-    Ok(())
+    if betrayed.is_empty() { Ok(()) } else { Err(betrayed.join("\n")) }
 }
 
 twin! {
     planted_everywhere(nothing_is_betrayed) on setup();
     faults ""; broken by "gateway.quiet_tokens=off", says "token is in the log";
+    broken by "gateway.quiet_metrics=off", says "a good token is in /metrics";
+    broken by "gateway.quiet_frames=off", says "a bad token is in the answer to auth_refresh";
     broken by "runtime.redact=off", says "a plugin's secret is in"
 }
 

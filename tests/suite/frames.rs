@@ -113,6 +113,46 @@ async fn the_same_message_again_is_the_same_run() {
     assert_eq!(conflict["id"], "key-1", "{conflict}");
 }
 
+/// An id stands for one body: whichever part of it is another, nothing is taken and nothing is hidden.
+async fn an_id_is_of_one_body(host: &Host) -> Result<(), String> {
+    ready(host).await?;
+    let mut client = Client::connect(host, "alice").await?;
+    let frame = json!({ "type": "user_message", "id": "key-1", "content": "once", "metadata": { "a": 1 } });
+    client.send(&frame).await?;
+    client.gather("key-1").await?;
+    for (part, other) in [
+        ("content", json!("something else")),
+        ("metadata", json!({ "a": 2 })),
+        ("metadata", json!({})),
+        ("agent", json!("echo")),
+    ] {
+        let mut again = frame.clone();
+        again[part] = other;
+        client.send(&again).await?;
+        let said = loop {
+            match client.next().await? {
+                // How the service is may be told at any time.
+                told if told["type"] == "service_status" => {}
+                said => break said,
+            }
+        };
+        if said["code"] != "idempotency.conflict" {
+            return Err(format!("another {part} under the same id: {said}"));
+        }
+    }
+    // And the same is still the same.
+    client.send(&frame).await?;
+    match client.expect("accepted").await? {
+        again if again["duplicate"] == true => Ok(()),
+        again => Err(format!("not known as the same: {again}")),
+    }
+}
+
+twin! {
+    one_body(an_id_is_of_one_body) on Setup::echo();
+    faults ""; broken by "engine.body_hash=off", says "another content under the same id"
+}
+
 #[tokio::test]
 async fn a_message_without_id_gets_one() {
     let host = Setup::echo().start();

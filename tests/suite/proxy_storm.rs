@@ -138,7 +138,8 @@ async fn weathered(host: &Host, storm: Storm, mut dice: Dice) -> Result<(), Stri
     let resumed: usize = people.iter().map(|person| person.resumed).sum();
     let events: usize = people.iter().map(Person::events).sum();
     println!("{messages} messages, {events} events, {resumed} resumes, {orders} orders, {:?}", proxy.done());
-    let crashes = counts_agree(host, messages, events).await?;
+    // A run is counted a moment after its last word was sent.
+    let crashes = eventually("the counts agree", async || counts_agree(host, messages, events).await).await?;
     let all_happened = proxy.done().len() == 6 && resumed > storm.people && orders > 5 && crashes > 0;
     if !all_happened {
         return Err(format!("no storm: {crashes} crashes, {orders} orders, {resumed} resumes"));

@@ -53,6 +53,30 @@ async fn a_foreign_origin_is_a_403() {
     assert_eq!((answer.status, answer.code()), (403, Ok("origin.denied".into())), "{answer:?}");
 }
 
+/// A browser sends its user's connection from whatever page asks it to.
+async fn only_pages_that_are_listed_connect(host: &Host) -> Result<(), String> {
+    for (page, status) in [
+        ("https://app.example", 101),
+        ("http://app.example", 403),
+        ("https://app.example.evil.example", 403),
+        ("https://evil.example", 403),
+        ("null", 403),
+    ] {
+        let answer = upgrade_but(host, "", &[("Origin", page)]).await;
+        let denied = answer.status == 101 || answer.code().is_ok_and(|code| code == "origin.denied");
+        if answer.status != status || !denied {
+            return Err(format!("a page of {page} is let in or out wrongly: {answer:?}"));
+        }
+    }
+    Ok(())
+}
+
+twin! {
+    foreign_pages(only_pages_that_are_listed_connect)
+        on Setup::echo().set("gateway.origins", "[\"https://app.example\"]");
+    faults ""; broken by "gateway.origins=off", says "a page of http://app.example is let in"
+}
+
 #[tokio::test]
 async fn other_paths_and_methods_are_http_s_own_refusals() {
     let host = Setup::echo().start();

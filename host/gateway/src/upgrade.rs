@@ -15,7 +15,10 @@ use std::{
 
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal};
 use agent_host_engine::view::Status;
-use agent_host_telemetry::happening::{TokensGuessed, UpgradeAnswered};
+use agent_host_telemetry::{
+    happening::{TokensGuessed, UpgradeAnswered},
+    series,
+};
 use agent_plugin_protocol::Code;
 use axum::{
     body::Body,
@@ -285,6 +288,10 @@ async fn authenticate<H: Host>(
     }
     match TokenSource::find(&parts.headers, &parts.uri).map_err(refuse)? {
         TokenSource::Jwt(token) => {
+            // For a broken twin: a host that counts what opens its doors, each by itself.
+            if failpoint!("gateway.quiet_metrics") == Some(Action::Off) {
+                series::peer_refused(&token);
+            }
             let verified = rules.users.judge(&token).await.map(Arc::new);
             verified.map_err(|error| door.no_token(error, parts))
         }

@@ -147,6 +147,8 @@ fn toggle(args: &ToggleArgs, order: &str, aim: &str) -> Result<ExitCode, Failure
 fn kept(page: &PluginPage) -> String {
     let Some(kept) = &page.kept else { return String::new() };
     match (&kept.file, &kept.until) {
+        (Some(file), _) if kept.already => format!("\nas {} says: no file was changed", words::shown(file)),
+        (None, _) if kept.already => "\nas the configuration says: no file was changed".to_owned(),
         (Some(file), _) => format!("\nkept in {}", words::shown(file)),
         (None, Some(until)) => format!("\nuntil {}", words::shown(until)),
         (None, None) => format!(

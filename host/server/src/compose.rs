@@ -122,7 +122,7 @@ fn log_of(config: &StoreConfig) -> Arc<dyn Store> {
         let made = steps::take(Step::Store, || {
             Ok::<Arc<dyn Store>, String>(match config.durability {
                 Durability::Durable | Durability::Ephemeral => {
-                    Arc::new(SqliteStore::start(Place::within(&config.path)))
+                    Arc::new(SqliteStore::start(Place::within(&config.path), config.patience))
                 }
                 Durability::Memory => Arc::new(MemoryStore::new()),
             })

@@ -10,7 +10,7 @@ use crate::{
 };
 
 fn setup() -> Setup {
-    let timeouts = "{ init = \"5s\", tool = \"1s\", idle = \"30s\", run = \"60s\", grace = \"200ms\" }";
+    let timeouts = "{ init = \"20s\", tool = \"1s\", idle = \"30s\", run = \"60s\", grace = \"5s\" }";
     let bad = Plugin::misbehaving("bad").key("timeouts", timeouts);
     Setup::new().plugin(bad).set("limits.messages_per_minute", "0").set("limits.runs_at_once", "0")
 }

@@ -1,19 +1,20 @@
 //! The task that owns the configuration: one thing after another, whoever asks.
 
+mod switch;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
 };
 
 use agent_host_config::{Loaded, Origin, Sources, edited};
 use agent_host_core::{failpoint, failpoint::Action, timestamp::rfc3339};
-use agent_host_engine::{ChangeError, ControlError, Engine, PluginOrder, view::PluginDetail};
+use agent_host_engine::{ChangeError, Engine};
 use agent_host_gateway::{
     admin::{
         configuration::NotChanged,
-        view::{ChangePage, ConfigFailurePart, KeptPart},
+        view::{ChangePage, ConfigFailurePart},
     },
     rules::{Keys, Rules},
 };
@@ -177,90 +178,6 @@ impl Task {
         Ok((texts, loaded))
     }
 
-    /// Switches a plugin, and keeps that.
-    async fn toggle(
-        &mut self,
-        plugin: &PluginId,
-        enabled: bool,
-        lasting: Option<Duration>,
-    ) -> Result<(PluginDetail, KeptPart), ControlError> {
-        let order = if enabled { PluginOrder::Enable } else { PluginOrder::Disable };
-        let detail = self.engine.control(plugin, order).await?;
-        let kept = match lasting {
-            Some(lasting) => self.keep_in_memory(plugin, enabled, Some(lasting), "it was ordered for a time"),
-            None => match self.keep_in_file(plugin, enabled).await {
-                Ok(file) => KeptPart { file: Some(file), ..KeptPart::default() },
-                Err(reason) => self.keep_in_memory(plugin, enabled, None, &reason),
-            },
-        };
-        Ok((detail, kept))
-    }
-
-    /// The file that says so from now on; an error: why none does.
-    async fn keep_in_file(&mut self, plugin: &PluginId, enabled: bool) -> Result<String, String> {
-        let now = self.in_force();
-        let key = format!("plugins.{plugin}.enabled");
-        let set = BTreeMap::from([(key.clone(), Value::from(enabled))]);
-        let reason = |wrong: NotChanged| wrong.reason;
-        let texts = self.texts_with(&now.loaded, &set).await.map_err(reason)?;
-        let file = texts.keys().next().map(|file| file.display().to_string()).unwrap_or_default();
-        let mut overrides = now.overrides.clone();
-        overrides.remove(plugin);
-        let loaded = self.load(texts.clone(), &overrides).await.map_err(reason)?;
-        let others = plan::differences(&now.loaded, &loaded);
-        if others.iter().any(|change| change.key != key) {
-            return Err("the files hold another edit that is not in force".to_owned());
-        }
-        let ready = write_beside(texts).await.map_err(reason)?;
-        self.put(ready).await.map_err(reason)?;
-        self.tell(loaded, overrides, None);
-        Ok(file)
-    }
-
-    fn keep_in_memory(
-        &mut self,
-        plugin: &PluginId,
-        enabled: bool,
-        lasting: Option<Duration>,
-        reason: &str,
-    ) -> KeptPart {
-        let now = self.in_force();
-        let mut overrides = now.overrides.clone();
-        let said = || now.loaded.config.plugins.get(plugin).is_none_or(|plugin| plugin.enabled);
-        let instead_of = overrides.get(plugin).map_or_else(said, |one| one.instead_of);
-        let until = lasting.map(|lasting| (Instant::now() + lasting, self.own.clock.now() + lasting));
-        let one = Override { enabled, instead_of, until, reason: reason.to_owned() };
-        overrides.insert(plugin.clone(), one);
-        self.switched(&now, overrides);
-        KeptPart { file: None, until: until.map(|(_, at)| rfc3339(at)), reason: Some(reason.to_owned()) }
-    }
-
-    /// Switches that were ordered for a time which is over.
-    async fn end_overrides(&mut self) {
-        let now = self.in_force();
-        let over = |one: &Override| one.until.is_some_and(|(at, _)| at <= Instant::now());
-        let mut overrides = now.overrides.clone();
-        overrides.retain(|_, one| !over(one));
-        for (plugin, one) in now.overrides.iter().filter(|(_, one)| over(one)) {
-            let order = if one.instead_of { PluginOrder::Enable } else { PluginOrder::Disable };
-            if let Err(error) = self.engine.control(plugin, order).await {
-                tracing::warn!(%plugin, %error, "a switch that was ordered for a time could not be taken back");
-            }
-        }
-        self.switched(&now, overrides);
-    }
-
-    /// The switches that hold against the files as they are now: of a plugin of which they say something new, none does.
-    async fn still_meant(&self) -> BTreeMap<PluginId, Override> {
-        let mut overrides = self.in_force().overrides.clone();
-        if let Ok(plain) = self.load(Texts::new(), &BTreeMap::new()).await {
-            overrides.retain(|id, one| {
-                plain.config.plugins.get(id).is_some_and(|plugin| plugin.enabled == one.instead_of)
-            });
-        }
-        overrides
-    }
-
     /// Loads and checks a configuration as a whole. `overrides` are laid over it, where their plugins are in it.
     async fn load(
         &self,
@@ -305,28 +222,26 @@ impl Task {
             let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
             ConfigApplied { changed: bounded(&keys), not_live: bounded(&pending) }.emit();
         }
-        let etag = self.tell(loaded, overrides, None);
+        let etag = self.tell(loaded, overrides);
         Ok(ChangePage { etag, changes, warnings: Vec::new() })
     }
 
-    /// Other switches, and nothing else: an edit that is not in force is no more so than before.
-    fn switched(&mut self, now: &InForce, overrides: BTreeMap<PluginId, Override>) {
-        // Off for a broken twin: a host that takes a switch for the repair of its files.
-        let forgets = failpoint!("server.config_failure_kept") == Some(Action::Off);
-        let failure = now.failure.clone().filter(|_| !forgets);
-        self.tell(now.loaded.clone(), overrides, failure);
+    /// What is in force from now on.
+    fn tell(&mut self, loaded: Loaded, overrides: BTreeMap<PluginId, Override>) -> String {
+        self.put_in_force(loaded, overrides, None)
     }
 
-    /// What is in force from now on.
-    fn tell(
+    fn put_in_force(
         &mut self,
         loaded: Loaded,
         overrides: BTreeMap<PluginId, Override>,
         failure: Option<ConfigFailurePart>,
     ) -> String {
         let etag = etag_of(&loaded, &overrides);
+        let now = self.in_force();
+        // Since when it is so: what is as it was is so for as long as before.
+        let since = if now.etag == etag { now.since } else { self.own.clock.now() };
         let pending = plan::pending(&self.own.started, &loaded.values);
-        let since = self.own.clock.now();
         let in_force = InForce { loaded, etag: etag.clone(), since, pending, overrides, failure };
         self.own.told.send_replace(Arc::new(in_force));
         etag

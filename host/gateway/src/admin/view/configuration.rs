@@ -108,9 +108,12 @@ pub struct ConfigOrder {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct KeptPart {
-    /// The file that says so from now on; left out: none does.
+    /// The file that says so from now on, or said so before; left out: none does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// The configuration said so without this order: no file was changed, and nothing will be taken back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub already: bool,
     /// Until when it holds, where it was ordered for a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,

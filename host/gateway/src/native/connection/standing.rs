@@ -28,7 +28,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'_, T, C> {
         let judged = Box::pin(rules.users.judge(token.expose_secret())).await;
         match judged {
             Ok(new) if new.scope == self.principal.scope => {
-                self.expiry.refresh(new.expires_at);
+                // Off for a broken twin: a host that says yes, and goes by the token before.
+                if failpoint!("gateway.refreshed") != Some(Action::Off) {
+                    self.expiry.refresh(new.expires_at);
+                }
                 self.judge_at = Instant::now();
                 self.push(encode::auth_refreshed(new.expires_at));
                 let new = Arc::new(new);
@@ -43,6 +46,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'_, T, C> {
             Err(error) => {
                 let mut problem = Problem::new(error.code);
                 problem.message = error.detail;
+                // For a broken twin: a host that quotes what it refuses.
+                if failpoint!("gateway.quiet_frames") == Some(Action::Off) {
+                    problem.message = format!("{}: {}", problem.message, token.expose_secret());
+                }
                 self.push(encode::problem(&problem));
             }
         }
@@ -54,6 +61,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'_, T, C> {
         let until_expiry = loop {
             match self.expiry.due(self.shared.clock.now()) {
                 Due::Later(wait) => break wait,
+                // Both off for broken twins: a host that says nothing, and one that judges a token at the door only.
+                Due::Warn if failpoint!("gateway.expiry_told") == Some(Action::Off) => {}
+                Due::End if failpoint!("gateway.expiry_ends") == Some(Action::Off) => break AN_HOUR,
                 Due::Warn => self.push(match &self.speech {
                     Speech::Native | Speech::None => encode::auth_expiring(self.expiry.expires_at()),
                     Speech::Netra(_) => netra::Codec::expiring(self.shared.clock.now()),
@@ -106,3 +116,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'_, T, C> {
         })
     }
 }
+
+/// Longer than any test.
+const AN_HOUR: Duration = Duration::from_secs(3600);
