@@ -97,6 +97,7 @@ mod sandbox_required;
 mod secrets;
 mod self_check;
 mod slow_heads;
+mod stages;
 mod staging;
 mod stalled;
 mod start_faults;

@@ -21,7 +21,7 @@ use agent_host_core::{
     failpoint,
     failpoint::Action,
     outcome::ExitReport,
-    ports::instance::{Fault, Started},
+    ports::instance::{Fault, Stage, Started},
     routing::Target,
     settling::Settling,
 };
@@ -54,6 +54,7 @@ use crate::{
 /// Whatever can happen to the slots.
 enum Event {
     StartFinished { slot: usize, generation: Generation, result: Box<Result<Started, Fault>>, took: Duration },
+    StageBegun { slot: usize, generation: Generation, stages: watch::Receiver<Stage> },
     InstanceExited { slot: usize, generation: Generation, report: Option<Arc<ExitReport>> },
     ProbeDue { slot: usize, generation: Generation },
     ProbeFinished { slot: usize, generation: Generation, result: Result<(), String>, asked: Asked },
@@ -170,6 +171,7 @@ impl Supervisor {
             Event::StartFinished { slot, generation, result, took } => {
                 self.started(slot, generation, *result, took);
             }
+            Event::StageBegun { slot, generation, stages } => self.stage_begun(slot, generation, stages),
             Event::InstanceExited { slot, generation, report } => {
                 let verdict = self.registry.exited(slot, generation, report, Instant::now());
                 self.follow(slot, verdict);
@@ -193,7 +195,7 @@ impl Supervisor {
             Event::TrialDue { slot, generation } => self.registry.offer_trial(slot, generation),
             Event::TrialEnded { slot, generation } => self.trial_ended(slot, generation),
             Event::CanaryDue { slot, generation } => self.registry.canary_due(slot, generation),
-            // Its exit has told the rest.
+            // Its exit, or the end of its start, has told the rest.
             Event::Retired => {}
             Event::ServicesChanged(ServiceCheck::Store(works)) => self.store(works),
             Event::ServicesChanged(ServiceCheck::Fallback(works)) => self.fallback(works),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{
     outcome::ExitReport,
-    ports::instance::{Fault, InstanceHandle, PluginSpec, Started},
+    ports::instance::{Fault, InstanceHandle, PluginSpec, Stage, Started},
 };
 use agent_plugin_protocol::Generation;
 use tokio::time::Instant;
@@ -43,6 +43,14 @@ impl Registry {
             return None;
         }
         self.slots.get_mut(slot).map(Slot::begin_start)
+    }
+
+    /// The start of a generation is in that stage; one beside what serves is told by its end.
+    pub(in super::super) fn stage_begun(&mut self, slot: usize, of: Generation, stage: Stage) {
+        let now = self.now().wall;
+        if let Some(slot) = self.current(slot, of) {
+            slot.stage_begun(stage, now);
+        }
     }
 
     /// A generation answered its probe; what follows from that.
