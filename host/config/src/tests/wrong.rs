@@ -161,6 +161,17 @@ cases! {
     plugin_id_with_a_dot_and_a_space: host("[plugins.\"my echo.v2\"]\npath = \"l.so\"\n") =>
         r#"config.range host.toml:1:10: `plugins.my echo.v2` is wrong: plugin id "my echo.v2" is not valid: it is 1 to 64 characters of [a-z0-9-] that begin with a letter | for example [plugins.my-echo-v2]"#;
 
+    plugin_called_fallback: host("[plugins.fallback]\npath = \"l.so\"\n") =>
+        r#"config.range host.toml:1:10: `plugins.fallback` is a name of the host's own: the built-in fallback's | give it another name, for example [plugins.my-fallback]"#;
+    plugin_called_as_a_service: host("[plugins.llm]\npath = \"l.so\"\n") =>
+        r#"config.range host.toml:1:10: `plugins.llm` is a name of the host's own: that of what it offers plugins | give it another name, for example [plugins.my-llm]"#;
+    plugin_called_store: host("[plugins.store]\nenabled = false\npath = \"l.so\"\n") =>
+        r#"config.range host.toml:1:10: `plugins.store` is a name of the host's own: the log's | give it another name, for example [plugins.my-store]"#;
+    agent_called_agent: host("[plugins.agent]\npath = \"l.so\"\n") =>
+        r#"config.range host.toml:1:10: `plugins.agent` is a name of the host's own: the word for a kind of plugin | give it another name, for example [plugins.my-agent]"#;
+    agent_called_supervisor: host("[plugins.supervisor]\npath = \"l.so\"\n") =>
+        r#"config.range host.toml:1:10: `plugins.supervisor` is a name of the host's own: the word for a kind of plugin | give it another name, for example [plugins.my-supervisor]"#;
+
     key_twice: host("[drain]\ngrace = \"8s\"\ngrace = \"9s\"\n") =>
         r#"config.duplicate host.toml:3:1: `grace` is defined twice in this file | -"#;
     section_twice: host("[drain]\ngrace = \"8s\"\n[log]\n[drain]\n") =>
