@@ -423,6 +423,7 @@ impl Value for FreeTable {
             Kind::Table(_) => Ok(Self { json: node.to_json(), leaves: leaves(node) }),
             Kind::Text(_)
             | Kind::Integer(_)
+            | Kind::Huge(_)
             | Kind::Float(_)
             | Kind::Bool(_)
             | Kind::Datetime(_)

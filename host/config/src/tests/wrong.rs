@@ -114,6 +114,10 @@ cases! {
         r#"config.type host.toml:3:20: `plugins.echo.canary.share` should be a share such as "10%", not "101%" | a number from 0 to 100 and %, with up to two digits after a point"#;
     size_unit_wrong: plugin("limits = { memory = \"512mb\" }\n") =>
         r#"config.type host.toml:3:21: `plugins.echo.limits.memory` should be a size such as "64KiB" or "512MiB", or a number of bytes, not "512mb" | a whole number and one of the units B, KiB, MiB, GiB, kB, MB, GB"#;
+    number_beyond_all: host("[limits]\nmessages_per_minute = 99999999999999999999\n") =>
+        r#"config.range host.toml:2:23: `limits.messages_per_minute` is 99999999999999999999; it may be 1 to 1000000, or 0 for no limit | -"#;
+    size_in_bytes_beyond_all: plugin("limits.memory = 99999999999999999999\n") =>
+        r#"config.range host.toml:3:17: `plugins.echo.limits.memory` is 99999999999999999999; it may be 16MiB to 1024GiB, or 0 for no limit | -"#;
     size_beyond_all: plugin("limits.memory = \"99999999999999GiB\"\n") =>
         r#"config.type host.toml:3:17: `plugins.echo.limits.memory` should be a size such as "64KiB" or "512MiB", or a number of bytes, not "99999999999999GiB" | a whole number and one of the units B, KiB, MiB, GiB, kB, MB, GB"#;
 
