@@ -246,6 +246,7 @@ async fn the_kind_must_be_the_configured_one() {
     let wrong = PluginSpec { kind: PluginKind::Supervisor, ..spec(library("echo")) };
     let fault = start(wrong).await.unwrap_err();
     assert_eq!((fault.stage, fault.code), (Stage::Verify, Code::PluginConfigInvalid));
+    assert!(fault.hint.contains("set `kind = \"agent\"`"), "{}", fault.hint);
 }
 
 #[tokio::test(flavor = "multi_thread")]
