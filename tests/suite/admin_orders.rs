@@ -1,6 +1,6 @@
 //! What an operator's orders do to a plugin, and that those who talk to it notice nothing.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     admin::{allowed, order, page},
@@ -129,4 +129,14 @@ async fn a_reload_takes_the_file_as_it_is_now_and_a_bad_one_changes_nothing() {
     let third = page(&host, "served").await.unwrap();
     assert_eq!((&third["verdict"], &third["digest"]), (&"healthy".into(), &second["digest"]), "{third}");
     client.run("still there?").await.unwrap().answered_by("served").unwrap();
+
+    // What is amiss with another file is no matter any more once the one that runs lies there again.
+    assert_eq!(third["candidate"]["fault"]["code"], "plugin.not_elf", "{third}");
+    replace(&std::fs::read(artifacts::misbehaving()).unwrap());
+    eventually("the other file is forgotten", async || match &page(&host, "served").await?["candidate"] {
+        Value::Null => Ok(()),
+        candidate => Err(candidate.to_string()),
+    })
+    .await
+    .unwrap();
 }

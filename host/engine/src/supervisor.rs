@@ -211,6 +211,7 @@ impl Supervisor {
             Command::TrialEnded { target, call } => self.registry.trial_ended(&target, call),
             Command::Order { plugin, order, taken } => self.order(&plugin, order, taken),
             Command::Configure { settings, changed } => self.configure(settings, changed),
+            Command::SameFile { plugin } => self.registry.same_file(&plugin),
             Command::Store { works } => self.store(works),
             Command::FallbackFailed => self.fallback(false),
             Command::Drain => self.registry.draining = true,

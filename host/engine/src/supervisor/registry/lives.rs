@@ -6,7 +6,7 @@ use agent_host_core::{
     outcome::ExitReport,
     ports::instance::{Fault, InstanceHandle, PluginSpec, Stage, Started},
 };
-use agent_plugin_protocol::Generation;
+use agent_plugin_protocol::{Generation, PluginId};
 use tokio::time::Instant;
 
 use super::Registry;
@@ -159,6 +159,13 @@ impl Registry {
             slot.take_new_file(file, now).then_some(index)
         });
         taken.collect()
+    }
+
+    /// What lies at that plugin's path is what it runs from, again.
+    pub(in super::super) fn same_file(&mut self, plugin: &PluginId) {
+        if let Some(slot) = self.index_of(plugin).and_then(|index| self.slots.get_mut(index)) {
+            slot.same_file();
+        }
     }
 
     /// The pause before the next spare is over.
