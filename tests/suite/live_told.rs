@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::order,
-    harness::{Host, PATIENCE, Setup, eventually, http, tokens::operator},
+    harness::{Host, PATIENCE, Setup, artifacts, eventually, http, tokens::operator},
     live::{call, config},
     scenario::ready,
 };
@@ -72,6 +72,44 @@ async fn a_refused_edit_is_told_until_one_is_in_force(host: &Host) -> Result<(),
         other => Err(format!("{other:?}")),
     })
     .await
+}
+
+/// Whether any metric is of that plugin.
+async fn is_counted(host: &Host, plugin: &str) -> Result<bool, String> {
+    let page = http::get(host.admin, "/metrics", &[], PATIENCE).await?;
+    Ok(page.body.contains(&format!("plugin=\"{plugin}\"")))
+}
+
+#[tokio::test]
+async fn the_series_of_a_plugin_that_never_was_go_with_its_edit() {
+    let host = Setup::echo().operated().start();
+    ready(&host).await.unwrap();
+    let file = host.dir().join("plugins.d/more.toml");
+    std::fs::write(&file, "[plugins.more]\npath = \"/nowhere/l.so\"\n").unwrap();
+    eventually("the edit is refused", async || match config(&host).await?["failure"]["code"].as_str() {
+        Some("plugin.not_found") => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await
+    .unwrap();
+    assert!(is_counted(&host, "more").await.unwrap(), "what was refused is counted while it is there");
+    std::fs::remove_file(&file).unwrap();
+    eventually("its series are gone", async || match is_counted(&host, "more").await? {
+        false => Ok(()),
+        true => Err("they are there".to_owned()),
+    })
+    .await
+    .unwrap();
+    assert!(is_counted(&host, "echo").await.unwrap());
+    // One of that name is another one.
+    let path = artifacts::echo();
+    std::fs::write(&file, format!("[plugins.more]\npath = \"{}\"\n", path.display())).unwrap();
+    eventually("it is counted", async || match is_counted(&host, "more").await? {
+        true => Ok(()),
+        false => Err("it is not".to_owned()),
+    })
+    .await
+    .unwrap();
 }
 
 twin! {

@@ -147,6 +147,11 @@ impl Slot {
         (Arc::clone(&self.settings.spec), self.generation)
     }
 
+    /// Whether no generation of it was ever to serve: it was off all the time, or each edit that wanted it was refused.
+    pub(super) fn never_was(&self) -> bool {
+        self.generation == Generation(0)
+    }
+
     /// Whether the current generation is on its way.
     pub(super) fn is_starting(&self) -> bool {
         self.state.is_starting()
