@@ -199,6 +199,7 @@ fn reserved(name: &str, kind: PluginKind) -> Option<&'static str> {
     match (name, kind) {
         ("fallback", _) => Some("the built-in fallback's"),
         ("agent", _) | ("supervisor", PluginKind::Agent) => Some("the word for a kind of plugin"),
+        ("host" | "user", _) => Some("who speaks where no plugin does"),
         ("keys", _) => Some("the key set's"),
         ("bus", _) => Some("that of what joins several hosts"),
         ("store", _) => Some("the log's"),
