@@ -7,8 +7,8 @@ use crate::level::ServiceLevel;
 /// What changed since clients were told last, and when.
 ///
 /// The level has a clock of its own, which begins anew only when the level itself moves: a list of what is missing that
-/// keeps changing holds no level back. What never holds is told as it is at the latest after [`LONGEST`] times the
-/// settling time, so that nobody believes for good what is long over.
+/// keeps changing holds no level back. What never holds is told as it is at the latest after ten times the settling
+/// time, so that nobody believes for good what is long over.
 #[derive(Debug, Clone)]
 pub struct Settling {
     told: ServiceLevel,
@@ -19,7 +19,7 @@ pub struct Settling {
     of_any: Option<Changes>,
 }
 
-/// Ten: while everything changes all the time, clients are told a tenth as often as of single changes.
+/// While everything changes all the time, clients are told a tenth as often as of single changes.
 const LONGEST: u32 = 10;
 
 /// When something that is not told yet changed.
