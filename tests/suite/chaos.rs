@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
@@ -394,6 +395,7 @@ async fn a_host_that_is_killed_leaves_no_fault_behind() {
     ready(&host).await.unwrap();
     inject(&host, json!({ "fault": "store-full", "for": "10m" })).await.unwrap();
     inject(&host, json!({ "fault": "worker-hang", "plugin": "echo", "for": "10m" })).await.unwrap();
+    let since = standing(&host).await.unwrap()["since"].clone();
     let workers = host.worker_ids();
     assert!(!workers.is_empty());
     host.kill();
@@ -408,8 +410,52 @@ async fn a_host_that_is_killed_leaves_no_fault_behind() {
     .unwrap();
     host.start_again(&setup);
     ready(&host).await.unwrap();
-    assert_eq!(standing(&host).await.unwrap()["active"], json!([]));
+    let page = standing(&host).await.unwrap();
+    assert_eq!((&page["active"], &page["ended"]), (&json!([]), &json!([])), "{page}");
+    assert!(page["since"].is_string() && page["since"] != since, "it says that it is another life: {page}");
     Client::connect(&host, "alice").await.unwrap().run("hi").await.unwrap().answered_by("echo").unwrap();
+}
+
+/// What is over is told: how it ended, and when; of what ended with a host, its log says so.
+#[tokio::test]
+async fn how_and_when_a_fault_ended_is_told() {
+    let setup = setup();
+    let mut host = setup.start();
+    ready(&host).await.unwrap();
+    inject(&host, json!({ "fault": "worker-kill", "plugin": "echo" })).await.unwrap();
+    inject(&host, json!({ "fault": "tools-slow", "delay": "10ms", "for": "10m" })).await.unwrap();
+    inject(&host, json!({ "fault": "store-slow", "delay": "10ms", "for": "1s" })).await.unwrap();
+    eventually("the first ends by itself", async || match standing(&host).await?["active"].as_array() {
+        Some(active) if active.len() == 1 => Ok(()),
+        active => Err(format!("{active:?}")),
+    })
+    .await
+    .unwrap();
+    stop(&host).await.unwrap();
+    let page = standing(&host).await.unwrap();
+    let ended = page["ended"].as_array().unwrap();
+    let told: Vec<_> = ended.iter().map(|one| (one["fault"].as_str(), one["ended"].as_str())).collect();
+    let all = [("tools-slow", "stopped"), ("store-slow", "expired"), ("worker-kill", "done")];
+    assert_eq!(told, all.map(|(fault, how)| (Some(fault), Some(how))), "the last first: {page}");
+    for one in ended {
+        let (since, at) = (one["since"].as_str().unwrap(), one["ended_at"].as_str().unwrap());
+        assert!(at >= since && since >= page["since"].as_str().unwrap(), "{page}");
+    }
+    let status = String::from_utf8(host.operate(&["chaos", "status"]).stdout).unwrap();
+    for words in ["stopped by an operator ", "ended by itself ", "done once ", "no fault is in force"] {
+        assert!(status.contains(words), "{words}: {status}");
+    }
+
+    inject(&host, json!({ "fault": "tools-slow", "for": "10m" })).await.unwrap();
+    host.signal(Signal::TERM);
+    host.ended(PATIENCE * 2).await.unwrap();
+    eventually("its end is in the log", async || {
+        let said = host.said();
+        let line = said.lines().rfind(|line| line.contains("FaultEnded")).unwrap_or_default();
+        if line.contains("host_ended") { Ok(()) } else { Err(said) }
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
@@ -431,7 +477,9 @@ async fn the_command_line_lists_starts_and_stops() {
     assert!(code == Some(0) && status.contains("store-slow"), "{status}");
     let (code, stopped) = said(&["chaos", "stop"]);
     assert!(
-        code == Some(0) && stopped.contains("stopped") && stopped.contains("no fault is in force"),
+        code == Some(0)
+            && stopped.contains("stopped by an operator")
+            && stopped.contains("no fault is in force"),
         "{stopped}"
     );
     assert_eq!(said(&["chaos", "stop", "1"]).0, Some(1), "it has ended");

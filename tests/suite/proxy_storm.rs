@@ -71,6 +71,10 @@ async fn in_the_storm(
         match person.talk(through, finish.clone()).await {
             Ok(()) => return Ok(person),
             Err(Stop::Cut(_)) => tokio::time::sleep(dice.millis(&(20..200))).await,
+            // An upgrade that the machine's own stall cut short: it is asked to come back, as a person does.
+            Err(Stop::Refused(why)) if why.contains("503") => {
+                tokio::time::sleep(dice.millis(&(20..200))).await;
+            }
             // The network has no opinion on messages, and no close codes.
             Err(wrong @ (Stop::Closed(_) | Stop::Refused(_) | Stop::Wrong(_))) => {
                 return Err(format!("LOST: {}: {wrong:?}", person.name));

@@ -145,7 +145,7 @@ fn digest_of(library: &Path) -> String {
 
 async fn one(host: &Host, mut client: Client, case: &Case) -> Result<Played, String> {
     match &case.what {
-        What::Start { codes, .. } => refused(host, &mut client, case, codes).await,
+        What::Start { codes, .. } => refused(host, case, codes).await,
         What::Any { .. } => survived(&mut client, case).await,
         What::Deed { message, codes, .. } => recovered(&mut client, case, message, codes).await,
         What::Lie { message, .. } => contained(&mut client, case, message).await,
@@ -153,11 +153,11 @@ async fn one(host: &Host, mut client: Client, case: &Case) -> Result<Played, Str
 }
 
 /// It is named as missing, with its code, and its messages are answered honestly by the fallback.
-async fn refused(host: &Host, client: &mut Client, case: &Case, codes: &[&str]) -> Result<Played, String> {
+async fn refused(host: &Host, case: &Case, codes: &[&str]) -> Result<Played, String> {
     // Where a hundred begin at once, one may fail as its time is over before its deed. It is tried again.
-    let code = within(3 * PATIENCE, "it is refused for its own reason", async || {
-        let welcome = Client::connect(host, &case.name).await?.welcome;
-        let mut missing = welcome["service"]["missing"].as_array().into_iter().flatten();
+    let (code, mut client) = within(3 * PATIENCE, "it is refused for its own reason", async || {
+        let client = Client::connect(host, &case.name).await?;
+        let mut missing = client.welcome["service"]["missing"].as_array().into_iter().flatten();
         let own =
             missing.find(|one| one["name"] == case.name.as_str()).ok_or("the welcome does not name it")?;
         let code = own["code"].as_str().unwrap_or_default();
@@ -165,13 +165,13 @@ async fn refused(host: &Host, client: &mut Client, case: &Case, codes: &[&str]) 
         let spent = code == "plugin.quarantined";
         let code = if spent { spent_on(host, &case.name)? } else { code.to_owned() };
         if codes.contains(&code.as_str()) {
-            Ok(code)
+            Ok((code, client))
         } else {
             Err(format!("expected one of {codes:?}, got {code}"))
         }
     })
     .await?;
-    let (run, answered) = ask(client, case, WELL).await?;
+    let (run, answered) = ask(&mut client, case, WELL).await?;
     run.answered_by_fallback(WELL)?;
     Ok(played(case, Outcome::Refused, code, answered, None))
 }

@@ -73,6 +73,12 @@ impl Host {
         self.dir.path()
     }
 
+    /// The same with everything in its folder as it is now: what a supervisor does.
+    pub(crate) fn start_as_it_is(&mut self, setup: &Setup) {
+        self.kill();
+        *self = Self::start_in(Arc::clone(&self.dir), setup);
+    }
+
     fn start_in(dir: Arc<TempDir>, setup: &Setup) -> Self {
         let mut command = command(setup, dir.path());
         command.arg("serve").arg("--config").arg(dir.path());
