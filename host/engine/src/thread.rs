@@ -4,6 +4,7 @@
 //! Whatever happens to a thread comes through [`Command`] or from its run, one at a time; so `seq` is handed out in
 //! the order in which things are appended, and a run can meet neither a second run nor a half-appended message.
 
+mod deserted;
 mod log;
 mod recover;
 mod submit;
@@ -26,14 +27,14 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use self::log::Log;
-pub(crate) use self::log::RETRY;
+use self::{deserted::Desertion, log::Log};
+pub(crate) use self::{deserted::desert, log::RETRY};
 #[cfg(feature = "schema")]
 pub(crate) use self::submit::UserMessage;
 use crate::{
     directory::{BusyPermit, ThreadKey},
     followers::Subscriber,
-    run::{DELEGATED_AT_ONCE, Input, Queued, Run},
+    run::{By, DELEGATED_AT_ONCE, Input, Queued, Run},
     session::{Message, Problem},
     shared::Shared,
     task,
@@ -67,6 +68,8 @@ pub(crate) enum Command {
         /// Which.
         run: RunId,
     },
+    /// Its last follower was lost.
+    Deserted,
     /// The host goes away: end every run as `interrupted`.
     Interrupt,
     /// Complete a run that was cut off, unless it is going on here.
@@ -142,6 +145,7 @@ struct Thread {
     run: Option<Box<Run>>,
     /// One of the user's runs at once, held while there is a run.
     permit: Option<BusyPermit>,
+    desertion: Desertion,
     outputs: Outputs,
     idle_at: Instant,
 }
@@ -174,6 +178,7 @@ impl Thread {
             queue: VecDeque::new(),
             run: None,
             permit: None,
+            desertion: Desertion::default(),
             // The run's call, what it delegates, and what is left of abandoned ones: a retry, the supervisor's choice,
             // and work that was given up. Room is taken as it is used.
             outputs: mpsc::channel((4 + 2 * DELEGATED_AT_ONCE) * CALL_OUTPUTS),
@@ -187,6 +192,7 @@ impl Thread {
         tokio::pin!(idle_timer);
         loop {
             let stuck = self.log.retry_at();
+            let deserted = self.desertion.due();
             let idle = self.run.is_none() && self.queue.is_empty() && stuck.is_none();
             if idle && idle_timer.is_elapsed() {
                 idle_timer.as_mut().reset(self.idle_at);
@@ -200,6 +206,7 @@ impl Thread {
                     self.advance(input).await;
                 }
                 () = until(stuck), if stuck.is_some() => self.log.retry().await,
+                () = until(deserted), if deserted.is_some() => self.desertion.is_due(),
                 () = &mut idle_timer, if idle => {
                     if Instant::now() < self.idle_at {
                         continue;
@@ -211,6 +218,7 @@ impl Thread {
                 }
             }
             self.next_run().await;
+            self.mind_desertion().await;
         }
     }
 
@@ -223,7 +231,8 @@ impl Thread {
             }
             Command::Attach { subscriber } => self.follow(&subscriber),
             Command::Unsubscribe { subscriber } => self.shared.followers.unfollow(&self.key, &subscriber),
-            Command::Cancel { run } => Box::pin(self.cancel(&run)).await,
+            Command::Cancel { run } => Box::pin(self.cancel(&run, By::Person)).await,
+            Command::Deserted => self.desertion.begin(),
             Command::Interrupt => Box::pin(self.interrupt()).await,
             Command::Recover(cut_off) => Box::pin(self.recover(cut_off)).await,
             Command::Delete { reply } => {
@@ -295,9 +304,9 @@ impl Thread {
         deleted.map(|threads| threads > 0).map_err(|error| Problem::new(error.code).retry_after(RETRY))
     }
 
-    async fn cancel(&mut self, id: &RunId) {
+    async fn cancel(&mut self, id: &RunId, by: By) {
         if let Some(run) = self.run.as_mut().filter(|run| run.id() == id) {
-            run.cancel().await;
+            run.cancel(by).await;
             self.write_run().await;
             return;
         }
@@ -305,7 +314,7 @@ impl Thread {
         if let Some(queued) = self.queue.remove(at) {
             let mut run =
                 Run::new(Arc::clone(&self.shared), self.key.clone(), queued, self.outputs.0.clone());
-            run.cancel().await;
+            run.cancel(by).await;
             self.log.append(run.take_events()).await;
         }
     }

@@ -87,6 +87,8 @@ pub trait Conversation: Send + 'static {
     fn load(&self) -> Load;
     /// Goes on with a newer token of the same user.
     fn refresh(&mut self, principal: Arc<Principal>);
+    /// Its client is gone, by no act of the host. Nothing more is told.
+    fn lost(&mut self);
     /// Acts on what the client asked. Cancel safe up to its first await.
     fn handle(&mut self, incoming: Incoming) -> impl Future<Output = ()> + Send;
     /// What the client is told next; `None`: it fell too far behind. Cancel safe.
@@ -199,6 +201,10 @@ impl Conversation for Session {
         Session::refresh(self, principal);
     }
 
+    fn lost(&mut self) {
+        Session::lost(self);
+    }
+
     fn handle(&mut self, incoming: Incoming) -> impl Future<Output = ()> + Send {
         Session::handle(self, incoming)
     }
@@ -227,6 +233,10 @@ impl<C: Conversation> Conversation for Box<C> {
 
     fn refresh(&mut self, principal: Arc<Principal>) {
         (**self).refresh(principal);
+    }
+
+    fn lost(&mut self) {
+        (**self).lost();
     }
 
     fn handle(&mut self, incoming: Incoming) -> impl Future<Output = ()> + Send {

@@ -10,7 +10,7 @@ use agent_host_core::{
 };
 use agent_host_engine::{
     Settings as Engine,
-    settings::{DoubleTexting, PluginSettings},
+    settings::{DoubleTexting, OnDisconnect, PluginSettings},
 };
 use agent_host_gateway::{
     auth::{KeySet, PublicKey},
@@ -75,6 +75,10 @@ fn slot(config: &Config, id: &PluginId, plugin: &PluginConfig) -> PluginSettings
             agent_host_config::DoubleTexting::Enqueue => DoubleTexting::Enqueue,
             agent_host_config::DoubleTexting::Reject => DoubleTexting::Reject,
             agent_host_config::DoubleTexting::Interrupt => DoubleTexting::Interrupt,
+        },
+        on_disconnect: match plugin.on_disconnect {
+            agent_host_config::OnDisconnect::Continue => OnDisconnect::Continue,
+            agent_host_config::OnDisconnect::Cancel => OnDisconnect::Cancel,
         },
     }
 }
@@ -216,6 +220,7 @@ mod tests {
             ("drain.grace", "7s"),
             ("service.settle", "4s"),
             ("plugins.agent.double_texting", "reject"),
+            ("plugins.agent.on_disconnect", "cancel"),
             ("plugins.agent.restart.max", "9"),
             ("auth.leeway", "5s"),
             ("readiness.require", "agent"),
@@ -230,6 +235,7 @@ mod tests {
         assert_eq!((engine.drain_grace, engine.order[0].as_str()), (Duration::from_secs(7), "agent"));
         let agent = engine.plugins.iter().find(|plugin| plugin.spec.id.as_str() == "agent").unwrap();
         assert_eq!((agent.double_texting, agent.restarts), (DoubleTexting::Reject, 9));
+        assert_eq!(agent.on_disconnect, OnDisconnect::Cancel);
         let gateway = gateway(&config);
         assert_eq!(
             (gateway.auth.leeway, gateway.require),

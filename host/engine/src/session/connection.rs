@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     directory::ThreadKey,
-    followers::Subscriber,
+    followers::{Ended, Subscriber},
     outbox::{self, Receiver, Waiting},
     random,
     shared::{Leaving, Shared},
@@ -28,7 +28,7 @@ const POSITIONS: usize = 256;
 /// Reconnections of all clients of a host are spread over this time.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(4_500));
 
-/// One client connection. Dropping it leaves its runs running.
+/// One client connection. Dropping it leaves its runs running; [`lost`](Self::lost) may not.
 pub struct Session {
     principal: Arc<Principal>,
     shared: Arc<Shared>,
@@ -83,6 +83,18 @@ impl Session {
     pub fn refresh(&mut self, principal: Arc<Principal>) {
         if principal.scope == self.principal.scope {
             self.principal = principal;
+        }
+    }
+
+    /// Its client is gone, by no act of the host: it closed, or broke off, or fell silent. What only this session
+    /// followed is deserted, and goes on or ends as the agents' `on_disconnect` says. Nothing more is to be told.
+    pub fn lost(&mut self) {
+        // Who is told to leave leaves: that is the host's act.
+        if self.shared.is_draining() {
+            return;
+        }
+        for key in self.shared.followers.leave(&self.principal.scope, &self.me, Ended::Lost) {
+            thread::desert(&self.shared, &key);
         }
     }
 
@@ -297,7 +309,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.shared.followers.leave(&self.principal.scope, &self.me);
+        self.shared.followers.leave(&self.principal.scope, &self.me, Ended::Closed);
     }
 }
 
