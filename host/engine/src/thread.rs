@@ -15,27 +15,30 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use agent_host_core::{
     failpoint,
     failpoint::Action,
+    identity::Scope,
     ports::{
         instance::{CALL_OUTPUTS, CallOutput},
         store::{Deletion, Unfinished},
     },
 };
 use agent_host_telemetry::series;
-use agent_plugin_protocol::{CallId, Code, Epoch, MessageId, PluginId, RunId, Seq, call::InputAnswer};
+use agent_plugin_protocol::{
+    CallId, Code, Epoch, MessageId, PluginId, RunId, Seq, ThreadId, call::InputAnswer,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
 
-use self::{deserted::Desertion, log::Log};
-pub(crate) use self::{deserted::desert, log::RETRY};
 #[cfg(feature = "schema")]
 pub(crate) use self::submit::UserMessage;
+use self::{deserted::Desertion, log::Log};
+pub(crate) use self::{deserted::desert, log::RETRY};
 use crate::{
     directory::{BusyPermit, ThreadKey},
     followers::Subscriber,
     run::{By, DELEGATED_AT_ONCE, Input, Queued, Run},
-    session::{Message, Problem},
+    session::{Message, Outgoing, Problem},
     shared::Shared,
     task,
 };
@@ -67,6 +70,8 @@ pub(crate) enum Command {
     Cancel {
         /// Which.
         run: RunId,
+        /// Who is told if it is over; `None`: nobody waits to hear it.
+        asker: Option<Subscriber>,
     },
     /// Its last follower was lost.
     Deserted,
@@ -107,6 +112,29 @@ pub(crate) async fn send(shared: &Arc<Shared>, key: ThreadKey, command: Command)
             Err(back) => command = back.0,
         }
     }
+}
+
+/// Brings a cancellation to the run's thread, and answers which that is.
+///
+/// # Errors
+/// `run.not_cancellable` if it is over, `run.not_found` if the user has, or this host remembers, none of that name.
+pub(crate) async fn cancel(
+    shared: &Shared,
+    scope: &Scope,
+    run: &RunId,
+    asker: Option<Subscriber>,
+) -> Result<ThreadId, Problem> {
+    if let Some(thread) = shared.directory.thread_of(scope, run) {
+        let key = ThreadKey { scope: scope.clone(), thread: thread.clone() };
+        let cancel = Command::Cancel { run: run.clone(), asker };
+        // None, or an error: the task ended, and with it the run.
+        if let Some(task) = shared.directory.existing(&key)
+            && task.send(cancel).await.is_ok()
+        {
+            return Ok(thread);
+        }
+    }
+    Err(Problem::new(shared.directory.why_no_run(scope, run)))
 }
 
 /// The command of an answer to a question: a message whose text is the answer. Its metadata say all of it, so that a
@@ -231,7 +259,12 @@ impl Thread {
             }
             Command::Attach { subscriber } => self.follow(&subscriber),
             Command::Unsubscribe { subscriber } => self.shared.followers.unfollow(&self.key, &subscriber),
-            Command::Cancel { run } => Box::pin(self.cancel(&run, By::Person)).await,
+            Command::Cancel { run, asker } => {
+                let stopped = Box::pin(self.cancel(&run, By::Person)).await;
+                if let (false, Some(asker)) = (stopped, asker) {
+                    asker.tell(Outgoing::Problem(Problem::new(Code::RunNotCancellable)));
+                }
+            }
             Command::Deserted => self.desertion.begin(),
             Command::Interrupt => Box::pin(self.interrupt()).await,
             Command::Recover(cut_off) => Box::pin(self.recover(cut_off)).await,
@@ -304,19 +337,19 @@ impl Thread {
         deleted.map(|threads| threads > 0).map_err(|error| Problem::new(error.code).retry_after(RETRY))
     }
 
-    async fn cancel(&mut self, id: &RunId, by: By) {
+    /// Whether there was such a run.
+    async fn cancel(&mut self, id: &RunId, by: By) -> bool {
         if let Some(run) = self.run.as_mut().filter(|run| run.id() == id) {
             run.cancel(by).await;
             self.write_run().await;
-            return;
+            return true;
         }
-        let Some(at) = self.queue.iter().position(|queued| queued.run == *id) else { return };
-        if let Some(queued) = self.queue.remove(at) {
-            let mut run =
-                Run::new(Arc::clone(&self.shared), self.key.clone(), queued, self.outputs.0.clone());
-            run.cancel(by).await;
-            self.log.append(run.take_events()).await;
-        }
+        let waits = self.queue.iter().position(|queued| queued.run == *id);
+        let Some(queued) = waits.and_then(|at| self.queue.remove(at)) else { return false };
+        let mut run = Run::new(Arc::clone(&self.shared), self.key.clone(), queued, self.outputs.0.clone());
+        run.cancel(by).await;
+        self.log.append(run.take_events()).await;
+        true
     }
 
     async fn interrupt(&mut self) {

@@ -75,8 +75,8 @@ pub trait History: Send + Sync + 'static {
     fn delete_user(&self, scope: &Scope) -> impl Future<Output = Result<usize, Problem>> + Send;
     /// Deletes everything of a tenant; how many threads that was.
     fn delete_tenant(&self, tenant: &str) -> impl Future<Output = Result<usize, Problem>> + Send;
-    /// Cancels a run that goes on; its thread, or `None` where the user has none of that name.
-    fn cancel(&self, scope: &Scope, run: &RunId) -> impl Future<Output = Option<ThreadId>> + Send;
+    /// Cancels a run that goes on; its thread.
+    fn cancel(&self, scope: &Scope, run: &RunId) -> impl Future<Output = Result<ThreadId, Problem>> + Send;
 }
 
 /// One client connection as the engine sees it; see [`Session`], whose words these are.
@@ -183,7 +183,7 @@ impl History for Engine {
         Engine::delete_tenant(self, tenant)
     }
 
-    fn cancel(&self, scope: &Scope, run: &RunId) -> impl Future<Output = Option<ThreadId>> + Send {
+    fn cancel(&self, scope: &Scope, run: &RunId) -> impl Future<Output = Result<ThreadId, Problem>> + Send {
         Engine::cancel(self, scope, run)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_host_core::identity::Principal;
+use agent_host_core::identity::{Principal, Scope};
 use agent_plugin_protocol::{Code, Seq, ThreadId, call::InputAnswer};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::watch;
@@ -112,10 +112,13 @@ impl Session {
                 self.send(thread, Command::Subscribe { after, epoch, subscriber }).await;
             }
             Incoming::Unsubscribe { thread } => self.unsubscribe(thread).await,
-            Incoming::Cancel { run } => match self.shared.directory.thread_of(&self.principal.scope, &run) {
-                Some(thread) => self.send_existing(thread, Command::Cancel { run }).await,
-                None => self.me.tell(Outgoing::Problem(Problem::new(Code::RunNotFound))),
-            },
+            Incoming::Cancel { run } => {
+                if let Err(problem) =
+                    thread::cancel(&self.shared, self.scope(), &run, Some(self.me.clone())).await
+                {
+                    self.me.tell(Outgoing::Problem(problem));
+                }
+            }
             Incoming::Answer { id, run, interrupt, response } => {
                 self.answer(id, run, interrupt, response).await;
             }
@@ -256,12 +259,8 @@ impl Session {
         thread::send(&self.shared, ThreadKey { scope: self.principal.scope.clone(), thread }, command).await;
     }
 
-    async fn send_existing(&mut self, thread: ThreadId, command: Command) {
-        let key = ThreadKey { scope: self.principal.scope.clone(), thread };
-        if let Some(task) = self.shared.directory.existing(&key) {
-            // An error: the task ended, and with it what the command was about.
-            let _ = task.send(command).await;
-        }
+    fn scope(&self) -> &Scope {
+        &self.principal.scope
     }
 
     fn begin_reading(&mut self) {

@@ -114,8 +114,8 @@ impl History for Script {
         Ok(0)
     }
 
-    async fn cancel(&self, _: &Scope, _: &RunId) -> Option<ThreadId> {
-        None
+    async fn cancel(&self, _: &Scope, _: &RunId) -> Result<ThreadId, session::Problem> {
+        Err(session::Problem::new(agent_plugin_protocol::Code::RunNotFound))
     }
 }
 
