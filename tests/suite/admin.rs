@@ -1,8 +1,6 @@
 //! The admin API against a real host: only its operators see and order, every order leaves a line, and what they order
 //! is so.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::{
@@ -346,7 +344,7 @@ async fn what_is_asked_wrongly_is_said_and_bounded() {
         ("POST", RESET, vec![("Content-Length", length.as_str())], 413, "http.too_large"),
     ] {
         let headers: Vec<_> = more.into_iter().chain([("Authorization", bearer.as_str())]).collect();
-        let answer = http::request(host.admin, method, path, &headers, Duration::from_secs(5)).await.unwrap();
+        let answer = ask(&host, method, path, &headers).await.unwrap();
         refused(&format!("{method} {path}"), &answer, status, code).unwrap();
     }
     assert_eq!(page(&host, "echo").await.unwrap()["verdict"], "healthy", "nothing was done");

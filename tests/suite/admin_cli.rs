@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use crate::{
     client::Client,
     harness::{
-        Host, Plugin, Setup, eventually,
+        Host, PATIENCE, Plugin, Setup, eventually,
         host::{cli, plain_cli},
         tokens::{self, operator},
+        within,
     },
     scenario::ready,
 };
@@ -34,7 +35,7 @@ fn done(output: &Output) -> Result<String, String> {
 async fn quarantine(host: &Host) -> Result<(), String> {
     let mut client = Client::connect(host, "alice").await?;
     let client = tokio::sync::Mutex::new(&mut client);
-    eventually("the plugin is quarantined", async || {
+    within(3 * PATIENCE, "the plugin is quarantined", async || {
         client.lock().await.run_with("!segv", json!({ "agent": "bad" })).await?;
         let list = done(&host.operate(&["plugins", "list", "--state", "quarantined"]))?;
         if list.contains("bad") { Ok(()) } else { Err(list) }

@@ -2,57 +2,18 @@
 
 use std::{
     fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    sync::watch,
-};
 
 use crate::{
     admin_host::ask,
-    harness::{Host, Setup, artifacts, eventually},
+    harness::{Host, Setup, artifacts, door::Door, eventually, within},
     scenario::ready,
 };
-
-/// What stands before the admin listener: it carries, or cuts all and takes none.
-struct Door {
-    address: SocketAddr,
-    open: watch::Sender<bool>,
-    to: Arc<Mutex<SocketAddr>>,
-}
-
-impl Door {
-    async fn before(host: &Host) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (open, seen) = watch::channel(true);
-        let to = Arc::new(Mutex::new(host.admin));
-        let target = Arc::clone(&to);
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let (mut seen, to) = (seen.clone(), *target.lock().unwrap());
-                tokio::spawn(async move {
-                    let carry = async {
-                        let mut host = TcpStream::connect(to).await?;
-                        copy_bidirectional(&mut client, &mut host).await
-                    };
-                    tokio::select! {
-                        _ = carry => {}
-                        _ = seen.wait_for(|open| !open) => {}
-                    }
-                });
-            }
-        });
-        Self { address, open, to }
-    }
-}
 
 /// The command, its lines in a file.
 struct Following {
@@ -141,14 +102,16 @@ fn ordered(level: &'static str) -> impl Fn(&Value) -> bool {
     move |line| line["event"] == "HostOrdered" && line["fields"]["about"] == level
 }
 
-/// Something that the reader hears of since it is there again: it happens until then.
+/// Something that the reader hears of since it is there again: it happens until then, a second apart. The reader comes
+/// back within five, and may not miss what is kept meanwhile.
 async fn heard_again(host: &Host, following: &Following, level: &'static str) -> Result<Vec<Value>, String> {
     eventually("it is there again", async || {
         order(host, level).await;
-        match following.lines() {
+        within(Duration::from_secs(1), "it is heard", async || match following.lines() {
             lines if lines.iter().any(ordered(level)) => Ok(lines),
             lines => Err(format!("{:?}", lines.last())),
-        }
+        })
+        .await
     })
     .await
 }
@@ -156,26 +119,26 @@ async fn heard_again(host: &Host, following: &Following, level: &'static str) ->
 /// After a cut there is no gap and no double; over more than is kept, the gap is told of.
 async fn a_cut_and_a_gap_are_gone_over(host: &Host) -> Result<(), String> {
     ready(host).await?;
-    let door = Door::before(host).await;
+    let door = Door::before(host.admin).await;
     let following = Following::start(host, &door);
     // A host that keeps nothing for it is not waited for.
     heard_again(host, &following, "info").await?;
 
-    door.open.send_replace(false);
+    door.close();
     order(host, "warn").await;
-    door.open.send_replace(true);
+    door.open();
     let lines = heard_again(host, &following, "debug").await?;
     let missed = without_gap(&lines)?;
     if missed > 0 || !lines.iter().any(ordered("warn")) {
         return Err(format!("{missed} were missed, and none had to be: {lines:?}"));
     }
 
-    door.open.send_replace(false);
+    door.close();
     // 256 are kept.
     for _ in 0..300 {
         order(host, "info").await;
     }
-    door.open.send_replace(true);
+    door.open();
     let lines = heard_again(host, &following, "error").await?;
     match without_gap(&lines)? {
         0 => Err("no gap is told of, after 300 orders of which 256 are kept".to_owned()),
@@ -195,15 +158,15 @@ async fn a_restart_is_gone_over() {
     let setup = Setup::echo().operated();
     let mut host = setup.start();
     ready(&host).await.unwrap();
-    let door = Door::before(&host).await;
+    let door = Door::before(host.admin).await;
     let following = Following::start(&host, &door);
     following.until("it begins", |line| line["event"] == "HostListening").await.unwrap();
 
-    door.open.send_replace(false);
+    door.close();
     host.start_again(&setup);
-    *door.to.lock().unwrap() = host.admin;
+    door.leads_to(host.admin);
     ready(&host).await.unwrap();
-    door.open.send_replace(true);
+    door.open();
     order(&host, "error").await;
     let lines = following.until("the new process is followed", ordered("error")).await.unwrap();
     without_gap(&lines).unwrap();

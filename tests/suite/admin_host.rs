@@ -1,7 +1,5 @@
 //! Orders to the host itself: the level of its log, who is connected, its place in the rotation, what happens.
 
-use std::time::Duration;
-
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -75,7 +73,8 @@ async fn a_level_that_was_ordered_holds_at_once_and_falls_back_by_itself() {
     assert_eq!(before, json!({ "level": "info", "configured": "info" }));
     assert_eq!(lines(&host, "UpgradeAnswered"), [] as [Value; 0], "it is logged at debug");
 
-    let told = page(&host, "PUT", LEVEL, &json!({ "level": "debug", "for": "5s" })).await.unwrap();
+    // Longer than any pause between the order and what is to be logged.
+    let told = page(&host, "PUT", LEVEL, &json!({ "level": "debug", "for": "10m" })).await.unwrap();
     assert_eq!((&told["level"], &told["configured"]), (&"debug".into(), &"info".into()), "{told}");
     assert!(told["until"].as_str().is_some_and(|until| until.ends_with('Z')), "{told}");
     http::upgrade(host.address, None).await.unwrap();
@@ -86,19 +85,21 @@ async fn a_level_that_was_ordered_holds_at_once_and_falls_back_by_itself() {
     .await
     .unwrap();
 
+    page(&host, "PUT", LEVEL, &json!({ "level": "trace", "for": "1s" })).await.unwrap();
     eventually("it is as configured again", async || {
         let now = page(&host, "GET", LEVEL, &Value::Null).await?;
         if now == before { Ok(()) } else { Err(now.to_string()) }
     })
     .await
     .unwrap();
-    let told = noted(&host, "LogLevelChanged", 2).await;
+    let told = noted(&host, "LogLevelChanged", 3).await;
     let words = |line: &Value| (line["from"].clone(), line["to"].clone(), line["why"].clone());
     assert_eq!(
         told.iter().map(words).collect::<Vec<_>>(),
         [
             ("info".into(), "debug".into(), "ordered".into()),
-            ("debug".into(), "info".into(), "its time is over".into())
+            ("debug".into(), "trace".into(), "ordered".into()),
+            ("trace".into(), "info".into(), "its time is over".into())
         ]
     );
 }
@@ -198,7 +199,12 @@ async fn who_is_connected_is_listed_and_nothing_that_was_said() {
     let mut alice = Client::connect(&host, "alice").await.unwrap();
     let _bob = Client::connect(&host, "bob").await.unwrap();
     alice.run("a canary in a message").await.unwrap();
-    let list = page(&host, "GET", CONNECTIONS, &Value::Null).await.unwrap();
+    let list = eventually("her run is over for the host too", async || {
+        let list = page(&host, "GET", CONNECTIONS, &Value::Null).await?;
+        if list["connections"][0]["runs"] == 0 { Ok(list) } else { Err(list.to_string()) }
+    })
+    .await
+    .unwrap();
     let users: Vec<&Value> = list["connections"].as_array().unwrap().iter().map(|one| &one["user"]).collect();
     assert_eq!(
         (users.as_slice(), &list["open"]),
@@ -252,8 +258,9 @@ async fn a_connection_that_an_operator_closes_says_so_and_no_other_notices() {
     ready(&host).await.unwrap();
     let mut alice = Client::connect(&host, "alice").await.unwrap();
     let mut bob = Client::connect(&host, "bob").await.unwrap();
-    alice.say("!slow 800", json!({ "agent": "slow" })).await.unwrap();
-    let thread = alice.expect("accepted").await.unwrap()["thread_id"].as_str().unwrap().to_owned();
+    // It is under way until somebody cancels it.
+    alice.say("!wait", json!({ "agent": "slow" })).await.unwrap();
+    let accepted = alice.expect("accepted").await.unwrap();
     let listed = connections(&host, "?user=alice").await.unwrap();
     assert_eq!(listed[0]["runs"], 1, "{listed:?}");
     let id = listed[0]["id"].as_str().unwrap();
@@ -262,9 +269,11 @@ async fn a_connection_that_an_operator_closes_says_so_and_no_other_notices() {
     bob.run_with("!slow 1", json!({ "agent": "slow" })).await.unwrap().answered_by("slow").unwrap();
     // Her run goes on, and she finds it when she comes back.
     let mut alice = Client::connect(&host, "alice").await.unwrap();
-    alice.send(&json!({ "type": "subscribe", "thread_id": thread })).await.unwrap();
+    alice.send(&json!({ "type": "subscribe", "thread_id": accepted["thread_id"] })).await.unwrap();
+    alice.expect("subscribed").await.unwrap();
+    alice.send(&json!({ "type": "cancel", "run_id": accepted["run_id"] })).await.unwrap();
     let completed = alice.until("agent_completed").await.unwrap();
-    assert_eq!(completed["payload"]["status"], "ok", "{completed}");
+    assert_eq!(completed["payload"]["status"], "cancelled", "{completed}");
     let answer = ask(&host, ALL, "DELETE", &format!("{CONNECTIONS}/{id}"), "").await.unwrap();
     assert_eq!(answer.status, 404, "{answer:?}");
     let noted = noted(&host, "HostOrdered", 2).await;
@@ -307,7 +316,8 @@ async fn a_host_out_of_rotation_serves_who_is_there_and_comes_back() {
     client.until("going_away").await.unwrap();
     drop(client);
     assert!(host.ended(PATIENCE).await.unwrap().success());
-    let noted: Vec<Value> = lines(&host, "HostOrdered").iter().map(|line| line["outcome"].clone()).collect();
+    let noted = noted(&host, "HostOrdered", 4).await;
+    let noted: Vec<&Value> = noted.iter().map(|line| &line["outcome"]).collect();
     assert_eq!(noted, ["out of rotation", "was so before", "in rotation", "out of rotation"]);
 }
 
@@ -405,7 +415,7 @@ async fn who_watches_is_bounded_and_holds_up_no_end() {
     watching.pop();
     eventually("a place is free again", async || Stream::open(&host, "").await.map(drop)).await.unwrap();
     host.signal(Signal::TERM);
-    assert!(host.ended(Duration::from_secs(8)).await.unwrap().success(), "streams hold up its end");
+    assert!(host.ended(PATIENCE).await.unwrap().success(), "streams hold up its end");
 }
 
 #[tokio::test]

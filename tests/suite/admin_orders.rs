@@ -59,7 +59,8 @@ async fn a_drained_plugin_finishes_and_is_brought_back(host: &Host) -> Result<()
 async fn what_it_began_is_finished(host: &Host, told: &str, state: &str) -> Result<Client, String> {
     ready(host).await?;
     let mut client = Client::connect(host, "alice").await?;
-    client.say("!slow 800", json!({ "agent": "slow" })).await?;
+    // Longer than anything between its begin and the order.
+    client.say("!slow 3000", json!({ "agent": "slow" })).await?;
     client.expect("accepted").await?;
     client.until("agent_started").await?;
     let page = order(host, "slow", told).await?;

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
     admin::page,
     client::Client,
     harness::{
-        Host, PATIENCE, Plugin, Setup, eventually,
+        Host, PATIENCE, Plugin, Setup, artifacts, eventually,
         http::{self, Answer},
         metrics::Metrics,
         tokens::{self, operator},
@@ -101,18 +102,20 @@ async fn nothing_is_injected_without_the_files_and_the_scope() {
 /// The short words of the command line are the faults that they stand for, with all that those take.
 #[tokio::test]
 async fn the_short_words_inject_what_they_stand_for() {
-    let host = setup().start();
+    // One that hangs is killed, and a worker that is gone is no target: another one for each.
+    let other = |id: &str| Plugin::at(id, artifacts::echo());
+    let host = setup().plugin(other("hung")).plugin(other("killed")).start();
     ready(&host).await.unwrap();
-    for (word, fault, more) in [
-        ("panic", "runs-fail", &["--share", "100"][..]),
-        ("slow", "runs-slow", &["--delay", "50ms"]),
-        ("hang", "worker-hang", &[]),
-        // Last: a worker that is gone is no target.
-        ("kill", "worker-kill", &["--every", "5s", "--for", "10s"]),
+    for (word, plugin, fault, more) in [
+        ("panic", "echo", "runs-fail", &["--share", "100"][..]),
+        ("slow", "echo", "runs-slow", &["--delay", "50ms"]),
+        ("hang", "hung", "worker-hang", &[]),
+        ("kill", "killed", "worker-kill", &["--every", "5s", "--for", "10s"]),
     ] {
-        let output = host.operate(&[&["chaos", word, "echo"], more].concat());
+        let output = host.operate(&[&["chaos", word, plugin], more].concat());
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success() && said.contains(&format!("{fault} of echo")), "{word}: {output:?}");
+        let told = said.contains(&format!("{fault} of {plugin}"));
+        assert!(output.status.success() && told, "{word}: {output:?}");
     }
     let stopped = host.operate(&["chaos", "stop"]);
     assert!(stopped.status.success(), "{stopped:?}");
@@ -174,8 +177,14 @@ async fn a_struck_worker_is_back_and_its_runs_are_whole() {
         let answered = client.run_with("and now?", json!({ "agent": "bad" })).await.unwrap();
         answered.answered_by("bad").unwrap_or_else(|why| panic!("{fault}: {why}"));
         if fault == "worker-crash" {
-            let crash = page(&host, "bad").await.unwrap()["last_crash"].to_string();
-            assert!(crash.contains("SIGSEGV"), "the crash is shown: {crash}");
+            eventually("the crash is shown", async || {
+                match page(&host, "bad").await?["last_crash"].to_string() {
+                    crash if crash.contains("SIGSEGV") => Ok(()),
+                    crash => Err(crash),
+                }
+            })
+            .await
+            .unwrap();
         }
     }
 }
@@ -246,7 +255,8 @@ twin! {
     faults ""; broken by "chaos.expiry=off", says "it is in force"
 }
 
-/// While the store does nothing, nothing is acknowledged; the socket stays, and it heals when the time is over.
+/// While the store does nothing, nothing is acknowledged; the socket stays, and it heals when that is over: by an order, or
+/// by itself.
 #[tokio::test]
 async fn a_store_that_fails_costs_no_connection_and_no_message() {
     for (fault, code) in [("store-fail", "store.unavailable"), ("store-full", "store.full")] {
@@ -254,14 +264,22 @@ async fn a_store_that_fails_costs_no_connection_and_no_message() {
         ready(&host).await.unwrap();
         let mut client = Client::connect(&host, "alice").await.unwrap();
         let thread = client.run("before").await.unwrap().thread().to_owned();
-        inject(&host, json!({ "fault": fault, "for": "3s" })).await.unwrap();
+        inject(&host, json!({ "fault": fault, "for": "10m" })).await.unwrap();
         client.say("meanwhile", json!({ "thread_id": thread })).await.unwrap();
         client.expect_error(code).await.unwrap_or_else(|why| panic!("{fault}: {why}"));
         until_level(&host, "basic").await.unwrap_or_else(|why| panic!("{fault}: {why}"));
-        // Nobody ends it.
+        stop(&host).await.unwrap();
         until_level(&host, "full").await.unwrap_or_else(|why| panic!("{fault}: {why}"));
-        let page = standing(&host).await.unwrap();
-        assert_eq!((&page["active"], &page["ended"][0]["ended"]), (&json!([]), &json!("expired")), "{page}");
+        // Once more, and nobody ends it.
+        inject(&host, json!({ "fault": fault, "for": "1s" })).await.unwrap();
+        eventually("it has ended by itself", async || {
+            let page = standing(&host).await?;
+            let ended = (&page["active"], &page["ended"][0]["ended"]) == (&json!([]), &json!("expired"));
+            if ended { Ok(()) } else { Err(page.to_string()) }
+        })
+        .await
+        .unwrap_or_else(|why| panic!("{fault}: {why}"));
+        until_level(&host, "full").await.unwrap_or_else(|why| panic!("{fault}: {why}"));
         let run = client.run_with("after", json!({ "thread_id": thread })).await.unwrap();
         run.answered_by("echo").unwrap();
     }
@@ -274,8 +292,12 @@ async fn a_service_that_is_gone_degrades_who_requires_it_and_comes_back() {
     let mut client = Client::connect(&host, "alice").await.unwrap();
     inject(&host, json!({ "fault": "service-down", "service": "threads", "for": "1m" })).await.unwrap();
     until_level(&host, "partial").await.unwrap();
-    let needy = page(&host, "needy").await.unwrap();
-    assert_eq!(needy["state"], "degraded", "{needy}");
+    eventually("who requires it is degraded", async || match page(&host, "needy").await? {
+        needy if needy["state"] == "degraded" => Ok(()),
+        needy => Err(needy.to_string()),
+    })
+    .await
+    .unwrap();
     client.run_with("hi", json!({ "agent": "echo" })).await.unwrap().answered_by("echo").unwrap();
     stop(&host).await.unwrap();
     until_level(&host, "full").await.unwrap();
@@ -301,7 +323,8 @@ async fn who_is_cut_off_comes_back_and_misses_nothing() {
     ready(&host).await.unwrap();
     let mut stays = Client::connect(&host, "bob").await.unwrap();
     let mut cut = Client::connect(&host, "alice").await.unwrap();
-    cut.say("!slow 700", json!({ "agent": "bad" })).await.unwrap();
+    // It is under way until she cancels it.
+    cut.say("!wait", json!({ "agent": "bad" })).await.unwrap();
     let accepted = cut.expect("accepted").await.unwrap();
     cut.until("agent_started").await.unwrap();
     let injected = inject(&host, json!({ "fault": "connections-cut", "share": 50 })).await.unwrap();
@@ -314,8 +337,10 @@ async fn who_is_cut_off_comes_back_and_misses_nothing() {
         "type": "subscribe", "thread_id": accepted["thread_id"], "after_seq": 0, "epoch": accepted["epoch"],
     });
     back.send(&subscribe).await.unwrap();
+    back.until("agent_thinking").await.unwrap();
+    back.send(&json!({ "type": "cancel", "run_id": accepted["run_id"] })).await.unwrap();
     let completed = back.until("agent_completed").await.unwrap();
-    assert_eq!(completed["payload"]["status"], "ok", "{completed}");
+    assert_eq!(completed["payload"]["status"], "cancelled", "{completed}");
 }
 
 /// That it is on, and what is in force, is said wherever an operator looks; and every order leaves its line.
@@ -329,14 +354,7 @@ async fn it_is_said_loudly() {
     assert!(status.contains("CHAOS") && status.contains("tools-fail at 5 %"), "{status}");
     let page = http::get(host.address, "/ready?verbose", &[], PATIENCE).await.unwrap().json().unwrap();
     assert_eq!(page["chaos"]["active"], json!(["tools-fail at 5 %"]), "{page}");
-    for words in ["FaultBegan", "begin_fault"] {
-        eventually("it is in the log", async || match host.said().contains(words) {
-            true => Ok(()),
-            false => Err(words.to_owned()),
-        })
-        .await
-        .unwrap();
-    }
+    host.says(&["FaultBegan", "begin_fault"]).await.unwrap();
     let off = Setup::echo().start();
     ready(&off).await.unwrap();
     let page = http::get(off.address, "/ready?verbose", &[], PATIENCE).await.unwrap().json().unwrap();
@@ -377,6 +395,7 @@ async fn a_host_that_is_killed_leaves_no_fault_behind() {
     ready(&host).await.unwrap();
     inject(&host, json!({ "fault": "store-full", "for": "10m" })).await.unwrap();
     inject(&host, json!({ "fault": "worker-hang", "plugin": "echo", "for": "10m" })).await.unwrap();
+    let since = standing(&host).await.unwrap()["since"].clone();
     let workers = host.worker_ids();
     assert!(!workers.is_empty());
     host.kill();
@@ -391,8 +410,52 @@ async fn a_host_that_is_killed_leaves_no_fault_behind() {
     .unwrap();
     host.start_again(&setup);
     ready(&host).await.unwrap();
-    assert_eq!(standing(&host).await.unwrap()["active"], json!([]));
+    let page = standing(&host).await.unwrap();
+    assert_eq!((&page["active"], &page["ended"]), (&json!([]), &json!([])), "{page}");
+    assert!(page["since"].is_string() && page["since"] != since, "it says that it is another life: {page}");
     Client::connect(&host, "alice").await.unwrap().run("hi").await.unwrap().answered_by("echo").unwrap();
+}
+
+/// What is over is told: how it ended, and when; of what ended with a host, its log says so.
+#[tokio::test]
+async fn how_and_when_a_fault_ended_is_told() {
+    let setup = setup();
+    let mut host = setup.start();
+    ready(&host).await.unwrap();
+    inject(&host, json!({ "fault": "worker-kill", "plugin": "echo" })).await.unwrap();
+    inject(&host, json!({ "fault": "tools-slow", "delay": "10ms", "for": "10m" })).await.unwrap();
+    inject(&host, json!({ "fault": "store-slow", "delay": "10ms", "for": "1s" })).await.unwrap();
+    eventually("the first ends by itself", async || match standing(&host).await?["active"].as_array() {
+        Some(active) if active.len() == 1 => Ok(()),
+        active => Err(format!("{active:?}")),
+    })
+    .await
+    .unwrap();
+    stop(&host).await.unwrap();
+    let page = standing(&host).await.unwrap();
+    let ended = page["ended"].as_array().unwrap();
+    let told: Vec<_> = ended.iter().map(|one| (one["fault"].as_str(), one["ended"].as_str())).collect();
+    let all = [("tools-slow", "stopped"), ("store-slow", "expired"), ("worker-kill", "done")];
+    assert_eq!(told, all.map(|(fault, how)| (Some(fault), Some(how))), "the last first: {page}");
+    for one in ended {
+        let (since, at) = (one["since"].as_str().unwrap(), one["ended_at"].as_str().unwrap());
+        assert!(at >= since && since >= page["since"].as_str().unwrap(), "{page}");
+    }
+    let status = String::from_utf8(host.operate(&["chaos", "status"]).stdout).unwrap();
+    for words in ["stopped by an operator ", "ended by itself ", "done once ", "no fault is in force"] {
+        assert!(status.contains(words), "{words}: {status}");
+    }
+
+    inject(&host, json!({ "fault": "tools-slow", "for": "10m" })).await.unwrap();
+    host.signal(Signal::TERM);
+    host.ended(PATIENCE * 2).await.unwrap();
+    eventually("its end is in the log", async || {
+        let said = host.said();
+        let line = said.lines().rfind(|line| line.contains("FaultEnded")).unwrap_or_default();
+        if line.contains("host_ended") { Ok(()) } else { Err(said) }
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
@@ -414,7 +477,9 @@ async fn the_command_line_lists_starts_and_stops() {
     assert!(code == Some(0) && status.contains("store-slow"), "{status}");
     let (code, stopped) = said(&["chaos", "stop"]);
     assert!(
-        code == Some(0) && stopped.contains("stopped") && stopped.contains("no fault is in force"),
+        code == Some(0)
+            && stopped.contains("stopped by an operator")
+            && stopped.contains("no fault is in force"),
         "{stopped}"
     );
     assert_eq!(said(&["chaos", "stop", "1"]).0, Some(1), "it has ended");

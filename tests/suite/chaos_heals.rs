@@ -30,8 +30,8 @@ fn cases(net: &str) -> Vec<Case> {
     vec![
         case("worker-kill", json!({ "plugin": "bad" }), "hello"),
         case("worker-crash", json!({ "plugin": "bad" }), "hello"),
-        // The host takes four seconds to find it out.
-        case("worker-hang", json!({ "plugin": "bad", "for": "6s" }), "hello"),
+        // The host takes four seconds to find it out, and longer on a busy machine.
+        case("worker-hang", json!({ "plugin": "bad", "for": "12s" }), "hello"),
         case("runs-fail", json!({ "plugin": "bad", "for": "1s" }), "hello"),
         case("runs-slow", json!({ "plugin": "bad", "delay": "300ms", "for": "1s" }), "hello"),
         case("store-fail", json!({ "for": "1s" }), "hello"),
@@ -58,20 +58,15 @@ impl Case {
         let first = client.run_with(&self.says, bad.clone()).await?;
         first.answered_by("bad")?;
         let generation = page(host, "bad").await?["generation"].clone();
-        let mut order = self.order.clone();
-        order["fault"] = self.fault.into();
-        let id = inject(host, order).await?["id"].clone();
         let on = json!({ "agent": "bad", "thread_id": first.thread() });
-        if !self.acts() {
-            let message = client.say(&self.says, on.clone()).await?;
-            ends(&mut client, &message).await?;
+        let mut ended = Value::Null;
+        // One that was over before anything met it, on a machine that stood still, is injected once more.
+        for _ in 0..5 {
+            ended = self.stands(host, &mut client, &on, patience).await?;
+            if ended["hits"] != 0 {
+                break;
+            }
         }
-        let ended = within(patience, "it ends", async || {
-            let page = standing(host).await?;
-            let ended = page["ended"].as_array().into_iter().flatten().find(|one| one["id"] == id).cloned();
-            ended.ok_or_else(|| format!("{} is in force", self.fault))
-        })
-        .await?;
         let how = if self.acts() { "done" } else { "expired" };
         if ended["ended"] != how || ended["hits"].as_u64() < Some(1) {
             return Err(format!("it ended otherwise, or hit nothing: {ended}"));
@@ -93,6 +88,29 @@ impl Case {
         }
         // On the connection that was there all the while, and in the same conversation.
         client.run_with(&self.says, on).await?.answered_by("bad")
+    }
+
+    /// Injects it, uses what it is about, and waits until it is over: what is said of it then.
+    async fn stands(
+        &self,
+        host: &Host,
+        client: &mut Client,
+        on: &Value,
+        patience: Duration,
+    ) -> Result<Value, String> {
+        let mut order = self.order.clone();
+        order["fault"] = self.fault.into();
+        let id = inject(host, order).await?["id"].clone();
+        if !self.acts() {
+            let message = client.say(&self.says, on.clone()).await?;
+            ends(client, &message).await?;
+        }
+        within(patience, "it ends", async || {
+            let page = standing(host).await?;
+            let ended = page["ended"].as_array().into_iter().flatten().find(|one| one["id"] == id).cloned();
+            ended.ok_or_else(|| format!("{} is in force", self.fault))
+        })
+        .await
     }
 
     fn strikes(&self) -> bool {
@@ -162,7 +180,8 @@ async fn are_red(faults: &[&str], broken_by: &str, words: &str) {
     let host = setup.failpoints(broken_by).start();
     ready(&host).await.unwrap();
     for case in cases(&messages[1]).into_iter().filter(|case| faults.contains(&case.fault)) {
-        let patience = if case.fault == "worker-hang" { 8 } else { 3 };
+        // Longer than it is to stand: on a host that ends it, it would be over.
+        let patience = if case.fault == "worker-hang" { 16 } else { 4 };
         let objection = case.heals(&host, Duration::from_secs(patience)).await;
         let objection = objection.expect_err("the scenario is content with a broken host");
         assert!(objection.contains(words), "{}: red for another reason: {objection}", case.fault);

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read, Write as _},
+    net::SocketAddr,
     process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
@@ -11,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
-    harness::{Host, PATIENCE, Plugin, Setup, artifacts, eventually, tokens},
+    harness::{Host, PATIENCE, Plugin, Setup, artifacts, clock::Moment, door::Door, eventually, tokens},
     scenario::ready,
 };
 
@@ -42,7 +43,11 @@ impl Chat {
     }
 
     fn with(host: &Host, more: &[&str]) -> Self {
-        let url = format!("ws://{}/ws", host.address);
+        Self::at(host.address, more)
+    }
+
+    fn at(address: SocketAddr, more: &[&str]) -> Self {
+        let url = format!("ws://{address}/ws");
         let token = tokens::of("alice");
         Self::start(&[&[url.as_str()], more].concat(), &[("AGENT_HOST_TOKEN", &token)])
     }
@@ -76,13 +81,13 @@ impl Chat {
 
     async fn ended(mut self) -> (Option<i32>, String) {
         let child = &mut self.child;
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let began = Moment::now();
         let status = loop {
             if let Some(status) = child.try_wait().unwrap() {
                 break status;
             }
             assert!(
-                std::time::Instant::now() < deadline,
+                began.elapsed() < PATIENCE,
                 "chat does not end: {}",
                 self.said.lock().unwrap().join("\n")
             );
@@ -200,15 +205,16 @@ async fn a_killed_host_is_told_and_the_next_one_is_talked_to() {
     let setup = Setup::echo();
     let host = setup.start();
     ready(&host).await.unwrap();
-    let address = host.address;
-    let mut chat = Chat::with(&host, &[]);
+    let door = Door::before(host.address).await;
+    let mut chat = Chat::at(door.address, &[]);
     chat.say("before the fall");
     chat.says("before the fall").await;
     drop(host);
     chat.says("connection lost").await;
     chat.say("while nobody was there");
-    let host = setup.set("gateway.listen", &format!("\"{address}\"")).start();
+    let host = setup.start();
     ready(&host).await.unwrap();
+    door.leads_to(host.address);
     chat.says_times("as alice", 2).await;
     chat.says("while nobody was there").await;
     chat.say("after the fall");

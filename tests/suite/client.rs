@@ -13,10 +13,7 @@ use std::{
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tokio::{
-    net::TcpStream,
-    time::{timeout, timeout_at},
-};
+use tokio::{net::TcpStream, time::timeout_at};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, client::IntoClientRequest as _, http::HeaderValue},
@@ -27,10 +24,14 @@ pub(crate) use self::{
     run::Run,
     schema::{Side, judge},
 };
-use crate::harness::{Host, PATIENCE, tokens};
+use crate::harness::{Host, PATIENCE, clock::timeout, tokens};
 
-/// Law 2: the welcome comes within this.
+/// Law 2: the welcome comes within this, by the harness's clock.
 const WELCOME_WITHIN: Duration = Duration::from_secs(1);
+
+/// A connection that answers so often, at this distance, is not being closed.
+pub(crate) const STILL_OPEN: usize = 8;
+pub(crate) const BETWEEN: Duration = Duration::from_millis(400);
 
 /// Messages sent by this process.
 static SENT: AtomicU64 = AtomicU64::new(1);
@@ -72,14 +73,8 @@ impl Client {
         Self::with_token(host, &tokens::of(user)).await
     }
 
-    /// As [`connect`](Self::connect), for who has only the address.
-    pub(crate) async fn connect_to(address: SocketAddr, user: &str) -> Result<Self, String> {
-        let bearer = format!("Bearer {}", tokens::of(user));
-        Self::upgrade_at(address, &[("authorization", bearer), (PROTOCOL, "agent-host.v1".into())]).await
-    }
-
-    /// As [`connect_to`](Self::connect_to), where law 2's limit is not the point: in a herd that the two cores of a test
-    /// machine share with their host.
+    /// As [`connect`](Self::connect), where law 2's limit is not the point: in a herd that the two cores of a test machine
+    /// share with their host.
     pub(crate) async fn connect_within(
         address: SocketAddr,
         user: &str,
@@ -261,6 +256,16 @@ impl Client {
         }
     }
 
+    /// The next frame but news of the service, which come when they come.
+    pub(crate) async fn event(&mut self) -> Result<Value, End> {
+        loop {
+            match self.next().await? {
+                news if news["type"] == "service_status" => {}
+                frame => return Ok(frame),
+            }
+        }
+    }
+
     /// The next frame but news of the service; an objection if it is of another type.
     pub(crate) async fn expect(&mut self, kind: &str) -> Result<Value, String> {
         loop {
@@ -319,6 +324,24 @@ impl Client {
             }
         }
         run.judge().map(|()| run)
+    }
+
+    /// The end of a connection that the host is to close; none: it goes on answering. A message that was there before the
+    /// connection had heard of its end may still be answered.
+    pub(crate) async fn closed(&mut self) -> Option<End> {
+        for _ in 0..STILL_OPEN {
+            // One that is closed may not even take it.
+            drop(self.say("am I still here?", json!({})).await);
+            loop {
+                match self.next().await {
+                    Ok(frame) if frame["type"] == "agent_completed" => break,
+                    Ok(_) => {}
+                    Err(end) => return Some(end),
+                }
+            }
+            tokio::time::sleep(BETWEEN).await;
+        }
+        None
     }
 
     /// Asks for the end, and waits for the host's answer to that.

@@ -11,7 +11,16 @@ use crate::{
 
 /// A host with a good agent and one that does as it is told.
 fn setup() -> Setup {
-    let bad = Plugin::misbehaving("bad").key("restart", "{ max = 50, within = \"60s\" }");
+    beside_echo(Plugin::misbehaving("bad"))
+}
+
+/// The same, where it may be told what never ends.
+fn impatient() -> Setup {
+    beside_echo(Plugin::misbehaving("bad").hasty())
+}
+
+fn beside_echo(bad: Plugin) -> Setup {
+    let bad = bad.key("restart", "{ max = 50, within = \"60s\" }");
     Setup::echo().plugin(bad).set("limits.messages_per_minute", "0").set("limits.runs_at_once", "0")
 }
 
@@ -21,7 +30,7 @@ struct Deed {
     codes: &'static [&'static str],
 }
 
-const DEEDS: &[Deed] = &[
+const ENDS: &[Deed] = &[
     Deed { command: "!segv", codes: &["plugin.crashed"] },
     Deed { command: "!abort", codes: &["plugin.crashed"] },
     Deed { command: "!stackoverflow", codes: &["plugin.crashed"] },
@@ -30,11 +39,14 @@ const DEEDS: &[Deed] = &[
     Deed { command: "!panic", codes: &["plugin.panicked"] },
     Deed { command: "!panic-drop", codes: &["plugin.panicked", "plugin.crashed", "plugin.exited"] },
     Deed { command: "!error", codes: &["plugin.error"] },
+    Deed { command: "!think-segv", codes: &["plugin.crashed"] },
+];
+
+const NEVER_ENDS: &[Deed] = &[
     Deed { command: "!loop", codes: &["plugin.timeout_idle", "plugin.hung"] },
     Deed { command: "!sleep", codes: &["plugin.timeout_idle", "plugin.hung"] },
     Deed { command: "!hang", codes: &["plugin.timeout_idle", "plugin.hung"] },
     Deed { command: "!think-hang", codes: &["plugin.timeout_idle", "plugin.hung"] },
-    Deed { command: "!think-segv", codes: &["plugin.crashed"] },
     Deed { command: "!block-all", codes: &["plugin.timeout_idle", "plugin.hung"] },
 ];
 
@@ -51,7 +63,7 @@ fn judge(deed: &Deed, run: &Run) -> Result<(), String> {
 
 /// The bad agent answers again, on a later generation or the same.
 async fn serves_again(client: &mut Client) -> Result<u64, String> {
-    for _ in 0..200 {
+    for _ in 0..600 {
         let run = client.run_with("are you back?", json!({ "agent": "bad" })).await?;
         if run.status() == "ok" {
             run.answered_by("bad")?;
@@ -96,14 +108,14 @@ async fn every_deed(host: &Host, deeds: &[Deed]) -> Result<(), String> {
 async fn what_ends_the_process_ends_only_its_own_run() {
     let mut host = setup().start();
     let pid = host.pid();
-    every_deed(&host, &DEEDS[..8]).await.unwrap();
+    every_deed(&host, ENDS).await.unwrap();
     assert!(host.is_running() && host.pid() == pid);
 }
 
 #[tokio::test]
 async fn what_never_ends_is_ended() {
-    let mut host = setup().start();
-    every_deed(&host, &DEEDS[8..]).await.unwrap();
+    let mut host = impatient().start();
+    every_deed(&host, NEVER_ENDS).await.unwrap();
     assert!(host.is_running());
 }
 
@@ -175,7 +187,7 @@ async fn a_lie_leaves_a_well_formed_run() {
         "log-flood",
         "request-flood",
     ];
-    let host = setup().start();
+    let host = impatient().start();
     ready(&host).await.unwrap();
     let mut client = Client::connect(&host, "alice").await.unwrap();
     for lie in LIES {

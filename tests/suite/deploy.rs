@@ -5,13 +5,12 @@ use std::{
     collections::BTreeMap,
     path::Path,
     process::{Command, Output},
-    time::Duration,
 };
 
 use serde_json::Value;
 
 use crate::{
-    harness::{Setup, artifacts, http, yaml},
+    harness::{PATIENCE, Setup, artifacts, http, yaml},
     scenario::ready,
 };
 
@@ -203,7 +202,7 @@ async fn probes_are_answered(
         assert_eq!(path, wanted, "{probe}: a host that starts or drains lives, and is not ready");
         let port = get["port"].as_u64().or_else(|| ports.get(get["port"].as_str()?).copied());
         assert_eq!(port, Some(self::port(&effective["gateway.listen"])), "{probe}");
-        let answer = http::get(host.address, path, &[], Duration::from_secs(5)).await.unwrap();
+        let answer = http::get(host.address, path, &[], PATIENCE).await.unwrap();
         assert_eq!(answer.status, 200, "{probe}: {answer:?}");
     }
 }

@@ -1,7 +1,5 @@
 //! SIGTERM: no new connection, everybody told, runs ended in order, sockets closed with 1012, exit 0.
 
-use std::time::Duration;
-
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -12,7 +10,9 @@ use crate::{
 };
 
 fn setup() -> Setup {
-    Setup::echo().plugin(Plugin::misbehaving("bad").key("timeouts", "{ idle = \"60s\", run = \"60s\" }"))
+    let bad = Plugin::misbehaving("bad").key("timeouts", "{ init = \"30s\", idle = \"60s\", run = \"60s\" }");
+    // All that is looked at while it drains is looked at within the grace.
+    Setup::echo().plugin(bad).set("drain.grace", "\"10s\"")
 }
 
 /// A client with a run under way that ends only when it is cancelled.
@@ -38,7 +38,7 @@ async fn drains_in_order(host: &mut Host, signal: Signal) -> Result<(), String> 
     let refused = http::upgrade(host.address, Some(&tokens::of("carol"))).await?;
     let in_order = refused.status == 503 && refused.header("retry-after").is_some();
     check(in_order && refused.code()? == "host.draining", "no new connection", &refused)?;
-    let ready = http::get(host.address, "/ready", &[], Duration::from_secs(1)).await?;
+    let ready = http::get(host.address, "/ready", &[], PATIENCE).await?;
     check(ready.status == 503, "not ready", &ready)?;
     busy.say("one more", json!({})).await?;
 
@@ -83,7 +83,7 @@ async fn an_idle_host_exits_at_once() {
     ready(&host).await.unwrap();
     host.signal(Signal::INT);
     // Far below the grace: with nothing to wait for, nothing is waited for.
-    let status = host.ended(Duration::from_secs(8)).await.unwrap();
+    let status = host.ended(PATIENCE).await.unwrap();
     assert_eq!(status.code(), Some(0), "{}", host.said());
 }
 
@@ -95,7 +95,7 @@ async fn a_second_signal_ends_at_once() {
     host.signal(Signal::TERM);
     busy.until("going_away").await.unwrap();
     host.signal(Signal::TERM);
-    host.ended(Duration::from_secs(8)).await.unwrap();
+    host.ended(PATIENCE).await.unwrap();
 }
 
 /// Reads until the connection ends.

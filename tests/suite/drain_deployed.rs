@@ -8,12 +8,15 @@ use serde_json::json;
 
 use crate::{
     client::{Client, End},
-    harness::{Host, PATIENCE, Plugin, Setup},
+    harness::{
+        Host, PATIENCE, Plugin, Setup,
+        clock::{Moment, timeout},
+    },
     scenario::ready,
 };
 
 fn setup(grace: &str) -> Setup {
-    let bad = Plugin::misbehaving("bad").key("timeouts", "{ idle = \"60s\", run = \"60s\" }");
+    let bad = Plugin::misbehaving("bad").key("timeouts", "{ init = \"30s\", idle = \"60s\", run = \"60s\" }");
     Setup::echo().plugin(bad).set("drain.grace", &format!("\"{grace}\""))
 }
 
@@ -30,7 +33,7 @@ async fn busy(host: &Host, message: &str) -> Result<Client, String> {
 /// of it, and whether the host ended by itself with 0.
 async fn ordered_to_end(host: &mut Host, client: &mut Client, platform: Duration) -> Result<String, String> {
     host.signal(Signal::TERM);
-    let killed = tokio::time::Instant::now() + platform;
+    let began = Moment::now();
     let told = async {
         // In either order: a run may be over before the host hears of its end.
         let (mut leaving, mut ended) = (false, None);
@@ -46,9 +49,8 @@ async fn ordered_to_end(host: &mut Host, client: &mut Client, platform: Duration
             }
         }
     };
-    let told = tokio::time::timeout_at(killed, told).await;
-    let left = killed.saturating_duration_since(tokio::time::Instant::now());
-    let ended = host.ended(left).await;
+    let told = timeout(platform, told).await;
+    let ended = host.ended(platform.saturating_sub(began.elapsed())).await;
     if ended.is_err() {
         host.kill();
         return Err(format!("killed by the platform; the client was told: {told:?}"));

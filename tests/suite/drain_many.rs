@@ -1,10 +1,7 @@
 //! SIGTERM with a thousand sockets and a hundred runs, some of the clients deaf: not ready at once, everybody told and
 //! spread, runs ended in order, every socket closed with 1012, exit 0 within the grace.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -12,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     client::{Client, End},
-    harness::{Host, PATIENCE, Plugin, Setup, crowd, http, tokens},
+    harness::{Host, PATIENCE, Plugin, Setup, clock::Moment, crowd, http, tokens},
     scenario::ready,
 };
 
@@ -33,7 +30,7 @@ const ADDED: Duration = Duration::from_secs(2);
 
 fn setup() -> Setup {
     let plugin = Plugin::misbehaving("bad")
-        .key("timeouts", "{ idle = \"60s\", run = \"60s\" }")
+        .key("timeouts", "{ init = \"30s\", idle = \"60s\", run = \"60s\" }")
         .key("limits", "{ concurrent_runs = 1000 }");
     Setup::new()
         .plugin(plugin)
@@ -85,7 +82,7 @@ async fn drains(host: &mut Host, crowd: Crowd) -> Result<(), String> {
         crowd::gather(host.address, "busy", crowd.busy, async |_, client| attend(begin(client).await?))
             .await?;
 
-    let signalled = Instant::now();
+    let signalled = Moment::now();
     host.signal(Signal::TERM);
     let refused = refuses(host).await?;
     let status = host.ended(GRACE + PATIENCE).await?;
@@ -118,7 +115,7 @@ async fn drains(host: &mut Host, crowd: Crowd) -> Result<(), String> {
 
 /// Neither ready nor open, and says when to try again. Answers how soon that was so.
 async fn refuses(host: &Host) -> Result<Duration, String> {
-    let began = Instant::now();
+    let began = Moment::now();
     let ready = async || http::get(host.address, "/ready", &[], PATIENCE).await;
     // The signal takes its way through the kernel: there is no moment at which it must have arrived.
     while ready().await?.status != 503 {

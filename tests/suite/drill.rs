@@ -56,7 +56,7 @@ async fn a_host_that_is_well_holds_and_is_left_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("drill.md");
     let only = ["store-fail", "connections-cut", "tools-fail"];
-    let mut arguments = vec!["--duration", "2s", "--report", file.to_str().unwrap()];
+    let mut arguments = vec!["--duration", "5s", "--report", file.to_str().unwrap()];
     arguments.extend(only.iter().flat_map(|name| ["--only", name]));
     let (report, said, status) = drilled(&host, &arguments).await;
     let expected: Vec<_> =

@@ -17,7 +17,7 @@ pub(crate) async fn setup() -> (Setup, Vec<String>) {
     let agent = Plugin::at("bad", artifacts::misbehaving())
         .key("tools", "[\"clock\"]")
         .key("network", &json!([name]).to_string())
-        .key("timeouts", "{ idle = \"2s\", run = \"20s\" }")
+        .key("timeouts", "{ init = \"30s\", idle = \"4s\", run = \"20s\" }")
         .key("limits", "{ concurrent_runs = 1 }");
     // What a plugin fails with is the fallback's.
     let setup = Setup::new().plugin(agent).operated().set("routing.retry", "false");

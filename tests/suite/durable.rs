@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use crate::{
     client::Client,
-    harness::{Host, PATIENCE, Plugin, Setup, eventually, http},
+    harness::{Host, PATIENCE, Plugin, Setup, clock::timeout, eventually, http},
     scenario::ready,
 };
 
 /// The fixture, which waits for as long as it is told to.
 fn patient() -> Setup {
-    let clocks = "{ tool = \"60s\", idle = \"60s\", run = \"60s\", grace = \"200ms\" }";
+    let clocks = "{ init = \"30s\", tool = \"60s\", idle = \"60s\", run = \"60s\", grace = \"200ms\" }";
     Setup::new().plugin(Plugin::misbehaving("bad").key("timeouts", clocks).key("tools", "[\"clock\"]"))
 }
 
@@ -132,7 +132,7 @@ async fn cut_off_is_completed_once(faults: &str) -> Result<(), String> {
     client.until("tool_executing").await?;
     for life in 0..3 {
         host.start_again(&setup);
-        let events = tokio::time::timeout(Duration::from_secs(10), replay(&host, &accepted)).await;
+        let events = timeout(Duration::from_secs(10), replay(&host, &accepted)).await;
         let events = events.map_err(|_| format!("the run is not completed in life {life}"))??;
         let kinds: Vec<&str> = events.iter().filter_map(|event| event["type"].as_str()).collect();
         let ends = ["tool_completed", "agent_completed"];
@@ -290,7 +290,7 @@ async fn a_store_that_cannot_be_opened_costs_the_level_and_heals_by_itself() {
     std::fs::write(&log, "in the way").unwrap();
     host.start_again(&setup);
     until_store_is(&host, "basic", "store.unavailable").await.unwrap();
-    let live = http::get(host.address, "/live", &[], Duration::from_secs(1)).await.unwrap();
+    let live = http::get(host.address, "/live", &[], PATIENCE).await.unwrap();
     assert_eq!(live.status, 200);
     let mut client = Client::connect(&host, "alice").await.unwrap();
     client.say("hello", json!({})).await.unwrap();
@@ -353,7 +353,7 @@ async fn a_log_that_does_not_last_is_said_to_everybody() {
         let mut client = Client::connect(&host, "alice").await.unwrap();
         let told = &client.welcome["service"]["durability"];
         assert_eq!(told.as_str().unwrap_or("durable"), word, "{}", client.welcome);
-        let page = http::get(host.address, "/ready?verbose", &[], Duration::from_secs(2)).await.unwrap();
+        let page = http::get(host.address, "/ready?verbose", &[], PATIENCE).await.unwrap();
         assert_eq!(page.json().unwrap()["durability"], word);
         client.run("hello").await.unwrap().answered_by("echo").unwrap();
         assert_eq!(host.folder().join("data/log/log.db").exists(), word != "memory");

@@ -1,12 +1,10 @@
 //! Faults 11 and 12: a disk that is full, fails or hangs. Nothing is acknowledged that is not kept; the host recovers.
 
-use std::time::Duration;
-
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
 
 use crate::{
-    client::{Client, End},
+    client::Client,
     harness::{Host, Setup, eventually},
     scenario::ready,
 };
@@ -61,6 +59,8 @@ async fn fill(client: &mut Client) -> Result<Vec<serde_json::Value>, String> {
 #[tokio::test]
 async fn a_full_disk_refuses_messages_loses_none_and_heals() {
     let setup = Setup::echo().set("limits.messages_per_minute", "0").set("limits.frame_bytes", "\"256KiB\"");
+    // A message may be accepted before the run of the one before it is over.
+    let setup = setup.set("limits.runs_at_once", "0");
     let mut host = setup.start();
     ready(&host).await.unwrap();
     let mut client = Client::connect(&host, "alice").await.unwrap();
@@ -111,7 +111,7 @@ async fn a_failing_disk_refuses_messages_and_heals() {
 /// message whose commit was under way is completed once, whether or not it is sent again.
 #[tokio::test]
 async fn a_hanging_disk_is_said_and_what_it_took_is_completed_once() {
-    let host = Setup::echo().failpoints("").start();
+    let host = Setup::echo().set("store.patience", "\"3s\"").failpoints("").start();
     ready(&host).await.unwrap();
     let mut client = Client::connect(&host, "alice").await.unwrap();
     host.inject("store.commit=hang");
@@ -158,7 +158,6 @@ async fn sockets_outlive_a_store_that_is_gone_for_a_while() {
     until_level(&host, "full").await.unwrap();
     for client in &mut clients {
         // News of the service are passed over.
-        let run = tokio::time::timeout(Duration::from_secs(20), client.run("now")).await;
-        run.map_err(|_| String::from(End::Silence)).and_then(|run| run).unwrap().answered_by("echo").unwrap();
+        client.run("now").await.unwrap().answered_by("echo").unwrap();
     }
 }

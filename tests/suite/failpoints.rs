@@ -2,12 +2,14 @@
 //!
 //! The steps are found in the source, so that a new one is covered from the day it is written.
 
-use std::{collections::BTreeSet, path::Path, time::Instant};
+use std::{collections::BTreeSet, path::Path};
 
 use crate::{
     client::{Client, End},
     harness::{
-        Host, Setup, artifacts, eventually,
+        Host, Setup, artifacts,
+        clock::Moment,
+        eventually,
         http::{self, UPGRADE_WITHIN},
         tokens,
     },
@@ -37,7 +39,7 @@ fn gather(dir: &Path, points: &mut BTreeSet<String>) {
 /// A valid token's upgrade is answered in time and lawfully, and again without the fault with a 101.
 async fn upgrade_is_total(host: &Host, fault: &str) -> Result<(), String> {
     host.inject(fault);
-    let began = Instant::now();
+    let began = Moment::now();
     let answer =
         http::upgrade(host.address, Some(&tokens::of("alice"))).await.map_err(|e| format!("{fault}: {e}"))?;
     if ![101, 401, 403, 429, 503].contains(&answer.status) {

@@ -1,12 +1,12 @@
 //! One person follows thousands of threads: those at rest cost next to nothing, more than allowed is refused to that
 //! person alone, and whoever is there beside is answered meanwhile.
 
-use futures_util::future::try_join_all;
+use futures_util::future::{select_all, try_join_all};
 use serde_json::{Value, json};
 
 use crate::{
     client::Client,
-    harness::{Host, Setup, eventually, metrics::Metrics, vitals::Vitals},
+    harness::{Host, PATIENCE, Setup, eventually, metrics::Metrics, vitals::Vitals, within},
     scenario::ready,
 };
 
@@ -87,7 +87,8 @@ fn subscribe(thread: &Thread) -> Value {
 
 /// Waits until so many threads are followed and none of them has a task any more.
 async fn at_rest(host: &Host, followed: usize) -> Result<(), String> {
-    eventually("the threads are at rest", async || {
+    // A thread rests after ten seconds.
+    within(2 * PATIENCE, "the threads are at rest", async || {
         let metrics = Metrics::of(host).await?;
         let now = (metrics.sum("agent_host_threads_followed"), metrics.sum("agent_host_thread_tasks"));
         match now == (followed as f64, 0.0) {
@@ -108,20 +109,28 @@ async fn threads_are_collected(host: &Host, count: usize, connections: usize) ->
     // What is allocated once is there after these.
     collector.open(count / 4, &mut other).await?;
     other = Client::connect(host, "other").await?.one_of_many();
-    at_rest(host, count / 4).await?;
+    tokio::select! {
+        rested = at_rest(host, count / 4) => rested?,
+        end = collector.client.attend() => return Err(format!("it was given up: {end}")),
+    }
     let before = Vitals::of(host)?;
     collector.open(count - count / 4, &mut other).await?;
     drop(other);
+    let threads = collector.threads.clone();
     let followers = (1..connections).map(async |_| {
         let mut one = Collector::connect(host).await?;
-        one.follow(&collector.threads).await?;
+        one.follow(&threads).await?;
         Ok::<_, String>(one)
     });
     let mut more = tokio::select! {
         more = try_join_all(followers) => more?,
         end = collector.client.attend() => return Err(format!("it was given up: {end}")),
     };
-    at_rest(host, count * connections).await?;
+    let everybody = more.iter_mut().chain([&mut collector]).map(|one| Box::pin(one.client.attend()));
+    tokio::select! {
+        rested = at_rest(host, count * connections) => rested?,
+        (end, ..) = select_all(everybody) => return Err(format!("one was given up: {end}")),
+    }
     let held = Vitals::of(host)?.resident_kib.saturating_sub(before.resident_kib);
     let each = 1024 * held / (count * connections - count / 4) as u64;
     println!(

@@ -57,7 +57,7 @@ async fn leave(at: usize, mut client: Client) -> Result<Left, String> {
 async fn come_back(host: SocketAddr, left: Left, together: Arc<Barrier>) -> Result<Back, String> {
     together.wait().await;
     let began = Instant::now();
-    let mut client = Client::connect_within(host, &left.name, PATIENCE).await?.one_of_many();
+    let mut client = Client::connect_within(host, &left.name, 3 * PATIENCE).await?.one_of_many();
     let welcomed = began.elapsed();
     client
         .send(&json!({

@@ -1,7 +1,5 @@
 //! People who mean no good: too many connections, frames that break the protocol, the same message from two sides.
 
-use std::time::Duration;
-
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -131,6 +129,6 @@ async fn a_flood_of_control_frames_ends_its_own_connection() {
     let closed = closed_after(&host, &flood).await;
     // The end may overtake its reason, where the host has stopped reading.
     assert!(closed.as_ref().map_or(true, |code| *code == 4405), "{closed:?}");
-    let live = http::get(host.address, "/live", &[], Duration::from_secs(2)).await.unwrap();
+    let live = http::get(host.address, "/live", &[], PATIENCE).await.unwrap();
     assert_eq!(live.status, 200, "{live:?}");
 }

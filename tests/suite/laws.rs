@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::{
     client::Client,
-    harness::{Host, Plugin, Setup, eventually, http, tokens},
+    harness::{Host, PATIENCE, Plugin, Setup, eventually, http, tokens, within},
     scenario::ready,
 };
 
 /// A plugin that takes longer to start than anybody waits for a welcome; by its name it comes before echo.
-fn slow_starter() -> Plugin {
-    Plugin::bad_create("asleep", "hang").key("timeouts", "{ init = \"6s\" }")
+fn slow_starter(takes: &str) -> Plugin {
+    Plugin::bad_create("asleep", "hang").key("timeouts", &format!("{{ init = \"{takes}\" }}"))
 }
 
 /// The fixture, which has plenty of time and may call the clock.
@@ -30,13 +30,13 @@ fn check(holds: bool, what: &str, found: &dyn std::fmt::Debug) -> Result<(), Str
 /// Law 2: while a plugin is still starting, the welcome is there, and says so.
 async fn the_welcome_waits_for_nobody(host: &Host) -> Result<(), String> {
     let client = Client::connect(host, "alice").await?;
-    let ready = http::get(host.address, "/ready", &[], Duration::from_secs(1)).await?;
+    let ready = http::get(host.address, "/ready", &[], PATIENCE).await?;
     check(ready.status == 503, "it was still starting", &ready)?;
     client.close().await.map(drop)
 }
 
 twin! {
-    welcome_first(the_welcome_waits_for_nobody) on Setup::echo().plugin(slow_starter());
+    welcome_first(the_welcome_waits_for_nobody) on Setup::echo().plugin(slow_starter("60s"));
     faults ""; broken by "gateway.welcome_first=off", says "no welcome within 1 s"
 }
 
@@ -110,7 +110,7 @@ fn told(page: &Value, id: &str, what: &str) -> String {
 
 /// Law 5: a plugin that does not get ready holds up no other.
 async fn a_slow_start_is_its_own(host: &Host) -> Result<(), String> {
-    let slow = eventually("echo is healthy", async || {
+    let slow = within(PATIENCE * 2, "echo is healthy", async || {
         let answer = http::get(host.address, "/ready?verbose", &[], Duration::from_secs(2)).await?;
         let page = answer.json()?;
         match told(&page, "echo", "verdict").as_str() {
@@ -126,7 +126,7 @@ async fn a_slow_start_is_its_own(host: &Host) -> Result<(), String> {
 }
 
 twin! {
-    parallel_starts(a_slow_start_is_its_own) on Setup::new().plugin(slow_starter()).plugin(Plugin::echo());
+    parallel_starts(a_slow_start_is_its_own) on Setup::new().plugin(slow_starter("15s")).plugin(Plugin::echo());
     faults ""; broken by "engine.parallel_starts=off", says "did not wait"
 }
 

@@ -89,10 +89,11 @@ async fn it_is_said_in_the_same_words(host: &Host, bad: &Bad, reason: &str) -> R
         return Err(format!("no line of the log has {code} and {reason}"));
     }
     let series = format!("agent_host_plugin_version_failures_total{{plugin=\"wild\",fault=\"{code}\"");
-    match Metrics::of(host).await?.sum(&series) as u64 {
+    eventually("it is counted", async || match Metrics::of(host).await?.sum(&series) as u64 {
         1 => Ok(()),
         counted => Err(format!("{counted} times counted as {code}")),
-    }
+    })
+    .await
 }
 
 #[tokio::test]

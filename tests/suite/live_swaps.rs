@@ -22,6 +22,7 @@ use crate::{
     harness::{
         Host, PATIENCE, Plugin, Setup,
         dice::{self, Dice},
+        eventually,
         metrics::Metrics,
     },
     live::holds,
@@ -190,18 +191,22 @@ async fn swapped(host: &Host, much: Much, mut dice: Dice) -> Result<(), String> 
         person.judge_log(host.address).await.map_err(|e| format!("{}: {e}", person.name))?;
     }
     let messages: usize = people.iter().map(Person::messages).sum();
+    // A run is counted a moment after its last word was sent.
+    eventually("the host counts as many", async || {
+        match Metrics::of(host).await?.sum("agent_host_runs_total") as usize {
+            runs if runs == messages => Ok(()),
+            runs => Err(format!("LOST: {messages} messages, the host counts {runs} runs")),
+        }
+    })
+    .await?;
     let metrics = Metrics::of(host).await?;
-    let runs = metrics.sum("agent_host_runs_total") as usize;
     let fallback = metrics.sum("agent_host_answers_total{by=\"fallback\"");
     println!(
         "{} rounds in {lasted:?}: {messages} messages, {fallback} answered by the fallback\n{}",
         much.rounds,
         windows.waits(&people)
     );
-    match runs == messages {
-        true => Ok(()),
-        false => Err(format!("LOST: {messages} messages, the host counts {runs} runs")),
-    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,10 +1,11 @@
 //! A switch is written down only where a file says otherwise: who brings back what the files never took away changes none.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    admin::order,
-    harness::{Host, Setup, eventually},
+    admin::{order, page},
+    harness::{Host, PATIENCE, Setup, eventually},
     live::{call, config, edit, first_file},
     scenario::ready,
 };
@@ -119,4 +120,53 @@ async fn the_command_line_says_that_no_file_was_changed() {
     assert!(said.contains("as the configuration says: no file was changed"), "{said}");
     let said = typed(&["plugins", "disable", "echo"]);
     assert!(said.contains(&format!("kept in {}", file.display())), "{said}");
+}
+
+/// A plugin is taken out for a time, and its host ends within it, one way or the other: the files hold, and the next host
+/// says so, once.
+async fn a_trial_ends_with_its_host(setup: &Setup, in_order: bool) -> Result<(), String> {
+    let mut host = setup.start();
+    ready(&host).await?;
+    let off = call(&host, "POST", "/admin/v1/plugins/echo/disable?for=10m", &[], "").await?.json()?;
+    let until = off["kept"]["until"].clone();
+    if in_order {
+        host.signal(Signal::TERM);
+        host.ended(PATIENCE * 2).await?;
+    }
+    host.start_as_it_is(setup);
+    ready(&host).await?;
+    let (echo, now) = (page(&host, "echo").await?, config(&host).await?);
+    if echo["verdict"] != "healthy" || !now["in_memory"].is_null() {
+        return Err(format!("the files do not hold: {echo} {now}"));
+    }
+    match now["ended_with_host"].as_array().map(Vec::as_slice) {
+        Some([one]) if one["key"] == KEY && one["value"] == false && one["until"] == until => {}
+        other => return Err(format!("the next host does not tell of it: {other:?}")),
+    }
+    host.says(&["SwitchEnded", KEY]).await?;
+    let told = String::from_utf8_lossy(&host.operate(&["config", "show"]).stdout).into_owned();
+    if !told.contains(&format!("ended with the host before: {KEY} = false until ")) {
+        return Err(format!("not in config show: {told}"));
+    }
+    host.start_as_it_is(setup);
+    ready(&host).await?;
+    match &config(&host).await?["ended_with_host"] {
+        Value::Null => Ok(()),
+        again => Err(format!("told twice: {again}")),
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_no_file_ends_with_the_host_and_the_next_one_says_so() {
+    let setup = Setup::echo().operated();
+    for in_order in [true, false] {
+        a_trial_ends_with_its_host(&setup, in_order).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn that_is_red_for_a_host_that_notes_nothing() {
+    let broken = Setup::echo().operated().failpoints("server.switches_noted=off");
+    let objection = a_trial_ends_with_its_host(&broken, false).await.unwrap_err();
+    assert!(objection.contains("does not tell of it"), "{objection}");
 }

@@ -13,14 +13,15 @@ use crate::{
 };
 
 /// A key of the main file, and one of the plugin's: which is the second to be replaced.
-const SET: [(&str, u64); 2] = [("limits.runs_at_once", 7), ("plugins.echo.limits.concurrent_runs", 5)];
+pub(crate) const SET: [(&str, u64); 2] =
+    [("limits.runs_at_once", 7), ("plugins.echo.limits.concurrent_runs", 5)];
 
-fn setup() -> Setup {
+pub(crate) fn setup() -> Setup {
     Setup::echo().operated()
 }
 
 /// Every file of the configuration, hidden ones too, with its text.
-fn files(host: &Host) -> BTreeMap<PathBuf, String> {
+pub(crate) fn files(host: &Host) -> BTreeMap<PathBuf, String> {
     let folders = [host.dir().to_owned(), host.dir().join("plugins.d")];
     let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap().flatten());
     let paths = entries.map(|entry| entry.path());
@@ -29,7 +30,7 @@ fn files(host: &Host) -> BTreeMap<PathBuf, String> {
     toml.map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
 }
 
-async fn set(host: &Host) -> Result<(u16, String), String> {
+pub(crate) async fn set(host: &Host) -> Result<(u16, String), String> {
     let body = json!({ "set": BTreeMap::from(SET) }).to_string();
     let answer = call(host, "PATCH", "/admin/v1/config", &[], &body).await?;
     Ok((answer.status, answer.code().unwrap_or_default()))

@@ -7,7 +7,7 @@ use crate::{
     admin::page,
     client::Client,
     harness::{Host, Setup},
-    live::{call, config},
+    live::{call, config, put},
     scenario::ready,
 };
 
@@ -135,15 +135,15 @@ async fn forty_wrong_configurations_are_named_and_touch_nothing() {
     let mut objections = Vec::new();
     for wrong in &TABLE {
         match wrong.file {
-            MAIN => std::fs::write(&main, format!("{}\n{good}", wrong.text)).unwrap(),
-            file => std::fs::write(host.dir().join(file), wrong.text).unwrap(),
+            MAIN => put(&main, format!("{}\n{good}", wrong.text)),
+            file => put(&host.dir().join(file), wrong.text),
         }
         if let Err(objection) = is_refused(&host, wrong, &before).await {
             objections.push(format!("{:?} in {}: {objection}", wrong.text, wrong.file));
         }
         client.run("still there?").await.unwrap().answered_by("echo").unwrap();
         let _ = std::fs::remove_file(host.dir().join(MORE));
-        std::fs::write(&main, &good).unwrap();
+        put(&main, &good);
     }
     assert!(objections.is_empty(), "{}", objections.join("\n\n"));
     let answer = call(&host, "POST", "/admin/v1/config/reload", &[], "").await.unwrap();
@@ -163,12 +163,12 @@ async fn a_file_that_is_gone_is_named_too() {
     std::fs::remove_file(&main).unwrap();
     let answer = call(&host, "POST", "/admin/v1/config/reload", &[], "").await.unwrap();
     assert_eq!((answer.status, answer.code()), (422, Ok("config.missing".to_owned())), "{answer:?}");
-    std::fs::write(&main, [good.as_bytes(), b"# \xff\n"].concat()).unwrap();
+    put(&main, [good.as_bytes(), b"# \xff\n"].concat());
     let answer = call(&host, "POST", "/admin/v1/config/reload", &[], "").await.unwrap();
     assert_eq!((answer.status, answer.code()), (422, Ok("config.syntax".to_owned())), "{answer:?}");
     let mut client = Client::connect(&host, "alice").await.unwrap();
     client.run("still there?").await.unwrap().answered_by("echo").unwrap();
-    std::fs::write(&main, good).unwrap();
+    put(&main, good);
     let answer = call(&host, "POST", "/admin/v1/config/reload", &[], "").await.unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
 }
@@ -180,15 +180,15 @@ async fn a_wrong_folder_still_has_the_key_to_the_host() {
     ready(&host).await.unwrap();
     let main = host.dir().join(MAIN);
     let good = std::fs::read_to_string(&main).unwrap();
-    std::fs::write(host.dir().join(MORE), "[plugins.ecko]\nenabled = \n").unwrap();
-    std::fs::write(&main, format!("routing.wiat = \"2s\"\n{good}")).unwrap();
+    put(&host.dir().join(MORE), "[plugins.ecko]\nenabled = \n");
+    put(&main, format!("routing.wiat = \"2s\"\n{good}"));
     let shown = host.operate(&["config", "show"]);
     let (out, beside) = (String::from_utf8_lossy(&shown.stdout), String::from_utf8_lossy(&shown.stderr));
     assert!(shown.status.success() && out.contains("in force since"), "{shown:?}");
     assert!(beside.contains("warning: the files of") && beside.contains("config.unknown_key"), "{beside}");
 
     // Where no key can be read, it is said what to do.
-    std::fs::write(&main, format!("{good}\n[")).unwrap();
+    put(&main, format!("{good}\n["));
     let refused = host.operate(&["config", "show"]);
     let why = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(78), "{refused:?}");

@@ -59,7 +59,10 @@ async fn serves_unread(host: &Host) -> Result<(), String> {
     }
     let mut client = Client::connect(host, "alice").await?;
     host.clog();
-    overflow(host).await?;
+    tokio::select! {
+        overflowed = overflow(host) => overflowed?,
+        end = client.attend() => return Err(format!("a client was given up: {end}")),
+    }
     client.run_with("hello", json!({ "agent": "echo" })).await?.answered_by("echo")?;
     let mut fresh = Client::connect(host, "bob").await?;
     fresh.run_with("hello", json!({ "agent": "echo" })).await?.answered_by("echo")

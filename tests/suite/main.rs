@@ -62,6 +62,7 @@ mod laws;
 mod lies;
 mod live;
 mod live_canary;
+mod live_cut_off;
 mod live_doors;
 mod live_reasons;
 mod live_swaps;

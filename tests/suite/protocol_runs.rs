@@ -10,7 +10,7 @@ use crate::{
 
 fn setup() -> Setup {
     Setup::new().plugin(
-        Plugin::misbehaving("bad").key("timeouts", "{ idle = \"60s\", run = \"60s\", grace = \"200ms\" }"),
+        Plugin::misbehaving("bad").key("timeouts", "{ idle = \"60s\", run = \"60s\", grace = \"2s\" }"),
     )
 }
 

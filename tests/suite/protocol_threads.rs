@@ -42,11 +42,11 @@ async fn two_connections_of_a_thread_hear_the_same() {
 
     let second = one.run_with("second", json!({ "thread_id": first.thread() })).await.unwrap();
     for event in &second.events {
-        assert_eq!(&other.next().await.unwrap(), event);
+        assert_eq!(&other.event().await.unwrap(), event);
     }
     let third = other.run_with("third", json!({ "thread_id": first.thread() })).await.unwrap();
     for event in &third.events {
-        assert_eq!(&one.next().await.unwrap(), event);
+        assert_eq!(&one.event().await.unwrap(), event);
     }
     assert_eq!(third.events[0]["payload"]["content"], "third");
 }
@@ -65,7 +65,7 @@ async fn who_unsubscribed_hears_no_more_until_it_subscribes_again() {
 
     subscribe(&mut other, first.thread(), last(&first)).await.unwrap();
     for event in &second.events {
-        assert_eq!(&other.next().await.unwrap(), event, "nothing was lost meanwhile");
+        assert_eq!(&other.event().await.unwrap(), event, "nothing was lost meanwhile");
     }
 }
 

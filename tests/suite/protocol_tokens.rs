@@ -31,7 +31,7 @@ async fn end(client: &mut Client) -> End {
 #[tokio::test]
 async fn a_token_that_ends_is_warned_of_and_closes_with_4401() {
     let host = setup().start();
-    let mut client = Client::with_token(&host, &ending_in("alice", 3)).await.unwrap();
+    let mut client = Client::with_token(&host, &ending_in("alice", 8)).await.unwrap();
     let warning = client.until("auth_expiring").await.unwrap();
     assert_eq!(warning["expires_at"], client.welcome["expires_at"]);
     assert_eq!(end(&mut client).await, End::Closed(4401));
@@ -40,17 +40,17 @@ async fn a_token_that_ends_is_warned_of_and_closes_with_4401() {
 #[tokio::test]
 async fn a_refreshed_connection_lives_as_long_as_its_new_token() {
     let host = setup().start();
-    let mut client = Client::with_token(&host, &ending_in("alice", 3)).await.unwrap();
+    let mut client = Client::with_token(&host, &ending_in("alice", 8)).await.unwrap();
     client.until("auth_expiring").await.unwrap();
-    let (asked, token) = (Instant::now(), ending_in("alice", 6));
+    let (asked, token) = (Instant::now(), ending_in("alice", 16));
     client.send(&json!({ "type": "auth_refresh", "token": token })).await.unwrap();
     let refreshed = client.until("auth_refreshed").await.unwrap();
     assert_ne!(refreshed["expires_at"], client.welcome["expires_at"]);
     let warning = client.until("auth_expiring").await.unwrap();
     assert_eq!(warning["expires_at"], refreshed["expires_at"], "the new token ends soon as well");
     assert_eq!(end(&mut client).await, End::Closed(4401));
-    // The second that `exp` was rounded down by, and not the old token's three.
-    assert!(asked.elapsed() > Duration::from_secs(4), "closed after {:?}", asked.elapsed());
+    // The second that `exp` was rounded down by, and not the old token's eight.
+    assert!(asked.elapsed() > Duration::from_secs(9), "closed after {:?}", asked.elapsed());
 }
 
 #[tokio::test]

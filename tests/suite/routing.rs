@@ -55,7 +55,7 @@ async fn a_crash_before_the_first_event_is_tried_once_more_on_the_next_agent() {
 async fn at_work(policy: &str) -> (Host, Client, String) {
     let slow = Plugin::misbehaving("slow")
         .key("double_texting", &format!("\"{policy}\""))
-        .key("timeouts", "{ idle = \"30s\", run = \"30s\", grace = \"200ms\" }");
+        .key("timeouts", "{ init = \"20s\", idle = \"30s\", run = \"30s\", grace = \"5s\" }");
     let (host, mut client) = connected(Setup::new().plugin(slow)).await;
     client.say("!wait", json!({})).await.unwrap();
     let accepted = client.until("accepted").await.unwrap();

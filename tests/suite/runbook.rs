@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, path::Path, process::Command};
 
 use crate::{
-    harness::{Host, Setup, artifacts, host::cli, tokens, yaml},
+    harness::{Host, Setup, artifacts, eventually, host::cli, tokens, yaml},
     scenario::ready,
     switches,
 };
@@ -181,8 +181,14 @@ async fn the_first_looks_commands_work_as_they_stand() {
         let found = commands.lines().find(|line| line.starts_with(begins));
         found.unwrap_or_else(|| panic!("no {begins}")).to_owned()
     };
-    let said = run(&line("agent-host verify"), &host, folder.path());
-    assert!(said.contains("run (echo)") && !said.contains("FAILED"), "{said}");
+    // It has limits of its own: what it says of a machine that stalls is right, and another matter.
+    let verify = line("agent-host verify");
+    eventually("the host is well", async || match run(&verify, &host, folder.path()) {
+        said if said.contains("run (echo)") && !said.contains("FAILED") => Ok(()),
+        said => Err(said),
+    })
+    .await
+    .unwrap();
     let said = run(&line("curl -s"), &host, folder.path());
     assert!(said.contains(r#""level":"full""#) && said.contains(r#""self_check""#), "{said}");
     let said = run("agent-host explain store.unavailable", &host, folder.path());

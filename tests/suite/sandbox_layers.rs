@@ -23,7 +23,7 @@ async fn the_host_is_not_killed(host: &Host) -> Result<(), String> {
     // What is said of it does not matter, nor whether anybody is left to say it.
     let said = attempt(&mut client, &format!("kill {}", host.pid())).await;
     // A connection that broke may be a host that is dying just now: its end is waited for.
-    for _ in 0..if said.is_err() { 200 } else { 1 } {
+    for _ in 0..if said.is_err() { 2_000 } else { 1 } {
         if !is_alive(host.pid()) {
             return Err("the host was killed".to_owned());
         }
@@ -368,7 +368,7 @@ fn held_back(pid: u32) -> Option<u64> {
 async fn a_share_of_cpu_is_kept() {
     let greedy = crate::harness::Plugin::misbehaving("greedy")
         .key("limits", "{ cpu_percent = 10 }")
-        .key("timeouts", "{ idle = \"20s\", run = \"20s\", grace = \"200ms\" }");
+        .key("timeouts", "{ init = \"20s\", idle = \"20s\", run = \"20s\", grace = \"200ms\" }");
     let host = Setup::echo().plugin(greedy).set("routing.order", "[\"echo\"]").start();
     ready(&host).await.unwrap();
     if held_back(host.pid()).is_none() {

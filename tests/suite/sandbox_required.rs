@@ -84,7 +84,12 @@ async fn plugins_that_are_not_confined_are_an_error_that_is_said_once() {
     let said = async |setup: Setup| {
         let host = setup.start();
         ready(&host).await.unwrap();
-        host.said().matches("plugins are not confined").count()
+        // It is said before either of them is healthy, and lines come in order.
+        let said = eventually("both are said to be healthy", async || {
+            let said = host.said();
+            if said.matches("\"PluginHealthy\"").count() == 2 { Ok(said) } else { Err(said) }
+        });
+        said.await.unwrap().matches("plugins are not confined").count()
     };
     assert_eq!(said(two().failpoints("sandbox.seccomp=off")).await, 1);
     if rustix::process::geteuid().is_root() {

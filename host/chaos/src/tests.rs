@@ -67,14 +67,15 @@ async fn a_fault_hits_its_share_and_ends_by_itself() {
     assert_eq!(hits, 10);
     assert!(board.hit(Kind::StoreFull, |_| true).is_none(), "it is no other fault");
     let shown = board.handle().injected();
-    assert_eq!((shown.len(), shown[0].hits, shown[0].ended), (1, 10, None));
+    assert_eq!((shown.len(), shown[0].hits, shown[0].how()), (1, 10, None));
     assert!(shown[0].left > Duration::from_secs(4) && shown[0].id == injected.id);
 
     advance(Duration::from_secs(5)).await;
     assert!(board.hit(Kind::StoreFail, |_| true).is_none(), "its time is over, whatever its task does");
     settle().await;
     let shown = board.handle().injected();
-    assert_eq!((shown.len(), shown[0].ended, shown[0].left), (1, Some(Ended::Expired), Duration::ZERO));
+    assert_eq!((shown.len(), shown[0].how(), shown[0].left), (1, Some(Ended::Expired), Duration::ZERO));
+    assert!(shown[0].ended.is_some_and(|(_, at)| at >= shown[0].since), "{shown:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,13 +89,23 @@ async fn an_operator_ends_one_or_all_and_no_more_than_eight_are_at_once() {
     let handle = board.handle();
     assert_eq!(handle.end(Some(99)), vec![]);
     let ended = handle.end(Some(3));
-    assert_eq!((ended.len(), ended[0].id, ended[0].ended), (1, 3, Some(Ended::Stopped)));
+    assert_eq!((ended.len(), ended[0].id, ended[0].how()), (1, 3, Some(Ended::Stopped)));
     assert_eq!(handle.end(Some(3)), vec![], "once");
     begin(&board, Order::of(Kind::StoreSlow)).await.unwrap();
     assert_eq!(handle.end(None).len(), 8);
     settle().await;
     assert!(board.hit(Kind::StoreSlow, |_| true).is_none());
-    assert!(handle.injected().iter().all(|one| one.ended == Some(Ended::Stopped)));
+    assert!(handle.injected().iter().all(|one| one.how() == Some(Ended::Stopped)));
+    begin(&board, Order::of(Kind::StoreSlow)).await.unwrap();
+    handle.close();
+    settle().await;
+    let shown = handle.injected();
+    assert_eq!(shown[0].how(), Some(Ended::HostEnded), "{shown:?}");
+    for _ in 0..20 {
+        begin(&board, Order::of(Kind::StoreSlow)).await.unwrap();
+        handle.end(None);
+    }
+    assert_eq!(handle.injected().len(), 16, "the last, and no more");
 }
 
 /// Doors that count.
@@ -116,7 +127,7 @@ async fn an_act_is_done_once_or_again_and_again_for_its_time() {
     let doors = Arc::new(Counting::default());
     board.handle().attach(Arc::<Counting>::clone(&doors));
     let once = begin(&board, Order::of(Kind::ConnectionsCut)).await.unwrap();
-    assert_eq!((once.hits, once.ended), (3, Some(Ended::Done)));
+    assert_eq!((once.hits, once.how()), (3, Some(Ended::Done)));
     advance(Duration::from_secs(60)).await;
     settle().await;
     assert_eq!(doors.0.load(Ordering::Relaxed), 1);
@@ -171,7 +182,7 @@ async fn a_worker_is_struck_if_it_serves_and_has_a_process_and_what_was_stopped_
     let (handle, mut orders, _end) = instance(Isolation::Process);
     board.targets.started(&handle);
     let ended = begin(&board, of_echo(Kind::WorkerKill)).await.unwrap();
-    assert_eq!((ended.ended, ended.hits), (Some(Ended::Done), 1));
+    assert_eq!((ended.how(), ended.hits), (Some(Ended::Done), 1));
     assert!(matches!(orders.recv().await, Some(InstanceCommand::Strike(Strike::Kill))));
 
     begin(&board, Order { lasting: Some(Duration::from_secs(2)), ..of_echo(Kind::WorkerHang) })

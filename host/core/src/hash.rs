@@ -21,6 +21,11 @@ pub fn body_hash(
     digest.finalize().into()
 }
 
+/// Digests bytes as they are.
+pub fn bytes_hash(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
 /// Length first, so that no two lists of fields read the same.
 fn field(digest: &mut Sha256, text: Option<&str>) {
     match text {

@@ -150,7 +150,9 @@ fn kept(page: &PluginPage) -> String {
         (Some(file), _) if kept.already => format!("\nas {} says: no file was changed", words::shown(file)),
         (None, _) if kept.already => "\nas the configuration says: no file was changed".to_owned(),
         (Some(file), _) => format!("\nkept in {}", words::shown(file)),
-        (None, Some(until)) => format!("\nuntil {}", words::shown(until)),
+        (None, Some(until)) => {
+            format!("\nuntil {}; a restart of the host ends it before that", words::shown(until))
+        }
         (None, None) => format!(
             "\nin memory only, until the host ends: {}",
             words::shown(kept.reason.as_deref().unwrap_or("no file keeps it"))

@@ -11,6 +11,7 @@ use std::{
 use agent_host_config::{Config, Durability, Loaded, Sources, StoreConfig};
 use agent_host_core::{
     ports::{
+        chaos::Chaos,
         clock::{Clock, SystemClock},
         store::{Store, StoreError},
     },
@@ -38,6 +39,7 @@ pub(crate) struct Host {
     pub(crate) engine: Engine,
     pub(crate) gateway: Gateway,
     store: Arc<dyn Store>,
+    chaos: Option<Arc<dyn Chaos>>,
     grace: Duration,
     /// Reports from services go here; it lives as long as the host.
     _services: Arc<ServiceBoard>,
@@ -86,10 +88,17 @@ impl Host {
             rules,
             engine.clone(),
             metrics,
-            Operated { configuration: Some(Arc::new(live)), chaos },
+            Operated { configuration: Some(Arc::new(live)), chaos: chaos.clone() },
         );
         let gateway = listening(config, gateway).await?;
-        Ok(Self { engine, gateway, store, grace: config.drain.grace, _services: board })
+        Ok(Self { engine, gateway, store, chaos, grace: config.drain.grace, _services: board })
+    }
+
+    /// Says of what is injected on purpose that it ends with the host.
+    pub(crate) fn end_faults(&self) {
+        if let Some(chaos) = &self.chaos {
+            chaos.close();
+        }
     }
 
     /// Drains: runs first, then sockets.
@@ -122,7 +131,7 @@ fn log_of(config: &StoreConfig) -> Arc<dyn Store> {
         let made = steps::take(Step::Store, || {
             Ok::<Arc<dyn Store>, String>(match config.durability {
                 Durability::Durable | Durability::Ephemeral => {
-                    Arc::new(SqliteStore::start(Place::within(&config.path)))
+                    Arc::new(SqliteStore::start(Place::within(&config.path), config.patience))
                 }
                 Durability::Memory => Arc::new(MemoryStore::new()),
             })

@@ -15,7 +15,7 @@ use crate::{
     cli::{DevArgs, MintArgs},
     configuration,
     exit::{Exit, Failure},
-    serve, token,
+    live, serve, token,
 };
 
 /// See the module. Inside a workspace its `config` folder holds; outside, the built-in defaults.
@@ -26,9 +26,10 @@ pub(crate) fn dev(args: &DevArgs) -> Result<(), Failure> {
     }
     let dir = args.config.clone().or_else(|| workspace.as_ref().map(|root| root.join("config")));
     let state = state_of(workspace.as_deref());
+    let finished = dir.as_deref().and_then(live::finish);
     let (loaded, sources) = load(args, dir, &state)?;
     let token = dev_token(&loaded)?;
-    serve::serve(&loaded, sources, |host| {
+    serve::serve(&loaded, sources, finished.as_ref(), |host| {
         let (address, admin) = (host.gateway.public_addr(), host.gateway.admin_addr());
         // Only so that `chat` and `plugins` find a port that was chosen; without it, they try the usual one.
         let _ = fs::write(state.join(ADDRESS), address.to_string());

@@ -2,6 +2,8 @@
 //! holds as a whole in force, or leaves all as it was and says why.
 
 mod files;
+mod journal;
+mod memo;
 mod owner;
 mod plan;
 mod watch;
@@ -29,6 +31,8 @@ use agent_plugin_protocol::{Code, PluginId};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch as channel};
 
+pub(crate) use self::journal::{Finished, finish};
+use self::memo::Memo;
 use crate::notify::Manager;
 
 /// Orders that may wait for the owner. Further ones wait at the sender, with their client.
@@ -39,6 +43,8 @@ const ORDERS: usize = 16;
 pub(crate) struct Live {
     asks: mpsc::Sender<Ask>,
     seen: channel::Receiver<Arc<InForce>>,
+    /// Switches in no file that ended with the host before.
+    ended_before: Arc<[OverridePart]>,
 }
 
 /// What is in force: written by the owner only.
@@ -108,8 +114,10 @@ impl Live {
             failure: None,
         };
         let (told, seen) = channel::channel(Arc::new(first));
-        let owner = Owner { orders, told, started: loaded.values.clone(), sources, clock, manager };
-        (Self { asks, seen }, owner)
+        let memo = Memo::within(&loaded.config.store.path);
+        let ended_before = memo.take(clock.now()).into();
+        let owner = Owner { orders, told, started: loaded.values.clone(), sources, clock, manager, memo };
+        (Self { asks, seen, ended_before }, owner)
     }
 
     fn ask<T: Send + 'static, E: Send + 'static>(
@@ -137,6 +145,7 @@ pub(crate) struct Owner {
     sources: Sources,
     clock: Arc<dyn Clock>,
     manager: Manager,
+    memo: Memo,
 }
 
 impl Owner {
@@ -167,7 +176,8 @@ impl Configuration for Live {
             files: seen.loaded.files.iter().map(|file| file.display().to_string()).collect(),
             settings: settings.collect(),
             pending_restart: seen.pending.clone(),
-            in_memory: seen.overrides.iter().map(|(plugin, one)| one.shown(plugin)).collect(),
+            in_memory: in_memory(&seen.overrides),
+            ended_with_host: self.ended_before.to_vec(),
             failure: seen.failure.clone(),
         }
     }
@@ -216,6 +226,11 @@ impl Configuration for Live {
     ) -> BoxFuture<'static, Result<(PluginDetail, KeptPart), ControlError>> {
         self.ask(|answer| Ask::Toggle { plugin, enabled, lasting, answer }, || ControlError::Unanswered)
     }
+}
+
+/// Switches that stand in no file, as they are shown.
+fn in_memory(overrides: &BTreeMap<PluginId, Override>) -> Vec<OverridePart> {
+    overrides.iter().map(|(plugin, one)| one.shown(plugin)).collect()
 }
 
 impl Override {

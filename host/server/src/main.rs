@@ -79,8 +79,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Db(command) => log::db(&command)?,
         Command::Completions { shell } => completions::run(shell)?,
         Command::Serve(args) => {
-            let loaded = steps::take(Step::Config, || Ok::<_, String>(configuration::load(&args)))??;
-            serve::serve(&loaded, configuration::sources(&args), |_| ())?;
+            let (finished, loaded) = steps::take(Step::Config, || {
+                Ok::<_, String>((live::finish(&args.config), configuration::load(&args)))
+            })?;
+            serve::serve(&loaded?, configuration::sources(&args), finished.as_ref(), |_| ())?;
         }
         Command::Dev(args) => dev::dev(&args)?,
         Command::Token(TokenCommand::Mint(args)) => {

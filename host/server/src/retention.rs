@@ -69,6 +69,7 @@ mod tests {
         StoreConfig {
             path: "data".into(),
             durability: Durability::Durable,
+            patience: Duration::from_secs(3),
             retention: Duration::from_secs(retention * 86_400),
             tenant_retention: tenants.iter().map(of).collect(),
         }

@@ -22,6 +22,7 @@ use tokio::{
 use crate::{
     compose::Host,
     exit::Failure,
+    live::Finished,
     notify::Manager,
     steps::{self, Step, StepFailed},
     tidy::tidy,
@@ -29,9 +30,18 @@ use crate::{
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
 ///
-/// `ready` is called once with the host, when its doors are open: `dev` prints its token there.
-pub(crate) fn serve(loaded: &Loaded, sources: Sources, ready: impl FnOnce(&Host)) -> Result<(), Failure> {
+/// `finished` is what was done of a change that the host before left; `ready` is called once with the host, when its doors
+/// are open: `dev` prints its token there.
+pub(crate) fn serve(
+    loaded: &Loaded,
+    sources: Sources,
+    finished: Option<&Finished>,
+    ready: impl FnOnce(&Host),
+) -> Result<(), Failure> {
     begin_log(loaded);
+    if let Some(finished) = finished {
+        finished.tell();
+    }
     let tidied = steps::take(Step::Memory, || {
         hide_memory();
         agent_host_runtime::memory::return_large_blocks();
@@ -99,6 +109,7 @@ async fn run(loaded: &Loaded, sources: Sources, ready: impl FnOnce(&Host)) -> Re
         () = host.drain() => (),
         () = stop.requested() => log::say("agent-host: second signal, ending at once"),
     }
+    host.end_faults();
     Ok(())
 }
 

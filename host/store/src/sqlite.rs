@@ -17,7 +17,7 @@ mod schema;
 mod tables;
 mod writer;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{
     identity::Scope,
@@ -38,7 +38,7 @@ pub use self::{
     open::Place,
 };
 use self::{
-    condition::{PATIENCE, Shared, stalled},
+    condition::Shared,
     readers::Readers,
     writer::{Job, Reply, Writer},
 };
@@ -56,9 +56,10 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Starts the writer, which opens the log or makes it.
-    pub fn start(place: Place) -> Self {
-        let shared = Arc::new(Shared::new());
+    /// Starts the writer, which opens the log or makes it. After `patience` a commit is taken as one that may not end:
+    /// what comes is refused at once, and the level falls.
+    pub fn start(place: Place, patience: Duration) -> Self {
+        let shared = Arc::new(Shared::new(patience));
         let (jobs, asked) = mpsc::channel(QUEUE);
         let readers = Readers::new(place.clone());
         let writes = Arc::clone(&shared);
@@ -102,12 +103,13 @@ impl Store for SqliteStore {
             }
             fault::begin().await?;
             if self.shared.is_stalled() {
-                return Err(stalled());
+                return Err(self.shared.stalled());
             }
             // A message that nobody waits for any more is not accepted, unless its commit was under way already: then
             // it is a repeat when it comes again, and its run is found open.
             let begun = self.ask(|reply| Job::Begin(Box::new(message), reply));
-            tokio::time::timeout(PATIENCE, begun).await.unwrap_or_else(|_| Err(stalled()))
+            let answered = tokio::time::timeout(self.shared.patience(), begun).await;
+            answered.unwrap_or_else(|_| Err(self.shared.stalled()))
         })
     }
 
@@ -219,7 +221,7 @@ impl Store for SqliteStore {
         Box::pin(async move {
             fault::append().await?;
             if self.shared.is_stalled() {
-                return Err(stalled());
+                return Err(self.shared.stalled());
             }
             self.ask(Job::Check).await
         })

@@ -296,7 +296,8 @@ happenings! {
     FaultBegan [audit] WARN Warning "a fault is injected" action "None if it is wanted; `agent-host chaos stop` ends it. It ends by itself after `seconds`; 0: it is done once."
     { id: u32, fault: String, seconds: f64 }
 
-    /// An injected fault has ended. `hits` is how often it hit something.
+    /// An injected fault has ended: `done`, `expired`, `stopped` by an operator, or `host_ended`. `hits` is how often it hit
+    /// something.
     FaultEnded [audit] INFO Success "an injected fault has ended" action "None."
     { id: u32, fault: String, why: &'static str, hits: u64 }
 
@@ -309,9 +310,19 @@ happenings! {
     OperatorGuessed WARN Warning "too many failed tokens from one address" action "Find out who is at that address; `agent_host_admin_refusals_total` goes on counting."
     { from: String, retry_after_ms: u128 }
 
+    /// A switch of a plugin that stood in no file, as one ordered for a time, ended with the host before this one: a start
+    /// goes by the files alone.
+    SwitchEnded WARN Warning "a switch that no file kept ended with the host before" action "Order it again if it is still meant; without `--for`, `plugins enable|disable` writes it into the file."
+    { key: String, value: String, until: String, reason: String }
+
     /// A changed configuration was taken over.
     ConfigApplied INFO Success "configuration applied" action "None; what cannot change while the host runs is named."
     { changed: String, not_live: String }
+
+    /// The end of the host before cut off a change of several files: it was `completed` before they were read, or `left` as it
+    /// was found, because somebody edited them since or one cannot be replaced.
+    ConfigChangeCutOff WARN Warning "a change of several files was cut off" action "`completed`: none. `left`: see whether each of `files` says what is meant; `agent-host config validate` reads them."
+    { outcome: &'static str, files: String, reason: String }
 
     /// A changed configuration was refused; the running one stays.
     ConfigRefused WARN Warning "configuration refused" action "Correct the file at the place that the reason names."

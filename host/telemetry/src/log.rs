@@ -2,26 +2,18 @@
 //! happening.
 
 mod level;
+mod panics;
 
 use std::{
-    any::Any,
-    backtrace::Backtrace,
     io::{self, Write},
-    panic::PanicHookInfo,
     sync::{Mutex, OnceLock, PoisonError},
-    thread,
     time::{Duration, Instant},
 };
 
-use serde_json::json;
 use tokio::{sync::Notify, time::sleep_until};
 use tracing_subscriber::{
     EnvFilter,
-    fmt::{
-        self, MakeWriter,
-        format::Writer,
-        time::{FormatTime as _, SystemTime},
-    },
+    fmt::{self, MakeWriter},
     layer::SubscriberExt as _,
     registry, reload,
     util::SubscriberInitExt as _,
@@ -54,8 +46,6 @@ static LINES: OnceLock<Lines> = OnceLock::new();
 
 /// How long the end of the process waits for the lines that still wait.
 const FAREWELL: Duration = Duration::from_millis(500);
-/// How long a thread that panics waits for its words to be out: if the panic ends the process, they are the last.
-const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// The levels of this process's log, once there is one.
 static LEVEL: OnceLock<Control> = OnceLock::new();
@@ -94,9 +84,12 @@ pub fn install(format: Format, level: Level, way: Way) -> io::Result<()> {
         let control = Control { levels: Mutex::new(Levels::new(level)), apply, changed: Notify::new() };
         drop(LEVEL.set(control));
     }
-    if installed.is_ok() && way == Way::Queue {
+    if installed.is_ok()
+        && way == Way::Queue
+        && let Some(lines) = LINES.get()
+    {
         // The standard hook would hold the lock of stderr for as long as nobody reads.
-        std::panic::set_hook(Box::new(move |info| panicked(format, info)));
+        std::panic::set_hook(Box::new(move |info| panics::panicked(lines, format, info)));
     }
     // The only error is that a log is installed already, which is what is wanted.
     Ok(())
@@ -258,32 +251,4 @@ impl Write for Line {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// What the standard hook says, as a line of the log. It goes past `tracing`, in which the panic may have been.
-fn panicked(format: Format, info: &PanicHookInfo<'_>) {
-    let Some(lines) = LINES.get() else { return };
-    let place = info.location().map(ToString::to_string).unwrap_or_default();
-    let (thread, backtrace) = (thread::current(), Backtrace::force_capture().to_string());
-    let (name, message) = (thread.name().unwrap_or("<unnamed>"), text_of(info.payload()));
-    let mut now = String::new();
-    // Writing to a `String` cannot fail.
-    let _ = SystemTime.format_time(&mut Writer::new(&mut now));
-    let line = match format {
-        Format::Json => json!({
-            "timestamp": now, "level": "ERROR", "message": "a thread panicked", "target": "agent_host",
-            "thread": name, "place": place, "panic": message, "backtrace": backtrace,
-        })
-        .to_string(),
-        Format::Pretty => format!("{now} ERROR thread '{name}' panicked at {place}: {message}\n{backtrace}"),
-    };
-    lines.push(format!("{}\n", line.trim_end()).as_bytes());
-    if !lines.is_stuck() {
-        lines.flush(LAST_WORDS);
-    }
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
 }

@@ -221,7 +221,7 @@ async fn a_supervisor_chooses_and_delegates() {
 }
 
 const PLAN: Plan =
-    Plan { kind: PluginKind::Agent, patience: Duration::from_secs(10), grace: Duration::from_millis(300) };
+    Plan { kind: PluginKind::Agent, patience: Duration::from_secs(10), grace: Duration::from_secs(3) };
 
 async fn judged(kit: Testkit<Actor>, plan: Plan) -> Report {
     let mut plugin = kit.start().unwrap();

@@ -18,6 +18,8 @@ import websockets
 # That platform's clients give up what is silent for longer.
 ANSWER_WITHIN = 3
 EVENT_WITHIN = 15
+# Time is counted in these.
+BEAT = 0.05
 PAYLOADS = {
     "agent_started": ["status", "message"],
     "agent_thinking": ["reasoning", "status"],
@@ -45,14 +47,21 @@ class Client:
         await self.socket.send(frame if isinstance(frame, str) else json.dumps(frame))
 
     async def hear(self, within: float) -> dict:
-        """The next frame. Pings are answered, and are no answer themselves."""
-        deadline = time.monotonic() + within
+        """The next frame. Pings are answered, and are no answer themselves.
+
+        The time is what this process was awake for: where the machine stalls, it is nobody's silence.
+        """
+        left = within
         while True:
-            left = max(deadline - time.monotonic(), 0)
-            try:
-                line = await asyncio.wait_for(self.socket.recv(), left)
-            except TimeoutError:
-                raise Broken(f"silence for {within} s") from None
+            heard = asyncio.ensure_future(self.socket.recv())
+            while not heard.done():
+                if left <= 0:
+                    heard.cancel()
+                    raise Broken(f"silence for {within} s")
+                began = time.monotonic()
+                await asyncio.wait({heard}, timeout=BEAT)
+                left -= min(time.monotonic() - began, 2 * BEAT)
+            line = heard.result()
             frame = json.loads(line)
             hold(isinstance(frame, dict) and "type" in frame or "jsonrpc" in frame, f"no frame: {line}")
             if frame.get("type") != "ping":

@@ -230,11 +230,11 @@ export const scenarios = {
       async credential(why) {
         reasons.push(why);
         if (why === 'expiring') throw new Error('the issuer is away');
-        return { token: await token(why === 'expired' ? 600 : 2) };
+        return { token: await token(why === 'expired' ? 600 : 8) };
       },
     });
     await client.connect();
-    const run = client.send('!slow 4000');
+    const run = client.send('!slow 12000');
     const ended = await until(client, 'error', ({ closeCode }) => closeCode === 4401);
     same(ended.retryable, true, 'retryable');
     same((await run.completed).payload.status, 'ok', 'status');

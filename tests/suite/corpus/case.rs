@@ -62,7 +62,10 @@ impl Case {
 
     /// A file that is no plugin.
     pub(crate) fn file(name: &str, library: PathBuf, codes: &'static [&'static str]) -> Self {
-        let plugin = Plugin::at(name, &library).key("timeouts", SHORT);
+        // One that never ends to load ends soon; what fails on its way there has its time.
+        let ends = !codes.contains(&"plugin.load_timeout");
+        let plugin = Plugin::at(name, &library);
+        let plugin = if ends { plugin } else { plugin.key("timeouts", SHORT) };
         Self::of(name, 7, What::Start { plugin, library: Some(library), codes })
     }
 
@@ -79,10 +82,10 @@ impl Case {
         Self::of(name, row, What::Deed { plugin, message: message.to_owned(), codes })
     }
 
-    /// A message that makes it lie.
+    /// A message that makes it lie. Some then say nothing more.
     pub(crate) fn lie(lie: &str) -> Self {
         let name = format!("lie-{lie}");
-        let (plugin, message) = (Plugin::misbehaving(&name), format!("!lie-{lie}"));
+        let (plugin, message) = (Plugin::misbehaving(&name).hasty(), format!("!lie-{lie}"));
         Self::of(&name, 9, What::Lie { plugin, message })
     }
 
@@ -92,10 +95,10 @@ impl Case {
         self
     }
 
-    /// It needs its time, on a busy machine: its clocks are long.
-    pub(crate) fn patient(mut self) -> Self {
+    /// It does not end by itself: its clocks are short.
+    pub(crate) fn endless(mut self) -> Self {
         if let What::Deed { plugin, .. } = &mut self.what {
-            *plugin = plugin.clone().key("timeouts", LONG);
+            *plugin = plugin.clone().hasty();
         }
         self
     }
@@ -125,7 +128,4 @@ impl Case {
 }
 
 /// What never ends ends soon; what takes its time on a busy machine has it.
-pub(super) const SHORT: &str =
-    "{ init = \"4s\", tool = \"1s\", idle = \"1s\", run = \"4s\", grace = \"200ms\" }";
-/// For what takes its time before it fails.
-const LONG: &str = "{ init = \"4s\", tool = \"1s\", idle = \"15s\", run = \"18s\", grace = \"200ms\" }";
+const SHORT: &str = "{ init = \"4s\", tool = \"1s\", idle = \"1s\", run = \"4s\", grace = \"200ms\" }";

@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
+use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 
 use super::{files, native};
 use crate::harness::host::plain_cli;
+
+/// So many at a time: each has seconds only to load its library, and some of those spin.
+const AT_ONCE: usize = 4;
 
 /// What it says of one file: the code of its fault, if it has one.
 fn code_of(library: &std::path::Path) -> Result<Option<String>, String> {
@@ -32,20 +36,18 @@ async fn check_says_what_the_loader_says_of_every_library() {
         .filter_map(|case| case.library().map(|(path, codes)| (case.name.clone(), path.clone(), codes)))
         .collect();
     assert!(asked.len() >= 60, "only {} libraries", asked.len());
-    let asking = asked.into_iter().map(|(name, path, codes)| {
-        tokio::task::spawn_blocking(move || match (code_of(&path), codes) {
+    let asking = asked.into_iter().map(async |(name, path, codes)| {
+        let asked = tokio::task::spawn_blocking(move || match (code_of(&path), codes) {
             (Err(objection), _) => Some(format!("{name}: {objection}")),
             (Ok(Some(code)), Some(codes)) if codes.contains(&code.as_str()) => None,
             (Ok(_), None) => None,
             (Ok(code), Some(codes)) => {
                 Some(format!("{name}: the loader says {codes:?}, check says {code:?}"))
             }
-        })
+        });
+        asked.await.unwrap()
     });
-    let asking: Vec<_> = asking.collect();
-    let mut wrong = Vec::new();
-    for asked in asking {
-        wrong.extend(asked.await.unwrap());
-    }
+    let answers: Vec<Option<String>> = stream::iter(asking).buffer_unordered(AT_ONCE).collect().await;
+    let wrong: Vec<String> = answers.into_iter().flatten().collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -5,6 +5,7 @@ use std::{future::Future, net::SocketAddr};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use super::PATIENCE;
 use crate::client::Client;
 
 /// Clients that are being connected at the same time: a crowd that is to be there, and no herd.
@@ -32,7 +33,9 @@ pub(crate) async fn gather<T, F: Future<Output = Result<T, String>>>(
 ) -> Result<Vec<T>, String> {
     let greet = &greet;
     stream::iter(0..people)
-        .map(async |at| greet(at, Client::connect_to(host, &name(kind, at)).await?.one_of_many()).await)
+        .map(async |at| {
+            greet(at, Client::connect_within(host, &name(kind, at), PATIENCE).await?.one_of_many()).await
+        })
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await

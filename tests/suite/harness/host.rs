@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex, mpsc},
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::{
@@ -18,10 +18,14 @@ use rustix::{
 use tempfile::TempDir;
 
 use super::{
-    PATIENCE, artifacts, eventually,
+    PATIENCE, artifacts,
+    clock::Moment,
+    eventually, memory,
     setup::{Setup, Stderr},
 };
 
+/// How long a host may take until it listens, and a command until its end: nothing is red by waiting for them.
+const LONG: Duration = Duration::from_secs(60);
 /// How long a build of the plugins may take.
 const BUILD_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -69,6 +73,12 @@ impl Host {
         self.dir.path()
     }
 
+    /// The same with everything in its folder as it is now: what a supervisor does.
+    pub(crate) fn start_as_it_is(&mut self, setup: &Setup) {
+        self.kill();
+        *self = Self::start_in(Arc::clone(&self.dir), setup);
+    }
+
     fn start_in(dir: Arc<TempDir>, setup: &Setup) -> Self {
         let mut command = command(setup, dir.path());
         command.arg("serve").arg("--config").arg(dir.path());
@@ -85,7 +95,7 @@ impl Host {
                 unread = Some((reader, writer));
             }
         }
-        let mut host = Self::spawn(command, dir, setup.failpoints.clone().unwrap_or_default(), PATIENCE);
+        let mut host = Self::spawn(command, dir, setup.failpoints.clone().unwrap_or_default(), LONG);
         host.unread = unread;
         host
     }
@@ -186,11 +196,11 @@ impl Host {
 
     /// Waits for it to end by itself.
     pub(crate) async fn ended(&mut self, within: Duration) -> Result<ExitStatus, String> {
-        let deadline = Instant::now() + within;
+        let began = Moment::now();
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Ok(status),
-                Ok(None) if Instant::now() > deadline => {
+                Ok(None) if began.elapsed() > within => {
                     return Err(format!("still running after {within:?}"));
                 }
                 Ok(None) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -230,8 +240,8 @@ impl Drop for Host {
         let mut left = descendants(self.child.id());
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while !left.is_empty() && Instant::now() < deadline {
+        let began = Moment::now();
+        while !left.is_empty() && began.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(10));
             left.retain(Process::is_alive);
         }
@@ -286,8 +296,8 @@ pub(crate) fn cli_unread(arguments: &[&str], setup: &Setup, within: Duration) ->
     let mut command = command(setup, dir.path());
     command.args(arguments).arg("--config").arg(dir.path()).stdout(Stdio::null()).stderr(writer);
     let mut child = command.process_group(0).spawn().expect("the host's binary runs");
-    let deadline = Instant::now() + within;
-    while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+    let began = Moment::now();
+    while matches!(child.try_wait(), Ok(None)) && began.elapsed() < within {
         std::thread::sleep(Duration::from_millis(5));
     }
     let ended = child.try_wait().expect("it can be waited for");
@@ -313,9 +323,9 @@ fn finished(mut command: Command) -> Output {
     let mut child = command.process_group(0).spawn().expect("the host's binary runs");
     // Read all along: whoever writes more than a pipe holds waits for its reader.
     let (stdout, stderr) = (drained(child.stdout.take()), drained(child.stderr.take()));
-    let deadline = Instant::now() + PATIENCE;
+    let began = Moment::now();
     while matches!(child.try_wait(), Ok(None)) {
-        if Instant::now() > deadline {
+        if began.elapsed() > LONG {
             let _ = child.kill();
             break;
         }
@@ -365,7 +375,7 @@ fn command(setup: &Setup, dir: &Path) -> Command {
 }
 
 fn config_dir(setup: &Setup) -> TempDir {
-    let dir = tempfile::Builder::new().prefix("agent-host-suite-").tempdir().expect("a temporary folder");
+    let dir = memory::folder();
     setup.write(dir.path());
     if let Some(faults) = &setup.failpoints {
         write_faults(dir.path(), faults);

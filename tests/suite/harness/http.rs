@@ -6,8 +6,9 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
 };
+
+use super::clock::timeout;
 
 /// An answer.
 #[derive(Debug, Clone)]
@@ -42,7 +43,7 @@ impl Answer {
     }
 }
 
-/// Law 1's limit: an upgrade is answered within this.
+/// Law 1's limit: an upgrade is answered within this, by the harness's clock.
 pub(crate) const UPGRADE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The headers of a whole WebSocket upgrade, without credentials.

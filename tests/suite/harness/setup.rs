@@ -58,6 +58,8 @@ impl Setup {
             .set("auth.audience", "\"agent-host\"")
             .set("drain.grace", "\"4s\"")
             .set("service.settle", "\"50ms\"")
+            // A machine that stalls has a disk that does.
+            .set("store.patience", "\"20s\"")
             // Scenarios count what happens, and inject faults by number.
             .set("self_check.interval", "\"0s\"")
     }
@@ -176,6 +178,9 @@ impl Setup {
     }
 }
 
+/// The clocks of a start that never ends.
+pub(crate) const SOON: &str = "{ init = \"6s\" }";
+
 /// One `[plugins.<id>]` table.
 #[derive(Debug, Clone)]
 pub(crate) struct Plugin {
@@ -187,10 +192,11 @@ pub(crate) struct Plugin {
 
 impl Plugin {
     /// The library at `path`, as an enabled agent called `id`.
+    /// To begin it has all the time that a busy machine may need.
     pub(crate) fn at(id: &str, path: impl Into<PathBuf>) -> Self {
         let plugin =
             Self { id: id.to_owned(), path: path.into(), keys: BTreeMap::new(), config: BTreeMap::new() };
-        plugin.key("enabled", "true").key("kind", "\"agent\"")
+        plugin.key("enabled", "true").key("kind", "\"agent\"").key("timeouts", "{ init = \"30s\" }")
     }
 
     /// The example.
@@ -198,8 +204,8 @@ impl Plugin {
         Self::at("echo", artifacts::echo())
     }
 
-    /// The fixture, called `id`: it echoes, but a message `!segv` (and many another word) is done as told. Its
-    /// clocks are short, so that what never ends ends soon.
+    /// The fixture, called `id`: it echoes, but a message `!segv` (and many another word) is done as told. Its clocks are
+    /// so long that what is sound outlives a machine that stands for a while.
     pub(crate) fn misbehaving(id: &str) -> Self {
         Self::misbehaving_at(id, artifacts::misbehaving())
     }
@@ -208,13 +214,22 @@ impl Plugin {
     pub(crate) fn misbehaving_at(id: &str, path: impl Into<PathBuf>) -> Self {
         Self::at(id, path).key(
             "timeouts",
-            "{ init = \"2s\", tool = \"1s\", idle = \"1s\", run = \"4s\", grace = \"200ms\" }",
+            "{ init = \"30s\", tool = \"8s\", idle = \"15s\", run = \"40s\", grace = \"1s\" }",
         )
     }
 
-    /// The fixture which does `deed` in its create.
+    /// The fixture which does `deed` in its create. What would not end is ended soon.
     pub(crate) fn bad_create(id: &str, deed: &str) -> Self {
-        Self::misbehaving(id).config("create", &format!("\"{deed}\""))
+        let plugin = Self::misbehaving(id).config("create", &format!("\"{deed}\""));
+        if ["hang", "sleep", "loop"].contains(&deed) { plugin.key("timeouts", SOON) } else { plugin }
+    }
+
+    /// Its clocks are short: a call that never ends is ended soon. So may one be that is sound, on a machine that stands.
+    pub(crate) fn hasty(self) -> Self {
+        self.key(
+            "timeouts",
+            "{ init = \"30s\", tool = \"1s\", idle = \"1s\", run = \"4s\", grace = \"200ms\" }",
+        )
     }
 
     /// Sets a key of the table to a TOML value.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Error, Message, client::IntoClientRequest as _, http::HeaderValue},
@@ -13,7 +13,7 @@ use tokio_tungstenite::{
 
 use crate::{
     client::PROTOCOL,
-    harness::{Host, PATIENCE, tokens},
+    harness::{Host, PATIENCE, clock::timeout, tokens},
 };
 
 /// Everything is answered within this.
@@ -50,7 +50,7 @@ impl Older {
         }
         let tcp = TcpStream::connect(host.address).await.map_err(|e| e.to_string())?;
         let opening = timeout(PATIENCE, tokio_tungstenite::client_async(request, tcp));
-        let (socket, answer) = opening.await.map_err(|e| e.to_string())?.map_err(|e| refused(&e))?;
+        let (socket, answer) = opening.await.map_err(|_| "no answer".to_owned())?.map_err(|e| refused(&e))?;
         let named = answer.headers().get(PROTOCOL).and_then(|name| name.to_str().ok()).map(str::to_owned);
         Ok(Self { socket, answered: named })
     }
@@ -150,20 +150,26 @@ impl Older {
         }
     }
 
-    /// The frames from here up to one of that type. Pings go on for ever, patience does not.
+    /// The frames from here up to one of that type, but those that come when they come: a ping, news of the service, word
+    /// of a message whose store is slow. Pings go on for ever, patience does not.
     pub(crate) async fn until(&mut self, kind: &str) -> Result<Vec<Value>, String> {
         let mut frames = Vec::new();
         let hearing = async {
             loop {
-                let heard = self.hear(PATIENCE).await?;
-                frames.push(heard.map_err(|code| format!("closed with {code}"))?);
+                let heard = self.hear(PATIENCE).await?.map_err(|code| format!("closed with {code}"))?;
+                let at_any_time =
+                    ["message_pending", "service_info"].map(|event| heard["data"]["event"] == event);
+                if at_any_time.contains(&true) || heard["type"] == "ping" {
+                    continue;
+                }
+                frames.push(heard);
                 if frames.last().is_some_and(|frame| frame["type"] == kind) {
                     return Ok(());
                 }
             }
         };
-        let heard = timeout(2 * PATIENCE, hearing).await;
-        match heard.unwrap_or_else(|_| Err(format!("no {kind} within {:?}", 2 * PATIENCE))) {
+        let heard = timeout(4 * PATIENCE, hearing).await;
+        match heard.unwrap_or_else(|_| Err(format!("no {kind} within {:?}", 4 * PATIENCE))) {
             Ok(()) => Ok(frames),
             Err::<_, String>(objection) => Err(format!("{objection}: {frames:?}")),
         }

@@ -191,7 +191,7 @@ async fn in_partial_and_fallback_both_versions_talk() {
 }
 
 fn with_a_bad_one() -> Setup {
-    let bad = Plugin::misbehaving("bad").key("restart", "{ max = 50, within = \"60s\" }");
+    let bad = Plugin::misbehaving("bad").hasty().key("restart", "{ max = 50, within = \"60s\" }");
     spoken(Setup::echo().plugin(bad)).set("limits.messages_per_minute", "0")
 }
 
@@ -249,7 +249,7 @@ async fn an_absent_agent_is_said_to_be_absent() {
         assert!(!completed.to_string().contains("hello there"), "the fallback echoes: {completed}");
         let nobody = json!({ "type": "agent_request", "content": "hello", "agent_name": "nobody" });
         greeted.client.say(&nobody).await.unwrap();
-        assert_eq!(greeted.client.frame().await.unwrap()["type"], "agent_error");
+        assert_eq!(greeted.client.answer().await.unwrap()["type"], "agent_error");
         assert_eq!(greeted.ask(&chat("hello")).await.unwrap()["agent_name"], "echo");
     }
 }

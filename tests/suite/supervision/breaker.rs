@@ -10,7 +10,7 @@ use crate::{
 };
 
 fn setup() -> Setup {
-    let timeouts = "{ init = \"5s\", tool = \"1s\", idle = \"30s\", run = \"60s\", grace = \"200ms\" }";
+    let timeouts = "{ init = \"20s\", tool = \"1s\", idle = \"30s\", run = \"60s\", grace = \"5s\" }";
     let bad = Plugin::misbehaving("bad").key("timeouts", timeouts);
     Setup::new().plugin(bad).set("limits.messages_per_minute", "0").set("limits.runs_at_once", "0")
 }
@@ -44,12 +44,18 @@ async fn waits_at(client: &mut Client) -> Result<(String, Value), String> {
 async fn exactly_one_tries(host: &Host) -> Result<(), String> {
     ready(host).await?;
     let mut alice = Client::connect(host, "alice").await?;
-    for _ in 0..5 {
-        alice.run_with("!panic", json!({ "agent": "bad" })).await?;
+    // A machine may stall for longer than the breaker's pause: then the message is its trial, and it is opened again.
+    for last in [false, false, true] {
+        for _ in 0..5 {
+            alice.run_with("!panic", json!({ "agent": "bad" })).await?;
+        }
+        breaker_is(host, OPEN).await?;
+        let refused = alice.run_with("hello", json!({ "agent": "bad" })).await?;
+        if last || refused.answered_by("bad").is_err() {
+            refused.answered_by_fallback("hello")?;
+            break;
+        }
     }
-    breaker_is(host, OPEN).await?;
-    let refused = alice.run_with("hello", json!({ "agent": "bad" })).await?;
-    refused.answered_by_fallback("hello")?;
     // The pause is the breaker's; until it is over every message is refused.
     let patient = tokio::sync::Mutex::new(&mut alice);
     let trial = eventually("the breaker is tried", async || match waits_at(*patient.lock().await).await? {

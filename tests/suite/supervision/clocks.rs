@@ -31,18 +31,18 @@ async fn silence_ends(host: &Host) -> Result<(), String> {
 
 twin! {
     idle_clock(silence_ends)
-        on host_with("{ init = \"5s\", tool = \"1s\", idle = \"500ms\", run = \"3s\", grace = \"200ms\" }");
+        on host_with("{ init = \"20s\", tool = \"1s\", idle = \"500ms\", run = \"8s\", grace = \"200ms\" }");
     faults ""; broken by "engine.clock.idle=off", says "plugin.timeout_run"
 }
 
 /// It works for longer than a run may take, and would end well.
 async fn length_ends(host: &Host) -> Result<(), String> {
-    ends_by(host, "!slow 4000", "plugin.timeout_run").await
+    ends_by(host, "!slow 9000", "plugin.timeout_run").await
 }
 
 twin! {
     run_clock(length_ends)
-        on host_with("{ init = \"5s\", tool = \"1s\", idle = \"30s\", run = \"1s\", grace = \"200ms\" }");
+        on host_with("{ init = \"20s\", tool = \"1s\", idle = \"30s\", run = \"1s\", grace = \"200ms\" }");
     faults ""; broken by "engine.clock.run=off", says "\"status\":\"ok\""
 }
 
@@ -60,7 +60,7 @@ async fn a_tool_ends(host: &Host) -> Result<(), String> {
 
 twin! {
     tool_clock(a_tool_ends)
-        on host_with("{ init = \"5s\", tool = \"500ms\", idle = \"30s\", run = \"3s\", grace = \"200ms\" }");
+        on host_with("{ init = \"20s\", tool = \"500ms\", idle = \"30s\", run = \"8s\", grace = \"200ms\" }");
     faults "services.tool_call=hang"; broken by "engine.clock.tool=off", says "plugin.timeout_run"
 }
 
@@ -79,6 +79,6 @@ async fn who_does_not_stop_is_killed(host: &Host) -> Result<(), String> {
 
 twin! {
     kill(who_does_not_stop_is_killed)
-        on host_with("{ init = \"5s\", tool = \"1s\", idle = \"500ms\", run = \"3s\", grace = \"200ms\" }");
+        on host_with("{ init = \"20s\", tool = \"1s\", idle = \"2s\", run = \"20s\", grace = \"200ms\" }");
     faults ""; broken by "engine.kill=off", says "still has its blocked thread"
 }

@@ -68,9 +68,11 @@ async fn a_crash_loop_ends(host: &Host) -> Result<(), String> {
     })
     .await?;
     let state = "agent_host_plugin_state{plugin=\"bad\",state=\"quarantined\"}";
-    if metric(host, state).await? != 1.0 {
-        return Err("the metric does not know of the quarantine".to_owned());
-    }
+    eventually("the metric knows of the quarantine", async || match metric(host, state).await? {
+        1.0 => Ok(()),
+        other => Err(format!("it is {other}")),
+    })
+    .await?;
     match metric(host, "agent_host_plugin_restarts_total{plugin=\"bad\"}").await? {
         BUDGET => Ok(()),
         restarts => Err(format!("{restarts} restarts, the budget is {BUDGET}")),

@@ -18,6 +18,8 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// Whether that folder outlives the machine.
     pub durability: Durability,
+    /// A commit that takes longer is one that may not end: what comes is refused at once, and the level falls.
+    pub patience: Duration,
     /// Threads that were not used for so long are deleted; zero: none.
     pub retention: Duration,
     /// The same for the tenants that have a time of their own.
@@ -143,11 +145,15 @@ impl StoreConfig {
         Self {
             path,
             durability: r.or("durability", Durability::Durable),
+            patience: r.within("patience", Duration::from_secs(3), PATIENCE),
             retention: r.within("retention", Duration::ZERO, RETENTION),
             tenant_retention: tenant_retention(r),
         }
     }
 }
+
+/// How long a disk may be waited for: a client waits as long for the answer to its message.
+const PATIENCE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 
 /// How long threads may be kept.
 const RETENTION: RangeInclusive<Duration> = Duration::ZERO..=YEAR.saturating_mul(10);

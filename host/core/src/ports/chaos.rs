@@ -18,6 +18,12 @@ pub trait Chaos: Send + Sync + 'static {
     /// Injects a fault. Answers once it is in force, or done. Cancel safe: what was begun is undone in its time.
     fn begin(&self, fault: Fault) -> BoxFuture<'static, Result<Injected, NotInjected>>;
 
+    /// Since when there are faults to tell of: what was injected before ended with the host before.
+    fn since(&self) -> SystemTime;
+
+    /// The host ends, and all in force with it: for the log.
+    fn close(&self);
+
     /// Ends one of those in force, or all; answers which. They are out of force when it returns; what has to be undone in
     /// a worker follows at once.
     fn end(&self, which: Option<u32>) -> Vec<Injected>;
@@ -45,8 +51,15 @@ pub struct Injected {
     pub left: Duration,
     /// How often it has hit something.
     pub hits: u64,
+    /// How and when it ended, if it has.
+    pub ended: Option<(Ended, SystemTime)>,
+}
+
+impl Injected {
     /// How it ended, if it has.
-    pub ended: Option<Ended>,
+    pub fn how(&self) -> Option<Ended> {
+        self.ended.map(|(how, _at)| how)
+    }
 }
 
 /// How a fault ended.
@@ -58,6 +71,8 @@ pub enum Ended {
     Expired,
     /// An operator ended it.
     Stopped,
+    /// The host ended while it was in force.
+    HostEnded,
 }
 
 impl Ended {
@@ -67,6 +82,7 @@ impl Ended {
             Self::Done => "done",
             Self::Expired => "expired",
             Self::Stopped => "stopped",
+            Self::HostEnded => "host_ended",
         }
     }
 }

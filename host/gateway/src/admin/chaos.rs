@@ -29,8 +29,7 @@ pub(crate) fn show<H: Host>(admin: &Admin<H>, query: Option<&str>) -> Result<Res
 }
 
 fn page<H>(admin: &Admin<H>) -> Response {
-    let injected = admin.chaos.as_ref().map(|chaos| chaos.injected());
-    pages::json(&ChaosPage::new(injected.as_deref()))
+    pages::json(&ChaosPage::new(admin.chaos.as_deref()))
 }
 
 /// `POST /admin/v1/chaos`. Answered once it is in force.

@@ -152,7 +152,7 @@ async fn a_constructor_that_crashes_or_hangs_costs_its_own_start() {
         let fault = refused(spec(with(name, body))).await;
         assert_eq!((fault.stage, fault.code), (Stage::Load, Code::PluginLoadCrashed), "{}", fault.reason);
     }
-    let timeouts = Timeouts { init: Duration::from_millis(600), ..spec("").timeouts };
+    let timeouts = Timeouts { init: Duration::from_secs(4), ..spec("").timeouts };
     let hang = PluginSpec { timeouts, ..spec(with("hang", "for (;;) pause();")) };
     let fault = refused(hang).await;
     assert_eq!((fault.stage, fault.code), (Stage::Load, Code::PluginLoadTimeout), "{}", fault.reason);

@@ -25,7 +25,7 @@ fn both(spec: PluginSpec) -> [PluginSpec; 2] {
 }
 
 fn impatient(spec: PluginSpec) -> PluginSpec {
-    let timeouts = Timeouts { init: Duration::from_secs(2), ..spec.timeouts };
+    let timeouts = Timeouts { init: Duration::from_secs(4), ..spec.timeouts };
     PluginSpec { timeouts, ..spec }
 }
 

@@ -29,7 +29,7 @@ const SIGABRT: i32 = 6;
 const SIGSEGV: i32 = 11;
 
 fn impatient(spec: PluginSpec) -> PluginSpec {
-    let timeouts = Timeouts { init: Duration::from_millis(600), ..spec.timeouts };
+    let timeouts = Timeouts { init: Duration::from_secs(4), ..spec.timeouts };
     PluginSpec { timeouts, ..spec }
 }
 

@@ -5,12 +5,14 @@ use std::fmt::{self, Write as _};
 use agent_host_core::chaos::Kind;
 use agent_host_gateway::admin::view::{ChaosPage, FaultOrder, InjectedPart};
 
+use time::OffsetDateTime;
+
 use super::{
     CHAOS, READ,
     link::{Method, ask},
     show,
     target::Target,
-    words::shown,
+    words::{clock, shown},
 };
 use crate::{
     cli::{ChaosCommand, ChaosHowArgs, ChaosStartArgs},
@@ -29,7 +31,7 @@ pub(crate) fn chaos(command: &ChaosCommand) -> Result<(), Failure> {
         }
         ChaosCommand::Status(admin) => {
             let answer = ask(&Target::new(admin, READ)?, Method::Get, PATH)?;
-            show(admin, &answer.json, || Ok(standing(&answer.read()?)))
+            show(admin, &answer.json, || Ok(standing(&answer.read()?, OffsetDateTime::now_utc())))
         }
         ChaosCommand::Start(args) => start(args),
         ChaosCommand::Kill(args) => start(&args.to_start(Kind::WorkerKill)),
@@ -39,7 +41,7 @@ pub(crate) fn chaos(command: &ChaosCommand) -> Result<(), Failure> {
         ChaosCommand::Stop { id, admin } => {
             let path = id.map_or_else(|| PATH.to_owned(), |id| format!("{PATH}/{id}"));
             let answer = ask(&Target::new(admin, CHAOS)?, Method::Delete, &path)?;
-            show(admin, &answer.json, || Ok(standing(&answer.read()?)))
+            show(admin, &answer.json, || Ok(standing(&answer.read()?, OffsetDateTime::now_utc())))
         }
     }
 }
@@ -59,7 +61,7 @@ fn start(args: &ChaosStartArgs) -> Result<(), Failure> {
     let answer = ask(&Target::new(&args.admin, CHAOS)?, Method::Send(order), PATH)?;
     show(&args.admin, &answer.json, || {
         let injected: InjectedPart = answer.read()?;
-        let mut text = line(&injected);
+        let mut text = line(&injected, OffsetDateTime::now_utc());
         if injected.ended.is_none() {
             text += &format!("\nit ends by itself; sooner by `agent-host chaos stop {}`", injected.id);
         }
@@ -88,17 +90,24 @@ fn write_table(out: &mut String, page: &ChaosPage) -> fmt::Result {
     write!(out, "{}", allowed(page))
 }
 
-/// What is in force.
-fn standing(page: &ChaosPage) -> String {
-    let mut text = allowed(page).to_owned();
-    for injected in page.active.iter().chain(&page.ended) {
-        text += "\n";
-        text += &line(injected);
-    }
+/// What is in force, and how and when the last ones ended.
+fn standing(page: &ChaosPage, now: OffsetDateTime) -> String {
+    let mut lines = vec![allowed(page).to_owned()];
+    lines.extend(page.active.iter().map(|injected| line(injected, now)));
     if page.enabled && page.active.is_empty() {
-        text += "\nno fault is in force";
+        lines.push("no fault is in force".to_owned());
     }
-    text
+    if let Some(since) = &page.since {
+        let since = clock(since, now);
+        lines.push(match page.ended.is_empty() {
+            true => format!(
+                "none has ended since this host began, {since}; what was in force before ended with it"
+            ),
+            false => format!("ended since this host began, {since}, the last first:"),
+        });
+    }
+    lines.extend(page.ended.iter().map(|injected| line(injected, now)));
+    lines.join("\n")
 }
 
 fn allowed(page: &ChaosPage) -> &'static str {
@@ -110,9 +119,8 @@ fn allowed(page: &ChaosPage) -> &'static str {
     }
 }
 
-fn line(injected: &InjectedPart) -> String {
-    let InjectedPart { id, fault, plugin, service, share, delay_ms, every_ms, left_ms, hits, ended, .. } =
-        injected;
+fn line(injected: &InjectedPart, now: OffsetDateTime) -> String {
+    let InjectedPart { id, fault, plugin, service, share, delay_ms, every_ms, left_ms, hits, .. } = injected;
     let mut what = fault.clone();
     for of in plugin.iter().chain(service) {
         what += &format!(" of {of}");
@@ -126,11 +134,23 @@ fn line(injected: &InjectedPart) -> String {
     if let Some(every) = every_ms {
         what += &format!(", every {every} ms");
     }
-    let how = match ended {
-        Some(ended) => ended.clone(),
-        None => format!("{} s to go", left_ms.div_ceil(1000)),
+    let since = clock(&injected.since, now);
+    let how = match (&injected.ended, &injected.ended_at) {
+        (Some(ended), Some(at)) => format!("{} {}, since {since}", in_words(ended), clock(at, now)),
+        (Some(ended), None) => in_words(ended).to_owned(),
+        (None, _) => format!("since {since}, {} s to go", left_ms.div_ceil(1000)),
     };
     shown(&format!("{id:>3}  {what}: {how}; hit {hits} times"))
+}
+
+/// How it ended; a word of a newer host as it is.
+fn in_words(ended: &str) -> &str {
+    match ended {
+        "done" => "done once",
+        "expired" => "ended by itself",
+        "stopped" => "stopped by an operator",
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -147,13 +167,31 @@ mod tests {
             delay_ms: Some(500),
             left_ms: 1500,
             hits: 3,
+            since: "1970-01-01T00:00:05Z".to_owned(),
             ..InjectedPart::default()
         };
-        let said = line(&injected);
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let said = line(&injected, now);
         assert!(!said.contains('\u{1b}'), "{said:?}");
-        assert!(said.ends_with(", 20 % of them, 500 ms late: 2 s to go; hit 3 times"), "{said}");
-        let ended = InjectedPart { ended: Some("expired".to_owned()), ..injected };
-        assert!(line(&ended).ends_with("late: expired; hit 3 times"));
-        assert!(standing(&ChaosPage::default()).contains("injects none"));
+        assert!(
+            said.ends_with(", 20 % of them, 500 ms late: since 00:00:05 UTC, 2 s to go; hit 3 times"),
+            "{said}"
+        );
+        let ended = |how: &str| InjectedPart {
+            ended: Some(how.to_owned()),
+            ended_at: Some("1970-01-01T00:00:35Z".to_owned()),
+            ..injected.clone()
+        };
+        for (how, told) in [("expired", "ended by itself"), ("stopped", "stopped by an operator")] {
+            let said = line(&ended(how), now);
+            let end = format!("late: {told} 00:00:35 UTC, since 00:00:05 UTC; hit 3 times");
+            assert!(said.ends_with(&end), "{said}");
+        }
+        assert_eq!(standing(&ChaosPage::default(), now), allowed(&ChaosPage::default()));
+        let page = ChaosPage { enabled: true, since: Some(injected.since.clone()), ..ChaosPage::default() };
+        let none = standing(&page, now);
+        assert!(none.contains("none has ended since this host began, 00:00:05 UTC"), "{none}");
+        let some = standing(&ChaosPage { ended: vec![ended("expired")], ..page }, now);
+        assert!(some.contains("no fault is in force") && some.contains("the last first:\n  7  "), "{some}");
     }
 }

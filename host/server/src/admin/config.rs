@@ -1,7 +1,7 @@
 //! `config show|diff|reload|set`: what a running host has in force, and changes of it.
 
 use agent_host_config::toml_of;
-use agent_host_gateway::admin::view::{ChangePage, ConfigOrder, ConfigPage};
+use agent_host_gateway::admin::view::{ChangePage, ConfigOrder, ConfigPage, OverridePart};
 use serde_json::Value;
 use time::OffsetDateTime;
 
@@ -69,16 +69,15 @@ fn in_force(page: &ConfigPage, now: OffsetDateTime) -> String {
     if !page.pending_restart.is_empty() {
         lines.push(format!("waits for a restart: {}", shown(&page.pending_restart.join(", "))));
     }
-    for one in &page.in_memory {
-        let until =
-            one.until.as_ref().map(|until| format!(" until {}", clock(until, now))).unwrap_or_default();
-        lines.push(format!(
-            "in no file: {} = {}{until}: {}",
-            shown(&one.key),
-            toml_of(&one.value),
-            shown(&one.reason)
-        ));
-    }
+    let switch = |one: &OverridePart| {
+        let until = one.until.as_ref().map(|until| format!(" until {}", clock(until, now)));
+        let (until, value) = (until.unwrap_or_default(), toml_of(&one.value));
+        format!("{} = {value}{until}: {}", shown(&one.key), shown(&one.reason))
+    };
+    lines.extend(page.in_memory.iter().map(|one| format!("in no file: {}", switch(one))));
+    lines.extend(
+        page.ended_with_host.iter().map(|one| format!("ended with the host before: {}", switch(one))),
+    );
     if let Some(failure) = &page.failure {
         let reason: Vec<String> = failure.reason.lines().map(shown).collect();
         lines.push(format!(

@@ -1,13 +1,17 @@
 //! Writes configuration files: beside the old one first, then in its place, so that a reader sees the one or the other;
-//! and several as one: if the place of one cannot be had, the others are as they were.
+//! and several as one: if the place of one cannot be had, the others are as they were; what the end of the host cuts off,
+//! the next one completes.
 
 use std::{
     fs, io,
     io::Write as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use agent_host_core::{failpoint, failpoint::Action};
+
+use super::journal::Journal;
 
 /// A new text that lies ready beside its file. Dropped, it is gone.
 #[derive(Debug)]
@@ -40,23 +44,39 @@ impl Ready {
         Ok(ready)
     }
 
-    /// Puts all of them in their files' places.
+    /// Puts all of them in their files' places. `dir` is the folder of the configuration, where the next start looks for a
+    /// change of several files that the end of this host cut off.
     ///
     /// Blocks on the disk.
     ///
     /// # Errors
-    /// If that fails for one; every file is as it was, or is named with the reason why it is not. Between two files the
-    /// end of the host leaves the first of them new.
-    pub(super) fn put_all(all: Vec<Self>) -> io::Result<()> {
+    /// If that fails for one; every file is as it was, or is named with the reason why it is not.
+    pub(super) fn put_all(all: Vec<Self>, dir: Option<&Path>) -> io::Result<()> {
         // Ready before anything is done, so that to take back needs no room on the disk. The last is never taken back.
         let before = all.iter().take(all.len().saturating_sub(1)).map(Self::former);
         let before = before.collect::<io::Result<Vec<_>>>()?;
+        let journal = Journal::begin(dir, &all, &before)?;
+        let put = Self::put_each(all, before);
+        journal.end();
+        put
+    }
+
+    fn put_each(all: Vec<Self>, before: Vec<Self>) -> io::Result<()> {
         for (at, one) in all.into_iter().enumerate() {
+            // Where tests have the host end between two files.
+            while at > 0 && failpoint!("server.config_between") == Some(Action::Hang) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
             if let Err(error) = one.put() {
                 return Err(taken_back(before.into_iter().take(at), error));
             }
         }
         Ok(())
+    }
+
+    /// The file, and where its new text lies.
+    pub(super) fn paths(&self) -> (&Path, &Path) {
+        (&self.file, &self.beside)
     }
 
     /// The file as it is, to be put back.
@@ -120,10 +140,10 @@ mod tests {
         let all = ready(&files);
         fs::remove_file(&files[2]).unwrap();
         fs::create_dir(&files[2]).unwrap();
-        Ready::put_all(all).unwrap_err();
+        Ready::put_all(all, Some(&folder)).unwrap_err();
         let texts = || files[..2].iter().map(|file| fs::read_to_string(file).unwrap()).collect::<Vec<_>>();
         assert_eq!(texts(), ["old", "old"]);
-        Ready::put_all(ready(&files[..2])).unwrap();
+        Ready::put_all(ready(&files[..2]), Some(&folder)).unwrap();
         assert_eq!(texts(), ["new", "new"]);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 3, "nothing is left beside them");
         fs::remove_dir_all(&folder).unwrap();

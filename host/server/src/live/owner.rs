@@ -66,6 +66,7 @@ impl Task {
                     self.end_overrides().await;
                 }
             }
+            self.note().await;
         }
     }
 
@@ -77,8 +78,28 @@ impl Task {
             Ask::Consider { if_match, set, answer } => drop(answer.send(self.consider(if_match, &set).await)),
             Ask::Set { if_match, set, answer } => drop(answer.send(self.set(if_match, set).await)),
             Ask::Toggle { plugin, enabled, lasting, answer } => {
-                drop(answer.send(self.toggle(&plugin, enabled, lasting).await));
+                let toggled = self.toggle(&plugin, enabled, lasting).await;
+                // Before anybody relies on it.
+                self.note().await;
+                drop(answer.send(toggled));
             }
+        }
+    }
+
+    /// Notes for the next host what stands in no file, if that is something else than before.
+    async fn note(&mut self) {
+        let switches = super::in_memory(&self.in_force().overrides);
+        if self.own.memo.holds(&switches) {
+            return;
+        }
+        let mut memo = self.own.memo.clone();
+        let noted = tokio::task::spawn_blocking(move || {
+            memo.note(switches);
+            memo
+        });
+        // It does not panic; if it ever does, the next change is noted.
+        if let Ok(memo) = noted.await {
+            self.own.memo = memo;
         }
     }
 
@@ -292,8 +313,9 @@ impl Task {
     }
 
     async fn put(&mut self, ready: Vec<Ready>) -> Result<(), NotChanged> {
-        let put =
-            tokio::task::spawn_blocking(move || Ready::put_all(ready)).await.map_err(|_| super::gone())?;
+        let dir = self.own.sources.dir.clone();
+        let put = tokio::task::spawn_blocking(move || Ready::put_all(ready, dir.as_deref()));
+        let put = put.await.map_err(|_| super::gone())?;
         if let Some(dir) = &self.own.sources.dir {
             self.watch.known(dir);
         }

@@ -31,18 +31,18 @@ pub(super) struct Shared {
     recent: Recent,
     /// Since when the writer is at its present group.
     busy: Mutex<Option<Instant>>,
+    /// After so long a commit is taken as one that may not end.
+    patience: Duration,
 }
 
-/// After so long a commit is taken as one that may not end: what comes is refused at once, and the level falls.
-const STALLED: Duration = Duration::from_secs(3);
-
 impl Shared {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(patience: Duration) -> Self {
         Self {
             condition: watch::Sender::new(Condition::Opening),
             last: Mutex::new((Epoch::random(), None)),
             recent: Recent::default(),
             busy: Mutex::new(None),
+            patience,
         }
     }
 
@@ -67,7 +67,7 @@ impl Shared {
     /// Whether a commit has been under way for too long.
     pub(super) fn is_stalled(&self) -> bool {
         let busy = *self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.is_some_and(|since| since.elapsed() > STALLED)
+        busy.is_some_and(|since| since.elapsed() > self.patience)
     }
 
     pub(super) fn epoch(&self) -> Epoch {
@@ -86,15 +86,17 @@ impl Shared {
             Ok(Condition::Open { .. }) => Ok(()),
             Ok(Condition::Failed(error)) => Err(error.clone()),
             // The sender is in `self`.
-            Ok(Condition::Opening) | Err(_) => Err(stalled()),
+            Ok(Condition::Opening) | Err(_) => Err(self.stalled()),
         }
     }
-}
 
-/// What is said while the disk does not answer.
-pub(super) fn stalled() -> StoreError {
-    StoreError::unavailable(format!("the disk has not answered for {} s", STALLED.as_secs()))
-}
+    /// How long a message waits for its commit.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
 
-/// How long a message waits for its commit.
-pub(super) const PATIENCE: Duration = STALLED;
+    /// What is said while the disk does not answer.
+    pub(super) fn stalled(&self) -> StoreError {
+        StoreError::unavailable(format!("the disk has not answered for {} s", self.patience.as_secs_f64()))
+    }
+}

@@ -28,7 +28,7 @@ async fn the_log_on_disk_conforms() {
 }
 
 fn start(folder: &Path) -> SqliteStore {
-    SqliteStore::start(Place::within(folder))
+    SqliteStore::start(Place::within(folder), Duration::from_secs(60))
 }
 
 /// Starts a store on a folder that another had, whose writer may still be about to end.

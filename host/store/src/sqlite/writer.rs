@@ -358,7 +358,7 @@ fn commit(db: &Connection, answers: &mut Vec<Answer>) -> Result<(), StoreError> 
         // For a broken twin: a host that acknowledges first and commits when it gets round to it.
         Some(Action::Off) => {
             answers.drain(..).for_each(|answer| answer.send(&Ok(())));
-            std::thread::sleep(Duration::from_millis(150));
+            std::thread::sleep(Duration::from_secs(1));
         }
         Some(Action::Delay(ms)) => std::thread::sleep(Duration::from_millis(ms)),
         // Until the fault is taken back.

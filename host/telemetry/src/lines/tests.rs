@@ -67,8 +67,10 @@ fn a_sink_that_takes_nothing_holds_nobody_up_and_what_waited_goes_out_in_order()
     assert!(lines.flush(LONG));
     assert!(!lines.is_stuck(), "told");
     let numbers: Vec<usize> = gate.written().lines().map(|line| line.parse().unwrap()).collect();
-    let kept = LINES + 100 - usize::try_from(dropped).unwrap();
-    assert_eq!(numbers, (0..kept).collect::<Vec<_>>());
+    assert_eq!(numbers.len(), LINES + 100 - usize::try_from(dropped).unwrap());
+    assert_eq!(numbers[..LINES], (0..LINES).collect::<Vec<_>>());
+    // The thread may have taken its one when some were dropped already: the next after those found its room.
+    assert!(numbers.is_sorted(), "{:?}", &numbers[LINES..]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use agent_host_core::{
     chaos::{Kind, Row, Share},
-    ports::chaos::Injected,
+    ports::chaos::{Chaos, Injected},
     service::ServiceName,
 };
 use schemars::JsonSchema;
@@ -73,6 +73,9 @@ pub struct InjectedPart {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["done", "expired", "stopped"]))]
     pub ended: Option<String>,
+    /// When it ended, if it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
 }
 
 /// A kind of fault.
@@ -99,8 +102,12 @@ pub struct ChaosPage {
     pub enabled: bool,
     /// Those in force.
     pub active: Vec<InjectedPart>,
-    /// The last that ended, the newest first.
+    /// The last 16 that ended, the newest first.
     pub ended: Vec<InjectedPart>,
+    /// When this host's process began to tell of faults, where they may be injected. Nothing is written down: what was in
+    /// force before ended with the process before, and its log has the last word of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
     /// Those that there are.
     pub faults: Vec<FaultKindPart>,
 }
@@ -122,11 +129,12 @@ impl ChaosStanding {
 
 impl ChaosPage {
     /// `None`: this host injects none.
-    pub(crate) fn new(injected: Option<&[Injected]>) -> Self {
-        let (ended, active): (Vec<_>, Vec<_>) =
-            injected.unwrap_or_default().iter().partition(|one| one.ended.is_some());
+    pub(crate) fn new(chaos: Option<&dyn Chaos>) -> Self {
+        let injected = chaos.map(Chaos::injected).unwrap_or_default();
+        let (ended, active): (Vec<_>, Vec<_>) = injected.iter().partition(|one| one.ended.is_some());
         Self {
-            enabled: injected.is_some(),
+            enabled: chaos.is_some(),
+            since: chaos.map(|chaos| time(chaos.since())),
             active: active.into_iter().map(InjectedPart::from).collect(),
             ended: ended.into_iter().map(InjectedPart::from).collect(),
             faults: Kind::ALL.iter().map(|kind| FaultKindPart::from(kind.row())).collect(),
@@ -150,7 +158,8 @@ impl From<&Injected> for InjectedPart {
             since: time(SystemTime::clone(since)),
             left_ms: millis(*left),
             hits: *hits,
-            ended: ended.map(|ended| ended.as_str().to_owned()),
+            ended: ended.map(|(how, _)| how.as_str().to_owned()),
+            ended_at: ended.map(|(_, at)| time(at)),
         }
     }
 }

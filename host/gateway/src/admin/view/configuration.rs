@@ -27,6 +27,9 @@ pub struct ConfigPage {
     /// What was switched by order and stands in no file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub in_memory: Vec<OverridePart>,
+    /// Switches that stood in no file and ended with the host before this one: what the files say holds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ended_with_host: Vec<OverridePart>,
     /// Why the last edit is not in force, until one is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<ConfigFailurePart>,
@@ -50,7 +53,7 @@ pub struct OverridePart {
     pub key: String,
     /// Its value.
     pub value: Value,
-    /// Until when; left out: until the host ends, or the file says something new of it.
+    /// Until when, if the host does not end before; left out: until the host ends, or the file says something new of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
     /// Why it is in no file.
@@ -114,7 +117,7 @@ pub struct KeptPart {
     /// The configuration said so without this order: no file was changed, and nothing will be taken back.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub already: bool,
-    /// Until when it holds, where it was ordered for a time.
+    /// Until when it holds, where it was ordered for a time; a restart of the host ends it before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
     /// Why it is in no file.

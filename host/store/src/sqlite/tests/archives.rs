@@ -28,7 +28,7 @@ async fn a_backup_beside_a_writing_host_is_whole_and_of_another_epoch() {
     let restored = Place::within(&copies.path().join("restored"));
     assert_eq!(restore(&restored, &to), Ok(None));
     assert_eq!(Archive::open(&restored).unwrap().check(), Ok(Vec::new()));
-    let store = SqliteStore::start(restored);
+    let store = SqliteStore::start(restored, Duration::from_secs(60));
     assert!(matches!(store.begin(first).await, Ok(Begun::Duplicate { .. })));
     assert_ne!(store.epoch(), epoch);
     assert_eq!(store.damage(), None);
