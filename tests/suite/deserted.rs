@@ -146,7 +146,7 @@ async fn a_connection_that_an_operator_closes_leaves_its_run_to_go_on() {
     client.say("!wait", json!({})).await.unwrap();
     let kept = client.until("accepted").await.unwrap();
     client.until("agent_thinking").await.unwrap();
-    let operator = format!("Bearer {}", tokens::operator(&["admin:write"]));
+    let operator = format!("Bearer {}", tokens::operator(&["admin:toggle"]));
     let path = format!("/admin/v1/connections/{}", client.welcome["connection_id"].as_str().unwrap());
     let headers = [("Authorization", operator.as_str())];
     let answer = http::request(host.admin, "DELETE", &path, &headers, PATIENCE).await.unwrap();

@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn the_newest_are_remembered_and_no_more_than_those() {
         let scope = Scope { tenant: "t".into(), user: "u".into() };
-        let run = |n: usize| RunId::new(format!("r{n}")).unwrap();
+        let run = |n: usize| RunId::new(&format!("r{n}")).unwrap();
         let mut over = Over::default();
         for n in 0..REMEMBERED + 2 {
             over.add(&scope, &run(n));
