@@ -23,10 +23,10 @@ async fn ask(host: &Host, method: &str, path: &str, more: &[(&str, &str)]) -> Re
     http::request(host.admin, method, path, more, PATIENCE * 2).await
 }
 
-/// Asks with a token that permits all.
+/// Asks with a token that permits all, and waits for the end of an order.
 pub(crate) async fn allowed(host: &Host, method: &str, path: &str) -> Result<Answer, String> {
     let bearer = format!("Bearer {}", operator(ALL));
-    ask(host, method, path, &[("Authorization", &bearer)]).await
+    ask(host, method, path, &[("Authorization", &bearer), http::WAIT]).await
 }
 
 /// Gives an order, and answers the page of the plugin as it is then.
@@ -192,7 +192,7 @@ async fn every_order_leaves_a_line(host: &Host) -> Result<(), String> {
         ("OrderRefused", "reset", "echo", "code", "auth.invalid"),
         ("OrderRefused", "reset", "echo", "code", "origin.unknown_host"),
         ("OrderRefused", "reset", "echo", "code", "http.method_not_allowed"),
-        ("OperatorOrdered", "reset", "nobody", "outcome", "plugin.unknown"),
+        ("OrderRefused", "reset", "nobody", "code", "plugin.unknown"),
     ];
     eventually("the log has a line for each", async || {
         let said = host.said();

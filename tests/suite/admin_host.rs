@@ -26,7 +26,7 @@ fn setup() -> Setup {
     Setup::echo().operated().set("limits.auth_failures_per_minute", "0")
 }
 
-/// Asks with a token of these scopes and a body.
+/// Asks with a token of these scopes and a body, and waits for the end of an order.
 pub(crate) async fn ask(
     host: &Host,
     scopes: &[&str],
@@ -34,8 +34,10 @@ pub(crate) async fn ask(
     path: &str,
     body: &str,
 ) -> Result<Answer, String> {
+    let (prefer, wait) = http::WAIT;
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n{prefer}: {wait}\r\nContent-Length: {}\r\n\r\n\
+         {body}",
         host.admin,
         operator(scopes),
         body.len()
@@ -276,9 +278,11 @@ async fn a_connection_that_an_operator_closes_says_so_and_no_other_notices() {
     assert_eq!(completed["payload"]["status"], "cancelled", "{completed}");
     let answer = ask(&host, ALL, "DELETE", &format!("{CONNECTIONS}/{id}"), "").await.unwrap();
     assert_eq!(answer.status, 404, "{answer:?}");
-    let noted = noted(&host, "HostOrdered", 2).await;
-    let outcomes: Vec<&Value> = noted.iter().map(|line| &line["outcome"]).collect();
-    assert_eq!(outcomes, ["closing", "not found"]);
+    let refused = noted(&host, "OrderRefused", 1).await;
+    assert_eq!(refused[0]["order"], "close_connection", "{refused:?}");
+    // The log is in the order of what happened.
+    let ordered = lines(&host, "HostOrdered");
+    assert_eq!(ordered.iter().map(|line| &line["outcome"]).collect::<Vec<_>>(), ["closing"]);
 }
 
 /// Out of rotation: nobody new, whoever is there is served; and back.

@@ -1,6 +1,6 @@
 //! What an operator's orders do to a plugin, and that those who talk to it notice nothing.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     admin::{allowed, order, page},
@@ -105,11 +105,11 @@ async fn a_reload_takes_the_file_as_it_is_now_and_a_bad_one_changes_nothing() {
     let library = tempfile::tempdir().unwrap();
     let echo = std::fs::read(artifacts::echo()).unwrap();
     let path = elf::write(library.path(), "libagent.so", &echo);
-    let host = Setup::new().plugin(Plugin::at("agent", &path)).operated().start();
+    let host = Setup::new().plugin(Plugin::at("served", &path)).operated().start();
     ready(&host).await.unwrap();
     let mut client = Client::connect(&host, "alice").await.unwrap();
-    client.run("hello").await.unwrap().answered_by("agent").unwrap();
-    let first = page(&host, "agent").await.unwrap();
+    client.run("hello").await.unwrap().answered_by("served").unwrap();
+    let first = page(&host, "served").await.unwrap();
 
     // Renamed over, as a deployment does it.
     let replace = |bytes: &[u8]| {
@@ -117,16 +117,26 @@ async fn a_reload_takes_the_file_as_it_is_now_and_a_bad_one_changes_nothing() {
         std::fs::rename(next, &path).unwrap();
     };
     replace(&std::fs::read(artifacts::misbehaving()).unwrap());
-    let second = order(&host, "agent", "reload").await.unwrap();
+    let second = order(&host, "served", "reload").await.unwrap();
     assert_eq!(second["verdict"], "healthy", "{second}");
     assert!(second["generation"].as_u64() > first["generation"].as_u64(), "{first} {second}");
     assert_ne!(second["digest"], first["digest"], "the new file runs");
-    client.run("and you?").await.unwrap().answered_by("agent").unwrap();
+    client.run("and you?").await.unwrap().answered_by("served").unwrap();
 
     replace(b"no library at all");
-    let answer = allowed(&host, "POST", "/admin/v1/plugins/agent/reload").await.unwrap();
+    let answer = allowed(&host, "POST", "/admin/v1/plugins/served/reload").await.unwrap();
     assert_eq!((answer.status, answer.code()), (409, Ok("plugin.not_elf".into())), "{answer:?}");
-    let third = page(&host, "agent").await.unwrap();
+    let third = page(&host, "served").await.unwrap();
     assert_eq!((&third["verdict"], &third["digest"]), (&"healthy".into(), &second["digest"]), "{third}");
-    client.run("still there?").await.unwrap().answered_by("agent").unwrap();
+    client.run("still there?").await.unwrap().answered_by("served").unwrap();
+
+    // What is amiss with another file is no matter any more once the one that runs lies there again.
+    assert_eq!(third["candidate"]["fault"]["code"], "plugin.not_elf", "{third}");
+    replace(&std::fs::read(artifacts::misbehaving()).unwrap());
+    eventually("the other file is forgotten", async || match &page(&host, "served").await?["candidate"] {
+        Value::Null => Ok(()),
+        candidate => Err(candidate.to_string()),
+    })
+    .await
+    .unwrap();
 }

@@ -176,6 +176,20 @@ fn the_shipped_profiles_differ_only_where_they_may() {
 }
 
 #[test]
+fn two_profiles_are_compared_and_any_other_number_is_wrong_usage() {
+    let folder = artifacts::root().join("config");
+    for profiles in [&["staging"][..], &["staging", "production", "staging"]] {
+        let named = profiles.iter().flat_map(|profile| ["--profile", profile]);
+        let arguments: Vec<&str> =
+            ["config", "diff", "--config", folder.to_str().unwrap()].into_iter().chain(named).collect();
+        let output = host::plain_cli(&arguments, &[("AGENT_HOST_SECRET", SECRET)]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{profiles:?}: {said}");
+        assert!(said.contains("two profiles") && said.contains("what to do"), "{said}");
+    }
+}
+
+#[test]
 fn print_shows_each_value_with_its_origin_and_no_secret() {
     let arguments = ["config", "print", "--effective", "--show-origin", "--profile", "staging"];
     let found = shipped(&[&arguments[..], &["--set", "drain.grace=5s"]].concat());

@@ -24,7 +24,7 @@ use crate::{
 
 const ALL: &[&str] = &["admin:read", "admin:toggle", "admin:config"];
 
-/// Asks the admin API, with a body if there is one.
+/// Asks the admin API, with a body if there is one. Waits for the end of an order, unless `more` says what it prefers.
 pub(crate) async fn call(
     host: &Host,
     method: &str,
@@ -32,7 +32,9 @@ pub(crate) async fn call(
     more: &[(&str, &str)],
     body: &str,
 ) -> Result<Answer, String> {
-    let more: String = more.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let prefers = more.iter().any(|(name, _)| *name == "Prefer");
+    let wait = if prefers { None } else { Some(&http::WAIT) };
+    let more: String = more.iter().chain(wait).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n{more}Content-Length: {}\r\n\r\n{body}",
         host.admin,
@@ -318,6 +320,61 @@ async fn keys_are_set_through_the_api_as_one_and_only_those_that_may_be() {
     );
     let answer = http::send(host.admin, request.as_bytes(), PATIENCE).await.unwrap();
     assert_eq!((answer.status, answer.code()), (403, Ok("permission.denied".to_owned())));
+}
+
+/// As a file has it: nested tables say the same as dotted names, and what would come of them can be asked first.
+#[tokio::test]
+async fn keys_may_be_nested_and_are_judged_before_they_are_set() {
+    let host = Setup::echo().operated().start();
+    ready(&host).await.unwrap();
+    let (path, ask_first) = ("/admin/v1/config", "/admin/v1/config/validate");
+    let nested = json!({ "limits": { "runs_at_once": 7 }, "plugins": { "echo": { "limits": { "concurrent_runs": 6 } } } });
+    let named = json!({ "set": { "limits.runs_at_once": 7, "plugins.echo.limits.concurrent_runs": 6 } });
+    let before = config(&host).await.unwrap();
+    let post = async |body: &Value| call(&host, "POST", ask_first, &[], &body.to_string()).await.unwrap();
+    let would = post(&nested).await.json().unwrap();
+    assert_eq!(would, post(&named).await.json().unwrap());
+    let keys: Vec<_> =
+        would["changes"].as_array().unwrap().iter().map(|one| (&one["key"], &one["to"])).collect();
+    let (runs, places) = (json!("limits.runs_at_once"), json!("plugins.echo.limits.concurrent_runs"));
+    assert_eq!(keys, [(&runs, &json!(7)), (&places, &json!(6))], "{would}");
+    assert_eq!(config(&host).await.unwrap(), before, "it was only asked");
+    // The files alone, as ever.
+    for nothing in ["", "{}"] {
+        let files = call(&host, "POST", ask_first, &[], nothing).await.unwrap();
+        assert_eq!((files.status, &files.json().unwrap()["changes"]), (200, &json!([])), "{files:?}");
+    }
+
+    let answer = call(&host, "PATCH", path, &[], &nested.to_string()).await.unwrap();
+    assert_eq!((answer.status, &answer.json().unwrap()["changes"]), (200, &would["changes"]), "{answer:?}");
+    assert!(std::fs::read_to_string(first_file(&host)).unwrap().contains("concurrent_runs = 6"));
+    // `null` takes a key out: what holds then is the default.
+    let out = json!({ "plugins": { "echo": { "limits": { "concurrent_runs": null } } } }).to_string();
+    let answer = call(&host, "PATCH", path, &[], &out).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(!std::fs::read_to_string(first_file(&host)).unwrap().contains("concurrent_runs"));
+
+    for (body, status, code) in [
+        (json!({ "limits": { "runs_at_once": "many" } }), 422, "config.type"),
+        (json!({ "plugins": { "echo": { "path": "/tmp/evil.so" } } }), 403, "config.files_only"),
+        (
+            json!({ "limits": { "runs_at_once": 8 }, "set": { "routing.wait": "3s" } }),
+            400,
+            "http.bad_request",
+        ),
+        (json!({ "limits": {} }), 400, "http.bad_request"),
+        (json!([1]), 400, "http.bad_request"),
+    ] {
+        for (method, path) in [("PATCH", path), ("POST", ask_first)] {
+            let answer = call(&host, method, path, &[], &body.to_string()).await.unwrap();
+            assert_eq!(
+                (answer.status, answer.code()),
+                (status, Ok(code.to_owned())),
+                "{method} {body}: {answer:?}"
+            );
+        }
+    }
+    assert_eq!(config(&host).await.unwrap()["settings"]["limits.runs_at_once"]["value"], 7);
 }
 
 /// Waits until there is some of it.

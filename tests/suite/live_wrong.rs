@@ -30,7 +30,7 @@ const MAIN: &str = "host.toml";
 /// A file beside the plugin's own.
 const MORE: &str = "plugins.d/more.toml";
 
-const TABLE: [Wrong; 42] = [
+const TABLE: [Wrong; 43] = [
     // Words that nobody knows.
     wrong(MAIN, "gatway.listen = \"127.0.0.1:1\"", "config.unknown_key", "did you mean `gateway`"),
     wrong(MAIN, "routing.wiat = \"2s\"", "config.unknown_key", "did you mean `wait`"),
@@ -80,6 +80,7 @@ const TABLE: [Wrong; 42] = [
     ),
     wrong(MORE, "[plugins.more]\npath = \"l.so\"\nnetwork = [\"nowhere\"]", "config.range", "host:port"),
     wrong(MORE, "[plugins.More_One]\npath = \"l.so\"", "config.range", "more-one"),
+    wrong(MORE, "[plugins.fallback]\npath = \"l.so\"", "config.range", "my-fallback"),
     // Twice.
     wrong(MAIN, "routing.wait = \"2s\"\nrouting.wait = \"3s\"", "config.duplicate", "defined twice"),
     wrong(MORE, "[plugins.echo]\npath = \"l.so\"", "config.duplicate", "first at"),

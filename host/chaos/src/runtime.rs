@@ -6,6 +6,7 @@ use agent_host_core::ports::{
     BoxFuture,
     instance::{Fault, PluginRuntime, PluginSpec, Started},
     library::Seen,
+    progress::Progress,
 };
 use agent_plugin_protocol::{Generation, PluginId};
 use tokio::sync::mpsc;
@@ -34,8 +35,10 @@ impl PluginRuntime for FaultyRuntime {
         spec: Arc<PluginSpec>,
         generation: Generation,
         available: Arc<[String]>,
+        progress: Progress,
     ) -> BoxFuture<'static, Result<Started, Fault>> {
-        let (board, starting) = (Arc::clone(&self.board), self.runtime.start(spec, generation, available));
+        let (board, starting) =
+            (Arc::clone(&self.board), self.runtime.start(spec, generation, available, progress));
         Box::pin(async move {
             let mut started = starting.await?;
             board.targets.started(&started.handle);

@@ -21,6 +21,8 @@ pub(crate) struct Node {
 pub(crate) enum Kind {
     Text(String),
     Integer(i64),
+    /// A whole number beyond 64 bits, as it was written.
+    Huge(String),
     Float(f64),
     Bool(bool),
     Datetime(String),
@@ -45,6 +47,7 @@ impl Node {
         match self.kind {
             Kind::Text(_) => "text",
             Kind::Integer(_) => "an integer",
+            Kind::Huge(_) => "a number beyond 64 bits",
             Kind::Float(_) => "a fraction",
             Kind::Bool(_) => "true or false",
             Kind::Datetime(_) => "a date",
@@ -58,6 +61,8 @@ impl Node {
         match &self.kind {
             Kind::Text(text) | Kind::Datetime(text) => text.as_str().into(),
             Kind::Integer(number) => (*number).into(),
+            // As other readers of JSON take it.
+            Kind::Huge(digits) => digits.parse::<f64>().unwrap_or(f64::INFINITY).into(),
             Kind::Float(number) => (*number).into(),
             Kind::Bool(truth) => (*truth).into(),
             Kind::List(items) => items.iter().map(Self::to_json).collect(),
@@ -79,6 +84,7 @@ impl Table {
             Kind::Table(table) => Some(table),
             Kind::Text(_)
             | Kind::Integer(_)
+            | Kind::Huge(_)
             | Kind::Float(_)
             | Kind::Bool(_)
             | Kind::Datetime(_)
@@ -139,7 +145,7 @@ pub(crate) fn node(parsed: &Spanned<DeValue<'_>>, from: &From<'_>) -> Node {
     let kind = match parsed.get_ref() {
         DeValue::String(text) => Kind::Text(text.to_string()),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or_else(|_| Kind::Float(f64::INFINITY), Kind::Integer),
+            .map_or_else(|_| Kind::Huge(number.as_str().to_owned()), Kind::Integer),
         DeValue::Float(number) => Kind::Float(number.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::Boolean(truth) => Kind::Bool(*truth),
         DeValue::Datetime(date) => Kind::Datetime(date.to_string()),

@@ -118,6 +118,7 @@ impl<'a> Reader<'a> {
                 Kind::Table(table) => Self::new(self.cx, Some(table), at.clone(), path),
                 Kind::Text(_)
                 | Kind::Integer(_)
+                | Kind::Huge(_)
                 | Kind::Float(_)
                 | Kind::Bool(_)
                 | Kind::Datetime(_)

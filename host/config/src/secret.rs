@@ -171,9 +171,12 @@ impl Value for SecretReference {
         match &node.kind {
             Kind::Text(text) => Ok(Self::inline(text)),
             Kind::Table(table) => from_table(node, table, cx),
-            Kind::Integer(_) | Kind::Float(_) | Kind::Bool(_) | Kind::Datetime(_) | Kind::List(_) => {
-                Err(Wrong::kind(&Self::expects(), node))
-            }
+            Kind::Integer(_)
+            | Kind::Huge(_)
+            | Kind::Float(_)
+            | Kind::Bool(_)
+            | Kind::Datetime(_)
+            | Kind::List(_) => Err(Wrong::kind(&Self::expects(), node)),
         }
     }
 }

@@ -76,6 +76,11 @@ impl Wrong {
         Self::new(Code::ConfigType, format!("should be {expected}, not {}", node.found()))
     }
 
+    /// A whole number out of range; who knows the range says it.
+    pub(crate) fn number(number: impl std::fmt::Display) -> Self {
+        Self::new(Code::ConfigRange, format!("is {number}"))
+    }
+
     pub(crate) fn new(code: Code, reason: impl Into<String>) -> Self {
         Self { code, reason: reason.into(), hint: None, origin: None }
     }
@@ -150,10 +155,13 @@ macro_rules! whole_numbers {
             }
 
             fn parse(node: &Node, _: &Context<'_>) -> Result<Self, Wrong> {
+                if let Kind::Huge(digits) = &node.kind {
+                    return Err(Wrong::number(digits));
+                }
                 let Kind::Integer(number) = node.kind else {
                     return Err(Wrong::kind("a whole number", node));
                 };
-                Self::try_from(number).map_err(|_| Wrong::new(Code::ConfigRange, format!("is {number}")))
+                Self::try_from(number).map_err(|_| Wrong::number(number))
             }
         }
 

@@ -71,9 +71,10 @@ fn read(text: &str, style: Style, origin: &Origin) -> Node {
     match style {
         Style::Text => plain(),
         Style::Scalar => {
-            let scalar =
-                toml().filter(|node| matches!(node.kind, Kind::Integer(_) | Kind::Bool(_) | Kind::Float(_)));
-            scalar.unwrap_or_else(plain)
+            let is_scalar = |kind: &Kind| {
+                matches!(kind, Kind::Integer(_) | Kind::Huge(_) | Kind::Bool(_) | Kind::Float(_))
+            };
+            toml().filter(|node| is_scalar(&node.kind)).unwrap_or_else(plain)
         }
         Style::List if text.trim_start().starts_with('[') => toml().unwrap_or_else(plain),
         Style::List => Node { origin: origin.clone(), kind: Kind::List(words(text, origin)) },

@@ -27,6 +27,7 @@ pub mod routing;
 pub mod run_machine;
 pub mod sanitise;
 pub mod service;
+pub mod settling;
 pub mod share;
 pub mod timestamp;
 pub mod web_address;

@@ -9,6 +9,7 @@ pub mod instance;
 pub mod keys;
 pub mod library;
 pub mod network;
+pub mod progress;
 pub mod store;
 pub mod tools;
 

@@ -18,7 +18,7 @@ use agent_plugin_protocol::PluginId;
 use futures_util::future::join_all;
 use tokio::{sync::watch, time::MissedTickBehavior};
 
-use crate::shared::Shared;
+use crate::{shared::Shared, supervisor::Command};
 
 /// A plugin's file that is not what the plugin runs from any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,16 +77,18 @@ impl Files {
             plugins.iter().map(|(spec, runtime)| async { (&spec.id, runtime.look(Arc::clone(spec)).await) });
         for (plugin, seen) in join_all(looks).await {
             if let Some(seen) = seen {
-                self.note(plugin, seen);
+                self.note(plugin, seen).await;
             }
         }
     }
 
-    fn note(&self, plugin: &PluginId, seen: Seen) {
+    async fn note(&self, plugin: &PluginId, seen: Seen) {
         let mut all = ChangedFiles::clone(&self.found.borrow());
         match seen {
             Seen::Same => {
                 all.remove(plugin);
+                // An error: the supervisor is gone, and its slots with it.
+                let _ = self.shared.supervisor.send(Command::SameFile { plugin: plugin.clone() }).await;
             }
             Seen::Candidate(candidate) => {
                 PluginFileChanged {

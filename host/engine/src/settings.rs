@@ -25,6 +25,9 @@ pub struct Settings {
     pub plugins: Vec<PluginSettings>,
     /// Agents to try, in order; those not named follow in the configuration's order.
     pub order: Vec<PluginId>,
+    /// What the service is not whole without though nobody enabled it: `agent`, `supervisor`, names of plugins, of services,
+    /// `store`, `fallback`.
+    pub required: Vec<String>,
     /// How long a message waits for its agent while the host is starting.
     pub wait: Duration,
     /// Whether a message whose agent failed before it said anything is tried again.
@@ -109,6 +112,7 @@ impl Default for Settings {
             host: "agent-host".to_owned(),
             plugins: Vec::new(),
             order: Vec::new(),
+            required: Vec::new(),
             wait: Duration::from_secs(2),
             retry: true,
             settle: Duration::from_secs(1),

@@ -21,8 +21,9 @@ use agent_host_core::{
     failpoint,
     failpoint::Action,
     outcome::ExitReport,
-    ports::instance::{Fault, Started},
+    ports::instance::{Fault, Stage, Started},
     routing::Target,
+    settling::Settling,
 };
 use agent_host_telemetry::series;
 use agent_plugin_protocol::{CallId, Generation, PluginId};
@@ -53,6 +54,7 @@ use crate::{
 /// Whatever can happen to the slots.
 enum Event {
     StartFinished { slot: usize, generation: Generation, result: Box<Result<Started, Fault>>, took: Duration },
+    StageBegun { slot: usize, generation: Generation, stages: watch::Receiver<Stage> },
     InstanceExited { slot: usize, generation: Generation, report: Option<Arc<ExitReport>> },
     ProbeDue { slot: usize, generation: Generation },
     ProbeFinished { slot: usize, generation: Generation, result: Result<(), String>, asked: Asked },
@@ -79,8 +81,8 @@ pub(crate) struct Supervisor {
     changed: Vec<(Changed, Result<(), ChangeError>)>,
     /// Orders that wait for the change to end; bounded.
     waiting: Vec<(PluginId, PluginOrder, Taken)>,
-    /// When the status is settled, if it changed.
-    settle_at: Option<Instant>,
+    /// What clients are not told yet.
+    settling: Settling,
     /// Whether runs that were cut off have been looked for since the store came back.
     recovered: bool,
     /// The end of the start before, for a broken twin only.
@@ -92,6 +94,7 @@ impl Supervisor {
     pub(crate) fn new(shared: Arc<Shared>, outlets: Outlets) -> Self {
         let services = Arc::clone(&shared.parts.services.borrow());
         let registry = Registry::new(&shared, services);
+        let settling = Settling::new(outlets.settled.borrow().level);
         let mut this = Self {
             shared,
             registry,
@@ -101,7 +104,7 @@ impl Supervisor {
             change: None,
             changed: Vec::new(),
             waiting: Vec::new(),
-            settle_at: None,
+            settling,
             recovered: false,
             last_start: None,
         };
@@ -123,7 +126,7 @@ impl Supervisor {
         }
         let mut services = self.shared.parts.services.clone();
         loop {
-            let settle_at = self.settle_at;
+            let settle_at = self.settles_at();
             tokio::select! {
                 Some(event) = self.pending.next() => self.on(event),
                 command = commands.recv() => match command {
@@ -168,6 +171,7 @@ impl Supervisor {
             Event::StartFinished { slot, generation, result, took } => {
                 self.started(slot, generation, *result, took);
             }
+            Event::StageBegun { slot, generation, stages } => self.stage_begun(slot, generation, stages),
             Event::InstanceExited { slot, generation, report } => {
                 let verdict = self.registry.exited(slot, generation, report, Instant::now());
                 self.follow(slot, verdict);
@@ -191,7 +195,7 @@ impl Supervisor {
             Event::TrialDue { slot, generation } => self.registry.offer_trial(slot, generation),
             Event::TrialEnded { slot, generation } => self.trial_ended(slot, generation),
             Event::CanaryDue { slot, generation } => self.registry.canary_due(slot, generation),
-            // Its exit has told the rest.
+            // Its exit, or the end of its start, has told the rest.
             Event::Retired => {}
             Event::ServicesChanged(ServiceCheck::Store(works)) => self.store(works),
             Event::ServicesChanged(ServiceCheck::Fallback(works)) => self.fallback(works),
@@ -207,6 +211,7 @@ impl Supervisor {
             Command::TrialEnded { target, call } => self.registry.trial_ended(&target, call),
             Command::Order { plugin, order, taken } => self.order(&plugin, order, taken),
             Command::Configure { settings, changed } => self.configure(settings, changed),
+            Command::SameFile { plugin } => self.registry.same_file(&plugin),
             Command::Store { works } => self.store(works),
             Command::FallbackFailed => self.fallback(false),
             Command::Drain => self.registry.draining = true,

@@ -1,6 +1,7 @@
 //! What everybody may see of the service: an immutable snapshot, the same words for welcome, `/ready`, admin and CLI.
 
 mod detail;
+pub(crate) mod requirement;
 
 use std::{sync::Arc, time::SystemTime};
 

@@ -2,10 +2,11 @@
 //!
 //! A request is judged in [`door`] (where it was sent, from which page, whose token, which permission), routed by the
 //! one table in [`operation`], answered in [`pages`] or carried out in [`orders`], [`revocations`] and the others beside them (what goes on though nobody waits is in
-//! [`undertaking`], what an order would do in [`foresight`]); what it is told is [`view`]. Whoever
+//! [`undertaking`], how long who ordered it waits in [`prefer`], what an order would do in [`foresight`]); what it is told is [`view`]. Whoever
 //! may give orders here may run code on the host, so operators have keys and an audience of their own, and every order,
-//! carried out or refused, leaves a line ([`audit`]).
+//! carried out, failed or refused, leaves one line ([`audit`]).
 
+mod aim;
 mod audit;
 mod body;
 mod bundle;
@@ -15,6 +16,7 @@ mod connections;
 mod door;
 mod events;
 mod foresight;
+mod keys;
 mod lasting;
 mod log_level;
 mod names;
@@ -23,6 +25,7 @@ mod operation;
 mod orders;
 mod page;
 mod pages;
+mod prefer;
 mod revocations;
 mod rotation;
 mod threads;

@@ -72,6 +72,7 @@ impl Gateway {
             rules: Arc::clone(&rules),
             rotation: Arc::clone(&rotation),
             chaos: operated.chaos.clone(),
+            configuration: operated.configuration.clone(),
         });
         if let Some(chaos) = &operated.chaos {
             chaos.attach(Arc::<OpenConnections>::clone(&open));

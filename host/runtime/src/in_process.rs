@@ -24,6 +24,7 @@ use agent_host_core::{
             Fault, InstanceCommand, InstanceHandle, Isolation, PluginRuntime, PluginSpec, Stage, Started,
         },
         library::Seen,
+        progress::Progress,
     },
 };
 use agent_plugin_protocol::{Code, Generation, PluginId};
@@ -65,9 +66,10 @@ impl PluginRuntime for InProcessRuntime {
         spec: Arc<PluginSpec>,
         generation: Generation,
         available: Arc<[String]>,
+        progress: Progress,
     ) -> BoxFuture<'static, Result<Started, Fault>> {
         let kept = self.shelf.take(&spec);
-        let start = Start { runtime: self.clone(), spec, generation };
+        let start = Start { runtime: self.clone(), spec, generation, progress };
         Box::pin(async move { start.run(kept, &available).await })
     }
 
@@ -89,6 +91,7 @@ struct Start {
     runtime: InProcessRuntime,
     spec: Arc<PluginSpec>,
     generation: Generation,
+    progress: Progress,
 }
 
 /// Of the sandbox: nothing.
@@ -104,10 +107,14 @@ impl Start {
                 format!("isolation = \"{}\" is not that of this process", self.spec.isolation.as_str());
             return Err(Fault::new(Stage::Load, Code::PluginConfigInvalid, reason));
         }
+        self.progress.begun(Stage::Verify);
         let prepared = prepare(&self.spec, kept, &self.runtime.shelf).await?;
+        self.progress.begun(Stage::Load);
         self.preflight(&prepared, available).await?;
         let module = self.runtime.loader.load(&prepared.library, self.spec.timeouts.init).await?;
+        self.progress.begun(Stage::Init);
         let (living, voice, fate) = self.create(module, &prepared).await?;
+        self.progress.begun(Stage::Probe);
         let handle = self.serve(&prepared, Instance::new(living, voice, fate));
         prove(&handle, self.spec.timeouts.init).await?;
         self.runtime.shelf.keep(&self.spec, self.generation, &prepared.library);
@@ -121,12 +128,10 @@ impl Start {
         }
         let told = |fault: Fault| Fault { reason: format!("in its preflight: {}", fault.reason), ..fault };
         let spec = Arc::clone(&self.spec);
-        let started = self
-            .runtime
-            .preflight
-            .bring_up(spec, self.generation, prepared, available)
-            .await
-            .map_err(told)?;
+        // All of it is one stage of the start that is ordered.
+        let preflight = &self.runtime.preflight;
+        let begun = preflight.bring_up(spec, self.generation, prepared, available, Progress::unheard());
+        let started = begun.await.map_err(told)?;
         let report = stopped(&started.handle, self.spec.timeouts.grace).await;
         // One that has to be killed because its end takes too long is no danger: here it is left behind.
         if report.exit != Exit::Stopped {

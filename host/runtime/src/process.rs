@@ -22,6 +22,7 @@ use agent_host_core::{
         BoxFuture,
         instance::{Fault, InstanceHandle, Isolation, PluginRuntime, PluginSpec, Stage, Started},
         library::Seen,
+        progress::Progress,
     },
     sanitise,
 };
@@ -122,6 +123,7 @@ impl PluginRuntime for ProcessRuntime {
         spec: Arc<PluginSpec>,
         generation: Generation,
         available: Arc<[String]>,
+        progress: Progress,
     ) -> BoxFuture<'static, Result<Started, Fault>> {
         let (runtime, kept) = (self.clone(), self.shelf.take(&spec));
         Box::pin(async move {
@@ -130,8 +132,10 @@ impl PluginRuntime for ProcessRuntime {
                     format!("isolation = \"{}\" is not one of worker processes", spec.isolation.as_str());
                 return Err(Fault::new(Stage::Load, Code::PluginConfigInvalid, reason));
             }
+            progress.begun(Stage::Verify);
             let prepared = prepare(&spec, kept, &runtime.shelf).await?;
-            let started = runtime.bring_up(Arc::clone(&spec), generation, &prepared, &available).await?;
+            let begun = runtime.bring_up(Arc::clone(&spec), generation, &prepared, &available, progress);
+            let started = begun.await?;
             runtime.shelf.keep(&spec, generation, &prepared.library);
             Ok(started)
         })
@@ -160,8 +164,9 @@ impl ProcessRuntime {
         generation: Generation,
         prepared: &Prepared,
         available: &[String],
+        progress: Progress,
     ) -> Result<Started, Fault> {
-        Start { runtime: self.clone(), spec, generation }.run(prepared, available).await
+        Start { runtime: self.clone(), spec, generation, progress }.run(prepared, available).await
     }
 }
 
@@ -170,19 +175,24 @@ struct Start {
     runtime: ProcessRuntime,
     spec: Arc<PluginSpec>,
     generation: Generation,
+    progress: Progress,
 }
 
 impl Start {
     async fn run(self, prepared: &Prepared, available: &[String]) -> Result<Started, Fault> {
         let Prepared { library, folder } = prepared;
+        self.progress.begun(Stage::Load);
         let (mut link, sandbox) = self.load(library, folder.clone()).await?;
+        self.progress.begun(Stage::Init);
         if let Err((gone, fault)) = self.init(&mut link).await {
             return Err(self.told(fault, link.end(gone).await));
         }
+        self.progress.begun(Stage::Dependencies);
         if let Err(fault) = self.dependencies(library, available) {
             link.end(Gone::Kill(Exit::Stopped)).await;
             return Err(fault);
         }
+        self.progress.begun(Stage::Probe);
         let handle = self.serve(library, link);
         prove(&handle, self.spec.timeouts.init).await?;
         Ok(Started { handle, digest: library.digest.clone(), sandbox })

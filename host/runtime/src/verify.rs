@@ -39,7 +39,11 @@ pub(crate) fn verify_bytes(
     let signature = if spec.trust.keys.is_empty() { Ok(None) } else { signature::read(candidate.path()) };
     judge(spec, bytes, signature, &Platform::current()).map_err(|refusal| {
         let reason = format!("{}: {}", candidate.path().display(), refusal.reason);
-        Fault::new(Stage::Verify, refusal.code, reason)
+        let fault = Fault::new(Stage::Verify, refusal.code, reason);
+        match refusal.hint {
+            Some(hint) => Fault { hint, ..fault },
+            None => fault,
+        }
     })
 }
 
@@ -50,11 +54,13 @@ pub(crate) struct Refusal {
     pub(crate) code: Code,
     /// Half a sentence.
     pub(crate) reason: String,
+    /// What to do, where the code alone does not say it.
+    pub(crate) hint: Option<String>,
 }
 
 impl Refusal {
     fn new(code: Code, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into() }
+        Self { code, reason: reason.into(), hint: None }
     }
 }
 
@@ -87,7 +93,14 @@ fn judge(
             if descriptor.kind.as_str().starts_with('a') { "n" } else { "" },
             descriptor.kind
         );
-        return Err(Refusal::new(Code::PluginConfigInvalid, reason));
+        let hint = format!(
+            "set `kind = \"{}\"` in [plugins.{}], or let `path` name a library that is a{} {}",
+            descriptor.kind,
+            spec.id,
+            if spec.kind.as_str().starts_with('a') { "n" } else { "" },
+            spec.kind
+        );
+        return Err(Refusal { hint: Some(hint), ..Refusal::new(Code::PluginConfigInvalid, reason) });
     }
     if spec.isolation == Isolation::InProcess && descriptor.panic == PanicStrategy::Abort {
         return Err(Refusal::new(Code::PluginPanicAbort, "it was built with panic=abort"));

@@ -19,7 +19,6 @@ mod words;
 
 use std::process::ExitCode;
 
-use agent_host_core::duration;
 use agent_host_gateway::admin::view::{PluginList, PluginPage, RevocationOrder, StatusPage};
 use agent_plugin_protocol::PluginId;
 use serde_json::Value;
@@ -41,7 +40,7 @@ use self::{
 };
 use crate::{
     cli::{AdminArgs, OrderArgs, Output, PluginArgs, PluginsCommand, RevokeArgs, ToggleArgs, WatchArgs},
-    exit::{Exit, Failure, say},
+    exit::{Failure, say},
     safe,
 };
 
@@ -129,18 +128,16 @@ fn order(args: &OrderArgs, order: &str, aim: &str) -> Result<ExitCode, Failure> 
         return Ok(ExitCode::SUCCESS);
     }
     let page: PluginPage = answer.read()?;
-    show(&args.admin, &answer.json, || Ok(format!("{}{}", why::sentence(&page), kept(&page))))?;
+    show(&args.admin, &answer.json, || {
+        Ok(format!("{}{}{}", why::sentence(&page), operations::broken(&page), kept(&page)))
+    })?;
     let reached = page.line.verdict == aim || page.line.state == aim;
     Ok(if reached { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Switches a plugin, and says where that is kept.
 fn toggle(args: &ToggleArgs, order: &str, aim: &str) -> Result<ExitCode, Failure> {
-    let lasting = args.lasting.as_ref();
-    if lasting.is_some_and(|text| duration::parse(text).is_none()) {
-        return Err(Failure::new(Exit::Failed, "--for takes a time such as 10m"));
-    }
-    let query = lasting.map(|text| format!("?for={text}")).unwrap_or_default();
+    let query = args.lasting.as_ref().map(|text| format!("?for={text}")).unwrap_or_default();
     self::order(&args.order, &format!("{order}{query}"), aim)
 }
 

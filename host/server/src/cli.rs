@@ -179,6 +179,7 @@ mod tests {
             "agent-host connections close ../x",
             "agent-host operations show ../x",
             "agent-host plugins reload echo --dry-run --no-wait",
+            "agent-host plugins disable echo --for soon",
             "agent-host log-level loud",
             "agent-host log-level --for 10m",
             "agent-host log-level debug --for 10",

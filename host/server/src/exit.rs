@@ -10,11 +10,13 @@ use agent_host_config::ConfigErrors;
 use agent_host_telemetry::log;
 use agent_plugin_protocol::Code;
 
-/// Why a command ends with something other than 0. Wrong usage (2) is the parser's own.
+/// Why a command ends with something other than 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// It failed.
     Failed,
+    /// It was not meant so: what the parser of the command line, which ends with the same, cannot see.
+    Usage,
     /// The host cannot be reached (`EX_UNAVAILABLE`).
     Unreachable,
     /// The configuration is wrong (`EX_CONFIG`).
@@ -26,6 +28,7 @@ impl Exit {
     pub(crate) const fn status(self) -> u8 {
         match self {
             Self::Failed => 1,
+            Self::Usage => 2,
             Self::Unreachable => 69,
             Self::Config => 78,
         }

@@ -16,6 +16,8 @@ use std::{
 
 use agent_host_config::{Loaded, Sources};
 use agent_host_core::{
+    failpoint,
+    failpoint::Action,
     ports::{BoxFuture, clock::Clock},
     timestamp::rfc3339,
 };
@@ -187,6 +189,10 @@ impl Configuration for Live {
     }
 
     fn failure(&self) -> Option<ConfigFailurePart> {
+        // Off for a broken twin: a host whose health pages know nothing of its files.
+        if failpoint!("server.config_failure_told") == Some(Action::Off) {
+            return None;
+        }
         self.seen.borrow().failure.clone()
     }
 

@@ -28,6 +28,7 @@ pub(crate) fn engine(config: &Config) -> Engine {
     Engine {
         plugins: slots(config),
         order: config.routing.order.clone(),
+        required: config.readiness.require.iter().filter(|name| !is_of_the_doors(name)).cloned().collect(),
         wait: config.routing.wait,
         retry: config.routing.retry,
         settle: config.service.settle,
@@ -46,6 +47,11 @@ pub(crate) fn engine(config: &Config) -> Engine {
         },
         ..Engine::default()
     }
+}
+
+/// Whether the doors judge it: it says who is let in, and nothing of how capable the service is.
+fn is_of_the_doors(name: &str) -> bool {
+    matches!(name, "keys" | "self_check")
 }
 
 /// The supervisor that is named goes first: the engine asks the first enabled one.
@@ -181,7 +187,7 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let plugin = |id: &str, kind: &str| format!("[plugins.{id}]\nkind = \"{kind}\"\npath = \"l.so\"\n");
         let plugins =
-            [plugin("able", "supervisor"), plugin("agent", "agent"), plugin("best", "supervisor")].concat();
+            [plugin("able", "supervisor"), plugin("answers", "agent"), plugin("best", "supervisor")].concat();
         std::fs::write(dir.join("host.toml"), plugins).unwrap();
         let key = ("auth.hs256_secret".to_owned(), "k".repeat(32));
         let set = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
@@ -216,14 +222,14 @@ mod tests {
     fn what_is_configured_arrives() {
         let set = [
             ("routing.wait", "3s"),
-            ("routing.order", "agent"),
+            ("routing.order", "answers"),
             ("drain.grace", "7s"),
             ("service.settle", "4s"),
-            ("plugins.agent.double_texting", "reject"),
-            ("plugins.agent.on_disconnect", "cancel"),
-            ("plugins.agent.restart.max", "9"),
+            ("plugins.answers.double_texting", "reject"),
+            ("plugins.answers.on_disconnect", "cancel"),
+            ("plugins.answers.restart.max", "9"),
             ("auth.leeway", "5s"),
-            ("readiness.require", "agent"),
+            ("readiness.require", "agent, keys"),
             ("gateway.origins", "https://a.example"),
             ("gateway.trusted_proxies", "10.0.0.0/8"),
             ("admin.hosts", "Admin.Example"),
@@ -232,15 +238,16 @@ mod tests {
         let config = config(&set);
         let engine = engine(&config);
         assert_eq!((engine.wait, engine.settle), (Duration::from_secs(3), Duration::from_secs(4)));
-        assert_eq!((engine.drain_grace, engine.order[0].as_str()), (Duration::from_secs(7), "agent"));
-        let agent = engine.plugins.iter().find(|plugin| plugin.spec.id.as_str() == "agent").unwrap();
+        assert_eq!((engine.drain_grace, engine.order[0].as_str()), (Duration::from_secs(7), "answers"));
+        let agent = engine.plugins.iter().find(|plugin| plugin.spec.id.as_str() == "answers").unwrap();
         assert_eq!((agent.double_texting, agent.restarts), (DoubleTexting::Reject, 9));
         assert_eq!(agent.on_disconnect, OnDisconnect::Cancel);
         let gateway = gateway(&config);
         assert_eq!(
             (gateway.auth.leeway, gateway.require),
-            (Duration::from_secs(5), vec!["agent".to_owned()])
+            (Duration::from_secs(5), vec!["agent".to_owned(), "keys".to_owned()])
         );
+        assert_eq!(engine.required, ["agent"], "the doors judge the others");
         assert_eq!(gateway.origins, ["https://a.example"]);
         assert_eq!(gateway.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
         assert_eq!(gateway.admin_hosts, ["admin.example"]);

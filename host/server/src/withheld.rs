@@ -6,6 +6,7 @@ use agent_host_config::Config;
 use agent_host_core::ports::{
     instance::{Fault, PluginRuntime, PluginSpec, Stage, Started},
     library::Seen,
+    progress::Progress,
 };
 use agent_plugin_protocol::{Code, Generation, PluginId};
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -44,10 +45,11 @@ impl<R: PluginRuntime> PluginRuntime for Withheld<R> {
         spec: Arc<PluginSpec>,
         generation: Generation,
         available: Arc<[String]>,
+        progress: Progress,
     ) -> BoxFuture<'static, Result<Started, Fault>> {
         match self.faults.get(&spec.id) {
             Some(fault) => std::future::ready(Err(fault.clone())).boxed(),
-            None => self.runtime.start(spec, generation, available),
+            None => self.runtime.start(spec, generation, available, progress),
         }
     }
 

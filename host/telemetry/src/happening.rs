@@ -262,17 +262,21 @@ happenings! {
     SelfCheckRecovered INFO Success "the host's check of itself holds again" action "None."
     { failures: u32 }
 
-    /// An operator's order was carried out, or tried: the audit line of each one that was admitted. `outcome` is the state
-    /// that the plugin has now, or the code of what went wrong.
+    /// An operator's order to a plugin was carried out: the audit line. `outcome` is the state that the plugin has now.
     OperatorOrdered [audit] INFO Success "an operator's order was carried out" action "None; ask whom the line names if the order is a surprise."
     { operator: String, token: String, from: String, order: &'static str, plugin: String, outcome: String }
 
-    /// An operator's order to the host itself was carried out, or tried: the audit line. `about` is what it was about,
-    /// `outcome` how it ended.
+    /// An operator's order to the host itself was carried out: the audit line. `about` is what it was about, `outcome` how
+    /// it ended.
     HostOrdered [audit] INFO Success "an operator's order to the host was carried out" action "None; ask whom the line names if the order is a surprise."
     { operator: String, token: String, from: String, order: &'static str, about: String, outcome: String }
 
-    /// An order is carried out that nobody waits for: `operation` is the name by which it can be looked up.
+    /// An operator's order was tried, and what it is for is not so: the audit line. `about` is the plugin, or what else it was
+    /// about. A plugin's switch is kept all the same.
+    OrderFailed [audit] WARN Warning "an operator's order failed" action "Do what `agent-host explain` says of the `code`, then give the order again."
+    { operator: String, token: String, from: String, order: &'static str, about: String, code: &'static str, reason: String }
+
+    /// An order to a plugin or to the configuration is begun: `operation` is the name by which it can be looked up.
     OperationBegun INFO Success "an operation was begun" action "None; `agent-host operations show` says how it goes."
     { operation: String, order: &'static str, about: String }
 
@@ -285,7 +289,7 @@ happenings! {
     { from: &'static str, to: &'static str, why: &'static str }
 
     /// An operator revoked tokens of users: the audit line. `outcome` says whether the revocation outlives the host.
-    TokensRevoked [audit] INFO Success "tokens were revoked" action "None where `outcome` is `revoked`. `until the host ends`: see to `store.path`, then revoke again. `refused`: as many are kept as this host keeps."
+    TokensRevoked [audit] INFO Success "tokens were revoked" action "None where `outcome` is `revoked`. `until the host ends`: see to `store.path`, then revoke again."
     { operator: String, token: String, from: String, of: &'static str, name: String, outcome: &'static str }
 
     /// This host injects faults if an operator orders it: `chaos.enabled` is set.
@@ -302,7 +306,7 @@ happenings! {
     { id: u32, fault: String, why: &'static str, hits: u64 }
 
     /// An order over the admin API was refused and nothing was done: no valid operator's token, not the permission, a
-    /// foreign page or host name, or not the way to order it.
+    /// foreign page or host name, not the way to order it, or nothing that can be done.
     OrderRefused [audit] WARN Warning "an order was refused" action "None for a mistake; look into who is at that address if it keeps happening."
     { operator: String, token: String, from: String, order: String, plugin: String, code: &'static str, reason: String }
 

@@ -1,6 +1,6 @@
 //! What is scraped at `/metrics`: every metric is there from the first scrape on, with 0 where nothing happened yet.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use metrics::counter;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -41,7 +41,7 @@ impl Page {
     pub fn render(&self) -> String {
         // Lines may be dropped before there is a recorder: they count themselves, and are read here.
         counter!(metric::LOG_LINES_DROPPED).absolute(log::dropped());
-        let mut page = self.0.render();
+        let mut page = without(self.0.render(), &series::withheld());
         process::render(&mut page);
         page
     }
@@ -57,6 +57,18 @@ impl Page {
             self.0.run_upkeep();
         }
     }
+}
+
+/// The page but for the series of those plugins.
+fn without(page: String, plugins: &BTreeSet<String>) -> String {
+    if plugins.is_empty() {
+        return page;
+    }
+    let of = |line: &str| {
+        let label = line.split_once("plugin=\"").and_then(|(_, rest)| rest.split_once('"'));
+        label.is_some_and(|(plugin, _)| !line.starts_with('#') && plugins.contains(plugin))
+    };
+    page.split_inclusive('\n').filter(|line| !of(line)).collect()
 }
 
 /// In seconds. From half a millisecond, below which nothing here is worth a look, to a minute.

@@ -2,8 +2,8 @@
 //! to allocate or a registry to ask.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, LazyLock, PoisonError, RwLock},
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -141,6 +141,7 @@ pub fn admin_refused(status: u16) {
 /// A plugin is configured: its series are there from now on, and say the state it is in.
 pub fn plugin_listed(plugin: &str, state: &str, states: impl IntoIterator<Item = &'static str>) {
     let name = || plugin.to_owned();
+    withheld().remove(plugin);
     for each in states {
         gauge!(metric::PLUGIN_STATE, "plugin" => name(), "state" => each).set(f64::from(each == state));
     }
@@ -171,9 +172,21 @@ pub fn plugin_listed(plugin: &str, state: &str, states: impl IntoIterator<Item =
 
 /// A plugin is configured no more: it is in no state.
 pub fn plugin_unlisted(plugin: &str, states: impl IntoIterator<Item = &'static str>) {
+    withheld().remove(plugin);
     for each in states {
         gauge!(metric::PLUGIN_STATE, "plugin" => plugin.to_owned(), "state" => each).set(0.0);
     }
+}
+
+/// A plugin that never was in force is configured no more: it has no series, until one of its name is configured.
+pub fn plugin_never_was(plugin: &str) {
+    withheld().insert(plugin.to_owned());
+}
+
+/// Plugins whose series are not on the page: what counts cannot be taken back. At most as many as were ever configured.
+pub(crate) fn withheld() -> MutexGuard<'static, BTreeSet<String>> {
+    static WITHHELD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    WITHHELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why a version mostly does not serve; other faults have a series from their first on.

@@ -218,6 +218,9 @@ codes! {
     PluginDisabled "plugin.disabled" fatal:
         "the plugin is switched off in the configuration",
         "set `enabled = true` to use it";
+    PluginNotConfigured "plugin.not_configured" fatal:
+        "a plugin of that kind is required, and none is configured",
+        "configure one in `plugins.d`, or take it out of `readiness.require`";
     PluginStarting "plugin.starting" retry:
         "the plugin is still starting",
         "try again in a moment";
@@ -365,6 +368,9 @@ codes! {
     ServiceUnavailable "service.unavailable" retry:
         "a service that the host offers plugins is not available",
         "see the service's state; it comes back by itself";
+    ServiceNotConfigured "service.not_configured" fatal:
+        "a service is required, and the operator did not configure it",
+        "configure it, or take it out of `readiness.require`";
     LlmUnavailable "llm.unavailable" retry:
         "the model cannot be reached",
         "see the service's state";

@@ -46,6 +46,11 @@ impl Answer {
 /// Law 1's limit: an upgrade is answered within this, by the harness's clock.
 pub(crate) const UPGRADE_WITHIN: Duration = Duration::from_secs(1);
 
+/// By which an order to a plugin is answered when it has ended.
+pub(crate) const WAIT: (&str, &str) = ("Prefer", "wait");
+/// The same, as all the headers of a request.
+pub(crate) const WAIT_ALONE: &[(&str, &str)] = &[WAIT];
+
 /// The headers of a whole WebSocket upgrade, without credentials.
 pub(crate) const UPGRADE: &[(&str, &str)] = &[
     ("Connection", "Upgrade"),

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use agent_host_core::service::ServiceName;
 use agent_plugin_protocol::{Code, PluginId, PluginKind};
 use serde_json::{Value as Json, json};
 
@@ -180,11 +181,31 @@ pub(crate) fn read_all(r: &Reader<'_>, roster: &Roster) -> BTreeMap<PluginId, Pl
         };
         let reader = Reader::new(r.cx, Some(table), entry.key.clone(), r.path_of(name));
         let plugin = read_one(&reader, roster, Some(name));
+        if let Some(whose) = reserved(name, plugin.kind) {
+            let hint = Some(format!("give it another name, for example [plugins.my-{name}]"));
+            let reason = format!("is a name of the host's own: {whose}");
+            r.error_at(Code::ConfigRange, name, entry.key.clone(), reason, hint);
+        }
         if let Ok(id) = id {
             plugins.insert(id, plugin);
         }
     }
     plugins
+}
+
+/// Whose name that is already, in metrics, in what is missing and in `readiness.require`. A supervisor may be called what
+/// it is: there is one.
+fn reserved(name: &str, kind: PluginKind) -> Option<&'static str> {
+    match (name, kind) {
+        ("fallback", _) => Some("the built-in fallback's"),
+        ("agent", _) | ("supervisor", PluginKind::Agent) => Some("the word for a kind of plugin"),
+        ("host" | "user", _) => Some("who speaks where no plugin does"),
+        ("keys", _) => Some("the key set's"),
+        ("bus", _) => Some("that of what joins several hosts"),
+        ("store", _) => Some("the log's"),
+        (name, _) if ServiceName::parse(name).is_some() => Some("that of what it offers plugins"),
+        _ => None,
+    }
 }
 
 /// Reads `[plugins.<id>]`.
@@ -403,6 +424,7 @@ impl Value for FreeTable {
             Kind::Table(_) => Ok(Self { json: node.to_json(), leaves: leaves(node) }),
             Kind::Text(_)
             | Kind::Integer(_)
+            | Kind::Huge(_)
             | Kind::Float(_)
             | Kind::Bool(_)
             | Kind::Datetime(_)

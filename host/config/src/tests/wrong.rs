@@ -114,6 +114,10 @@ cases! {
         r#"config.type host.toml:3:20: `plugins.echo.canary.share` should be a share such as "10%", not "101%" | a number from 0 to 100 and %, with up to two digits after a point"#;
     size_unit_wrong: plugin("limits = { memory = \"512mb\" }\n") =>
         r#"config.type host.toml:3:21: `plugins.echo.limits.memory` should be a size such as "64KiB" or "512MiB", or a number of bytes, not "512mb" | a whole number and one of the units B, KiB, MiB, GiB, kB, MB, GB"#;
+    number_beyond_all: host("[limits]\nmessages_per_minute = 99999999999999999999\n") =>
+        r#"config.range host.toml:2:23: `limits.messages_per_minute` is 99999999999999999999; it may be 1 to 1000000, or 0 for no limit | -"#;
+    size_in_bytes_beyond_all: plugin("limits.memory = 99999999999999999999\n") =>
+        r#"config.range host.toml:3:17: `plugins.echo.limits.memory` is 99999999999999999999; it may be 16MiB to 1024GiB, or 0 for no limit | -"#;
     size_beyond_all: plugin("limits.memory = \"99999999999999GiB\"\n") =>
         r#"config.type host.toml:3:17: `plugins.echo.limits.memory` should be a size such as "64KiB" or "512MiB", or a number of bytes, not "99999999999999GiB" | a whole number and one of the units B, KiB, MiB, GiB, kB, MB, GB"#;
 
@@ -160,6 +164,17 @@ cases! {
         r#"config.range host.toml:1:10: `plugins.my_echo` is wrong: plugin id "my_echo" is not valid: it is 1 to 64 characters of [a-z0-9-] that begin with a letter | for example [plugins.my-echo]"#;
     plugin_id_with_a_dot_and_a_space: host("[plugins.\"my echo.v2\"]\npath = \"l.so\"\n") =>
         r#"config.range host.toml:1:10: `plugins.my echo.v2` is wrong: plugin id "my echo.v2" is not valid: it is 1 to 64 characters of [a-z0-9-] that begin with a letter | for example [plugins.my-echo-v2]"#;
+
+    plugin_called_fallback: host("[plugins.fallback]\npath = \"l.so\"\n") =>
+        r#"config.range host.toml:1:10: `plugins.fallback` is a name of the host's own: the built-in fallback's | give it another name, for example [plugins.my-fallback]"#;
+    plugin_called_as_a_service: host("[plugins.llm]\npath = \"l.so\"\n") =>
+        r#"config.range host.toml:1:10: `plugins.llm` is a name of the host's own: that of what it offers plugins | give it another name, for example [plugins.my-llm]"#;
+    plugin_called_store: host("[plugins.store]\nenabled = false\npath = \"l.so\"\n") =>
+        r#"config.range host.toml:1:10: `plugins.store` is a name of the host's own: the log's | give it another name, for example [plugins.my-store]"#;
+    agent_called_agent: host("[plugins.agent]\npath = \"l.so\"\n") =>
+        r#"config.range host.toml:1:10: `plugins.agent` is a name of the host's own: the word for a kind of plugin | give it another name, for example [plugins.my-agent]"#;
+    agent_called_supervisor: host("[plugins.supervisor]\npath = \"l.so\"\n") =>
+        r#"config.range host.toml:1:10: `plugins.supervisor` is a name of the host's own: the word for a kind of plugin | give it another name, for example [plugins.my-supervisor]"#;
 
     key_twice: host("[drain]\ngrace = \"8s\"\ngrace = \"9s\"\n") =>
         r#"config.duplicate host.toml:3:1: `grace` is defined twice in this file | -"#;

@@ -94,9 +94,11 @@ impl Value for ByteSize {
     }
 
     fn parse(node: &Node, _: &Context<'_>) -> Result<Self, Wrong> {
+        if let Kind::Huge(digits) = &node.kind {
+            return Err(Wrong::number(digits));
+        }
         if let Kind::Integer(bytes) = node.kind {
-            let negative = |_| Wrong::new(Code::ConfigRange, format!("is {bytes}"));
-            return u64::try_from(bytes).map(Self).map_err(negative);
+            return u64::try_from(bytes).map(Self).map_err(|_| Wrong::number(bytes));
         }
         let written = text(node, &Self::expects())?;
         quantity(written, &SIZES).map(Self).ok_or_else(|| {

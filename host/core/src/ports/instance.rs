@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     BoxFuture,
     library::{Seen, Trust},
+    progress::Progress,
     tools::ToolError,
 };
 use crate::{isolation::SandboxReport, outcome::ExitReport};
@@ -171,7 +172,7 @@ pub trait PluginRuntime: Send + Sync + 'static {
     /// Takes a plugin through the whole loader pipeline, up to the answered probe.
     ///
     /// Never takes longer than the spec's deadlines allow and leaves nothing behind when it fails. `available`
-    /// names the services that are there. Cancel safe: dropping the future ends the worker.
+    /// names the services that are there; `progress` is told each stage as it begins. Cancel safe: dropping the future ends the worker.
     ///
     /// A plugin that was healthy before is started from the very bytes that it ran from then, whatever has become of
     /// its file: a restart after a crash is no deployment. [`reread`](Self::reread) asks for the file.
@@ -180,6 +181,7 @@ pub trait PluginRuntime: Send + Sync + 'static {
         spec: Arc<PluginSpec>,
         generation: Generation,
         available: Arc<[String]>,
+        progress: Progress,
     ) -> BoxFuture<'static, Result<Started, Fault>>;
 
     /// The next start of the plugin takes the file as it is then: for what an operator orders (reload, enable, reset).

@@ -53,6 +53,11 @@ pub(crate) enum Command {
         /// Where to say that they are, or why not.
         changed: Changed,
     },
+    /// What lies at a plugin's path is what it runs from, again.
+    SameFile {
+        /// Whose.
+        plugin: PluginId,
+    },
     /// The store began or ceased to work.
     Store {
         /// Which.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agent_host_core::{failpoint, failpoint::Action, settling::Settling};
 use agent_host_telemetry::happening::ServiceLevelChanged;
 use tokio::{sync::watch, time::Instant};
 
@@ -34,13 +35,23 @@ impl Supervisor {
         if *status == **self.outlets.status.borrow() {
             return;
         }
+        let level = status.level;
         self.outlets.status.send_replace(status);
-        self.settle_at = Some(Instant::now() + self.shared.settings().settle);
+        // Off for a broken twin: a level that is held back for as long as the list of what is missing keeps changing.
+        if failpoint!("engine.settle_level") == Some(Action::Off) {
+            self.settling = Settling::new(self.outlets.settled.borrow().level);
+        }
+        self.settling.changed(level, Instant::now().into_std());
+    }
+
+    /// When the status has held long enough, if it changed.
+    pub(super) fn settles_at(&self) -> Option<Instant> {
+        self.settling.due(self.shared.settings().settle).map(Instant::from_std)
     }
 
     /// The status has held long enough: clients are told.
     pub(super) fn settle(&mut self) {
-        self.settle_at = None;
+        self.settling.told();
         let status = Arc::clone(&self.outlets.status.borrow());
         let before = self.outlets.settled.send_replace(Arc::clone(&status));
         if before.level != status.level {

@@ -9,6 +9,8 @@ mod told;
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use agent_host_core::{
+    failpoint,
+    failpoint::Action,
     lifecycle::PluginState,
     ports::{instance::PluginSpec, store::Durability},
     routing::{RouteEntry, RouteHealth, RouteTable, Target},
@@ -22,7 +24,7 @@ use super::slot::{Ordered, Slot, Times};
 use crate::{
     control::{ControlError, PluginOrder},
     routes::{Instance, Routes},
-    settings::PluginSettings,
+    settings::{PluginSettings, Settings},
     shared::Shared,
 };
 
@@ -33,6 +35,8 @@ pub(super) struct Registry {
     /// Those that are configured, in configured order.
     listed: Vec<usize>,
     order: Vec<PluginId>,
+    /// What the operator insists on.
+    required: Vec<String>,
     host: Arc<str>,
     durability: Durability,
     /// The wall clock against the monotonic one, as of the start: views show times of day.
@@ -55,6 +59,7 @@ impl Registry {
             slots: settings.plugins.iter().map(slot).collect(),
             listed: (0..settings.plugins.len()).collect(),
             order: settings.order.clone(),
+            required: required(&settings),
             host: settings.host.as_str().into(),
             durability: settings.durability,
             epoch: (now, Instant::now()),
@@ -182,6 +187,13 @@ impl Registry {
     fn times(&self, now: Instant) -> Times {
         Times { wall: self.epoch.0 + now.saturating_duration_since(self.epoch.1), monotonic: now }
     }
+}
+
+/// What those settings insist on.
+fn required(settings: &Settings) -> Vec<String> {
+    // Off for a broken twin: a level that knows nothing of it.
+    let ignored = failpoint!("engine.requirements") == Some(Action::Off);
+    if ignored { Vec::new() } else { settings.required.clone() }
 }
 
 fn is_healthy(entry: &RouteEntry) -> bool {

@@ -73,6 +73,8 @@ pub(super) struct Slot {
     sandbox: SandboxReport,
     digest: Option<String>,
     pub(super) fault: Option<Fault>,
+    /// Where its start is, while it is starting.
+    stage: Stage,
     restarts: u32,
     /// When another try is due, and the pause that led to it.
     pub(super) retry: Option<(SystemTime, Duration)>,
@@ -114,6 +116,7 @@ impl Slot {
             sandbox: SandboxReport::default(),
             digest: None,
             fault: None,
+            stage: Stage::Discover,
             restarts: 0,
             retry: None,
             described: None,
@@ -140,12 +143,36 @@ impl Slot {
             self.generation = self.issue();
         }
         self.retry = None;
+        self.stage = Stage::Discover;
         (Arc::clone(&self.settings.spec), self.generation)
+    }
+
+    /// Whether no generation of it was ever to serve: it was off all the time, or each edit that wanted it was refused.
+    pub(super) fn never_was(&self) -> bool {
+        self.generation == Generation(0)
     }
 
     /// Whether the current generation is on its way.
     pub(super) fn is_starting(&self) -> bool {
         self.state.is_starting()
+    }
+
+    /// Its start is in that stage: those before it passed.
+    pub(super) fn stage_begun(&mut self, stage: Stage, now: SystemTime) {
+        // Late: it has its verdict.
+        if !self.is_starting() {
+            return;
+        }
+        self.stage = stage;
+        let passed = match stage {
+            Stage::Discover | Stage::Verify | Stage::Stage => 0,
+            Stage::Load => 1,
+            Stage::Init | Stage::Dependencies => 2,
+            Stage::Probe | Stage::Running => 3,
+        };
+        for event in PIPELINE.into_iter().take(passed) {
+            self.apply(event, now);
+        }
     }
 
     /// The current generation, which was on its way, answered its probe.
@@ -154,7 +181,7 @@ impl Slot {
         let spec = Arc::clone(&self.settings.spec);
         let instance = self.wrap(started, &spec, took);
         self.install(instance, now);
-        // The runtime took it through the whole pipeline in one go.
+        // What of the pipeline the runtime did not tell of came as one.
         self.apply_all(&PIPELINE, None, now);
     }
 

@@ -5,12 +5,15 @@ use std::{sync::Arc, time::Duration};
 use agent_host_core::{
     failpoint,
     failpoint::Action,
-    ports::instance::{Fault, InstanceCommand, InstanceHandle, PluginSpec, Stage, Started},
+    ports::{
+        instance::{Fault, InstanceCommand, InstanceHandle, PluginSpec, Stage, Started},
+        progress::Progress,
+    },
 };
 use agent_plugin_protocol::{Code, Generation};
 use futures_util::FutureExt as _;
 use tokio::{
-    sync::oneshot,
+    sync::{oneshot, watch},
     time::{Instant, sleep},
 };
 
@@ -45,7 +48,9 @@ impl Supervisor {
         };
         let within = spec.timeouts.init * 3 + START_MARGIN;
         let begun = Instant::now();
-        let start = runtime.start(spec, generation, available);
+        let (progress, stages) = Progress::heard();
+        let start = runtime.start(spec, generation, available, progress);
+        self.watch_stages(slot, generation, stages);
         // For a broken twin: a host that starts its plugins one after another.
         let serial = failpoint!("engine.parallel_starts") == Some(Action::Off);
         let (turn, ended) = oneshot::channel::<()>();
@@ -76,6 +81,35 @@ impl Supervisor {
             }
             .boxed(),
         );
+    }
+
+    /// Hears the next stage of a start.
+    fn watch_stages(&mut self, slot: usize, generation: Generation, mut stages: watch::Receiver<Stage>) {
+        self.pending.push(
+            async move {
+                match stages.changed().await {
+                    Ok(()) => Event::StageBegun { slot, generation, stages },
+                    // The start is over, and tells how by itself.
+                    Err(_) => Event::Retired,
+                }
+            }
+            .boxed(),
+        );
+    }
+
+    /// A start is in another stage than before.
+    pub(super) fn stage_begun(
+        &mut self,
+        slot: usize,
+        generation: Generation,
+        mut stages: watch::Receiver<Stage>,
+    ) {
+        let stage = *stages.borrow_and_update();
+        // Off for a broken twin: a host that says nothing of a start before it is over.
+        if failpoint!("engine.stages") != Some(Action::Off) {
+            self.registry.stage_begun(slot, generation, stage);
+        }
+        self.watch_stages(slot, generation, stages);
     }
 
     pub(super) fn started(

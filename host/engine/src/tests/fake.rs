@@ -14,6 +14,7 @@ use agent_host_core::{
             CallOutput, Fault, InstanceCommand, InstanceHandle, Invocation, PluginRuntime, PluginSpec,
             Started,
         },
+        progress::Progress,
     },
 };
 use agent_plugin_protocol::{
@@ -107,6 +108,7 @@ impl PluginRuntime for FakeRuntime {
         spec: Arc<PluginSpec>,
         generation: Generation,
         _available: Arc<[String]>,
+        _progress: Progress,
     ) -> BoxFuture<'static, Result<Started, Fault>> {
         let script = self.starters[spec.id.as_str()](generation);
         let (journal, killers) = (Arc::clone(&self.journal), Arc::clone(&self.killers));

@@ -1,6 +1,6 @@
 //! Services come and go: what requires them follows, without a restart of the host.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{
     level::ServiceLevel,
@@ -17,7 +17,7 @@ use super::{
     fake::{FakeRuntime, Script, Step, echo},
     host::{Host, message, plugin},
 };
-use crate::settings::PluginSettings;
+use crate::{Outgoing, settings::PluginSettings};
 
 fn requiring(id: &str, service: &str) -> PluginSettings {
     let plain = plugin(id);
@@ -53,7 +53,7 @@ async fn a_running_plugin_gets_no_runs_while_its_service_is_away_and_comes_back_
     assert_eq!(host.client("ann").ask(message("m1", "hi")).await.agent, "echo");
 
     // A probe that succeeds does not bring it back.
-    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(host.engine.status().plugins[0].state, "degraded");
 
     set(&host, ServiceName::Threads, ServiceState::Available);
@@ -77,7 +77,7 @@ async fn a_plugin_that_could_not_start_for_want_of_a_service_starts_when_it_come
     assert_eq!(host.engine.status().level, ServiceLevel::Fallback);
     // Nothing comes of waiting, and nothing of another service's going.
     set(&host, ServiceName::Tools, down());
-    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(host.engine.status().plugins[0].generation, Generation(1));
     set(&host, ServiceName::Tools, ServiceState::Available);
     host.until(|status| status.plugins[0].state == "healthy").await;
@@ -124,4 +124,34 @@ async fn without_events_the_answer_is_complete_and_only_the_commentary_is_missin
     assert_eq!(run.last["text"], "a whole answer");
     assert_eq!(run.kinds, [EventKind::UserMessage, EventKind::AgentStarted, EventKind::AgentCompleted]);
     host.log("ann", &run.accepted.thread).await;
+}
+
+/// The level goes and stays away; what else is missing changes more often than the settling time is long.
+#[tokio::test(start_paused = true)]
+async fn a_level_is_told_though_the_list_keeps_changing() {
+    let host = Host::healthy(&["echo"], FakeRuntime::default().with("echo", echo())).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut client = host.client("ann");
+    set(&host, ServiceName::Delegate, down());
+    for state in [down(), ServiceState::Available].iter().cycle().take(10) {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        set(&host, ServiceName::Tools, state.clone());
+    }
+    let Some(Outgoing::Status { status, .. }) = client.session.try_next() else {
+        panic!("nobody was told of the level")
+    };
+    assert_eq!(status.level, ServiceLevel::Partial);
+}
+
+/// A host that holds it back is found out, in a process of its own: failpoints are set by the environment.
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_host_that_holds_a_level_back_is_found_out() {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "tests::services::a_level_is_told_though_the_list_keeps_changing"])
+        .env("AGENT_HOST_FAILPOINTS", "engine.settle_level=off")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(!output.status.success() && said.contains("nobody was told of the level"), "{said}");
 }

@@ -1,4 +1,4 @@
-//! Who asked, and the line that an order leaves in the log.
+//! Who asked, and the one line that an order leaves in the log: carried out, failed, or refused.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -7,7 +7,11 @@ use std::{
 };
 
 use agent_host_core::{failpoint, failpoint::Action, identity::Principal, revocation::Revoked, sanitise};
-use agent_host_telemetry::happening::{HostOrdered, OperatorOrdered, OrderRefused};
+use agent_host_telemetry::{
+    happening::{HostOrdered, OperatorOrdered, OrderFailed, OrderRefused},
+    series,
+};
+use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
 
 use super::operation::Operation;
@@ -59,45 +63,82 @@ pub(crate) fn from(parts: &Parts) -> String {
     parts.extensions.get::<Peer>().map_or_else(|| NOBODY.to_owned(), |peer| peer.0.to_string())
 }
 
-/// Notes an order that was carried out, or tried.
-pub(crate) fn ordered(operator: &Operator, from: &str, operation: Operation, plugin: &str, outcome: &str) {
-    if !is_kept() {
-        return;
-    }
-    OperatorOrdered {
-        operator: operator.name.clone(),
-        token: operator.token.clone(),
-        from: from.to_owned(),
-        order: operation.name(),
-        plugin: shown(plugin),
-        outcome: outcome.to_owned(),
-    }
-    .emit();
-}
-
-/// Notes an order to the host itself that was carried out, or tried.
-pub(crate) fn host_ordered(
-    operator: &Operator,
-    from: &str,
+/// The line of an order that was admitted: it leaves one, which says how it ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Line {
+    operator: Operator,
+    from: String,
     operation: Operation,
-    about: &str,
-    outcome: &str,
-) {
-    if !is_kept() {
-        return;
-    }
-    HostOrdered {
-        operator: operator.name.clone(),
-        token: operator.token.clone(),
-        from: from.to_owned(),
-        order: operation.name(),
-        about: shown(about),
-        outcome: outcome.to_owned(),
-    }
-    .emit();
+    /// Which plugin, or what else it is about.
+    about: String,
 }
 
-/// Notes one that was refused. What it was is told as far as the request says it.
+impl Line {
+    pub(crate) fn new(operator: &Operator, parts: &Parts, operation: Operation, about: &str) -> Self {
+        Self { operator: operator.clone(), from: from(parts), operation, about: shown(about) }
+    }
+
+    /// It was carried out; `outcome` is how things are now.
+    pub(crate) fn done(self, outcome: &str) {
+        if !is_kept() {
+            return;
+        }
+        let Self { operator: Operator { name: operator, token, .. }, from, operation, about } = self;
+        let (order, outcome) = (operation.name(), outcome.to_owned());
+        match operation {
+            Operation::Order(_) => {
+                OperatorOrdered { operator, token, from, order, plugin: about, outcome }.emit();
+            }
+            _ => HostOrdered { operator, token, from, order, about, outcome }.emit(),
+        }
+    }
+
+    /// It was refused: nothing was done.
+    pub(crate) fn refused(self, problem: &Problem) {
+        if !is_kept() {
+            return;
+        }
+        let plugin = match self.operation {
+            Operation::Order(_) => self.about,
+            _ => NOBODY.to_owned(),
+        };
+        OrderRefused {
+            operator: self.operator.name,
+            token: self.operator.token,
+            from: self.from,
+            order: self.operation.name().to_owned(),
+            plugin,
+            code: problem.code(),
+            reason: shown(problem.detail()),
+        }
+        .emit();
+    }
+
+    /// It was tried, and what it is for is not so.
+    pub(crate) fn failed(self, problem: &Problem) {
+        if !is_kept() {
+            return;
+        }
+        OrderFailed {
+            operator: self.operator.name,
+            token: self.operator.token,
+            from: self.from,
+            order: self.operation.name(),
+            about: self.about,
+            code: problem.code(),
+            reason: sanitise::line(problem.detail(), 300),
+        }
+        .emit();
+    }
+}
+
+/// Answers with a refusal whose line is written already, and counts it.
+pub(crate) fn noted(problem: Problem) -> Response {
+    series::admin_refused(problem.status().as_u16());
+    problem.into_response()
+}
+
+/// Notes an order that was refused before it was begun. What it was is told as far as the request says it.
 pub(crate) fn refused(operator: Option<&Operator>, parts: &Parts, problem: &Problem) {
     if !is_kept() {
         return;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, to_bytes};
 use http::StatusCode;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::pages;
@@ -21,6 +22,18 @@ pub(crate) async fn read<T: DeserializeOwned>(body: Body, what: &str, hint: &str
     let bytes = whole(body, hint).await?;
     serde_json::from_slice(&bytes)
         .map_err(|error| pages::bad_request(format!("the body is no {what}: {error}"), hint))
+}
+
+/// The same; `None`: there is none, or an empty object.
+///
+/// Cancel safe: nothing was done.
+pub(crate) async fn read_any(body: Body, what: &str, hint: &str) -> Result<Option<Value>, Problem> {
+    let bytes = whole(body, hint).await?;
+    if matches!(bytes.trim_ascii(), b"" | b"{}") {
+        return Ok(None);
+    }
+    let read = serde_json::from_slice(&bytes).map(Some);
+    read.map_err(|error| pages::bad_request(format!("the body is no {what}: {error}"), hint))
 }
 
 async fn whole(body: Body, hint: &str) -> Result<Bytes, Problem> {

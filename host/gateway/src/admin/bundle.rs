@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::{
     door::Admin,
     pages,
-    view::{ChaosStanding, ConfigPage, LogLevelPage, PluginPage, StatusPage},
+    view::{ChaosStanding, ConfigFailurePart, ConfigPage, LogLevelPage, PluginPage, StatusPage},
 };
 use crate::{host::Host, problem::Problem};
 
@@ -27,6 +27,7 @@ pub(crate) fn answer<H: Host>(admin: &Admin<H>, query: Option<&str>) -> Result<R
     let mut status = StatusPage::new(&admin.host.status(), rfc3339(admin.since), rfc3339(now));
     status.draining |= admin.host.is_draining();
     status.out_of_rotation = admin.rotation.is_out();
+    status.config_failure = admin.configuration.as_ref().and_then(|one| one.failure()).map(unquoted);
     status.chaos = admin.chaos.as_ref().map(|chaos| ChaosStanding::new(&chaos.injected()));
     let plugins = admin.host.plugins();
     let kept = happenings::since(Some(Position::BEGIN));
@@ -47,8 +48,7 @@ pub(crate) fn answer<H: Host>(admin: &Admin<H>, query: Option<&str>) -> Result<R
     Ok(pages::json(&bundle))
 }
 
-/// What is in force, with where each value comes from. What a plugin is handed is the plugin's, and why an edit was refused
-/// quotes the file that it is in.
+/// What is in force, with where each value comes from. What a plugin is handed is the plugin's.
 fn in_force(page: &ConfigPage) -> Value {
     let mut page = page.clone();
     // For a broken twin, as below.
@@ -59,11 +59,16 @@ fn in_force(page: &ConfigPage) -> Value {
                 setting.value = json!(GONE);
             }
         }
-        if let Some(failure) = &mut page.failure {
-            GONE.clone_into(&mut failure.reason);
-        }
     }
+    page.failure = page.failure.map(unquoted);
     json!(page)
+}
+
+/// Why an edit is not in force, without what it quotes of a file.
+fn unquoted(failure: ConfigFailurePart) -> ConfigFailurePart {
+    // For a broken twin, as below.
+    let quotes = failpoint!("gateway.bundle_withheld") == Some(Action::Off);
+    if quotes { failure } else { ConfigFailurePart { reason: GONE.to_owned(), ..failure } }
 }
 
 /// A plugin as it is shown, but for what it printed.

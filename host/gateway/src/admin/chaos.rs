@@ -13,7 +13,7 @@ use axum::{body::Body, response::Response};
 use http::{StatusCode, request::Parts};
 
 use super::{
-    audit::{self, Operator},
+    audit::{Line, Operator},
     body,
     door::Admin,
     operation::{Operation, plugin_id},
@@ -44,22 +44,15 @@ pub(crate) async fn begin<H: Host>(
 ) -> Result<Response, Problem> {
     pages::parameters(parts.uri.query(), &[])?;
     let order: FaultOrder = body::read(body, "fault", NOTHING).await?;
-    let about = brief(&order);
-    let note = |outcome: &str| {
-        audit::host_ordered(operator, &audit::from(parts), Operation::BeginFault, &about, outcome);
-    };
-    let Some(chaos) = &admin.chaos else {
-        note(Code::ChaosDisabled.as_str());
-        return Err(disabled());
-    };
+    let line = Line::new(operator, parts, Operation::BeginFault, &brief(&order));
+    let chaos = admin.chaos.as_ref().ok_or_else(disabled)?;
     let fault = meant(&order).map_err(|why| pages::bad_request(why, NOTHING))?;
     match chaos.begin(fault).await {
         Ok(injected) => {
-            note(&format!("injected as {}", injected.id));
+            line.done(&format!("injected as {}", injected.id));
             Ok(pages::json(&InjectedPart::from(&injected)))
         }
         Err(NotInjected { code, reason }) => {
-            note(code.as_str());
             Err(Problem::new(StatusCode::CONFLICT, code, reason, code.remedy().to_owned()))
         }
     }
@@ -81,17 +74,10 @@ pub(crate) async fn end<H: Host>(
         Some(id) => (Operation::EndFault, id),
         None => (Operation::EndFaults, "all"),
     };
-    let note = |outcome: &str| {
-        audit::host_ordered(operator, &audit::from(parts), operation, about, outcome);
-    };
-    let Some(chaos) = &admin.chaos else {
-        note(Code::ChaosDisabled.as_str());
-        return Err(disabled());
-    };
+    let chaos = admin.chaos.as_ref().ok_or_else(disabled)?;
     // What is no number is none that was told.
     let which = id.map(|id| id.parse().unwrap_or(0));
     let ended = chaos.end(which);
-    note(&format!("ended {}", ended.len()));
     if which.is_some() && ended.is_empty() {
         let shown: String = about.chars().take(20).collect();
         return Err(Problem::of_http(
@@ -101,6 +87,7 @@ pub(crate) async fn end<H: Host>(
             "`agent-host chaos status`, or GET /admin/v1/chaos, has those that are, and how the last ones ended".to_owned(),
         ));
     }
+    Line::new(operator, parts, operation, about).done(&format!("ended {}", ended.len()));
     Ok(page(admin))
 }
 

@@ -10,15 +10,16 @@ use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use serde_json::Value;
 
 use super::{
-    audit::{self, Operator},
+    audit::{Line, Operator},
     body,
     door::Admin,
-    lasting,
+    keys, lasting,
     operation::Operation,
     orders::{self, DRY_RUN},
     pages,
-    undertaking::{Answered, Undertaking, undertake},
-    view::{ChangePage, ConfigFailurePart, ConfigOrder, ConfigPage, KeptPart},
+    prefer::Wait,
+    undertaking::{Undertaking, undertake},
+    view::{ChangePage, ConfigFailurePart, ConfigPage, KeptPart},
 };
 use crate::{host::Host, problem::Problem};
 
@@ -106,10 +107,14 @@ pub(crate) async fn diff<H>(admin: &Admin<H>, query: Option<&str>) -> Result<Res
     answered(of(admin)?.compare().await)
 }
 
-/// `POST /admin/v1/config/validate`: the same, for who only wants to know whether it holds.
+/// `POST /admin/v1/config/validate`: the same, for who only wants to know whether it holds; or what setting the keys of its
+/// body would change.
 pub(crate) async fn validate<H>(admin: &Admin<H>, parts: &Parts, body: Body) -> Result<Response, Problem> {
-    orders::check(parts, body, &[]).await?;
-    answered(of(admin)?.compare().await)
+    pages::parameters(parts.uri.query(), &[])?;
+    match body::read_any(body, "document of keys", NOTHING).await? {
+        None => answered(of(admin)?.compare().await),
+        Some(document) => answered(of(admin)?.consider(None, keys_of(document)?).await),
+    }
 }
 
 /// `POST /admin/v1/config/reload`
@@ -137,16 +142,22 @@ pub(crate) async fn set<H: Host>(
 ) -> Result<Response, Problem> {
     let only_says = orders::is_dry_run(parts, &[DRY_RUN])?;
     let if_match = if_match(&parts.headers)?;
-    let order: ConfigOrder = body::read(body, "order to set keys", NOTHING).await?;
-    if order.set.is_empty() {
-        return Err(pages::bad_request("`set` names no key".to_owned(), NOTHING));
-    }
+    let set = keys_of(body::read(body, "document of keys", NOTHING).await?)?;
     if only_says {
-        return answered(of(admin)?.consider(if_match, order.set).await);
+        return answered(of(admin)?.consider(if_match, set).await);
     }
-    let keys = order.set.keys().cloned().collect::<Vec<_>>().join(",");
-    let change = of(admin)?.set(if_match, order.set);
+    let keys = set.keys().cloned().collect::<Vec<_>>().join(",");
+    let change = of(admin)?.set(if_match, set);
     carried_out(admin, change, Operation::SetConfig, parts, operator, keys).await
+}
+
+/// Which keys a document sets.
+fn keys_of(document: Value) -> Result<BTreeMap<String, Value>, Problem> {
+    let keys = keys::read(document).map_err(|why| pages::bad_request(why, NOTHING))?;
+    if keys.is_empty() {
+        return Err(pages::bad_request("the body names no key".to_owned(), NOTHING));
+    }
+    Ok(keys)
 }
 
 /// What was begun is finished, and noted, though the client may have left.
@@ -158,21 +169,26 @@ async fn carried_out<H: Host>(
     operator: &Operator,
     about: String,
 ) -> Result<Response, Problem> {
-    let (operator, from) = (operator.clone(), audit::from(parts));
+    let line = Line::new(operator, parts, operation, &about);
     let undertaking = Undertaking { operation, about: sanitise::line(&about, 200), plugin: None };
     let order = async move {
-        let ended = change.await;
-        let outcome = match &ended {
-            Ok(_) => "in force",
-            Err(refused) => refused.code.as_str(),
+        let refused = match change.await {
+            Ok(page) => {
+                line.done("in force");
+                return Ok(page);
+            }
+            Err(refused) => refused,
         };
-        audit::host_ordered(&operator, &from, operation, &about, outcome);
-        ended.map_err(NotChanged::problem)
+        let is_ours = refused.code == Code::HostInternal;
+        let problem = refused.problem();
+        if is_ours {
+            line.failed(&problem)
+        } else {
+            line.refused(&problem)
+        }
+        Err(problem.into())
     };
-    match undertake(admin, parts, undertaking, order).await? {
-        Answered::Ended(ended) => Ok(shown(&ended?)),
-        Answered::Begun(response) => Ok(response),
-    }
+    undertake(admin, parts, undertaking, Wait::ToItsEnd, order, shown).await
 }
 
 fn answered(ended: Result<ChangePage, NotChanged>) -> Result<Response, Problem> {
@@ -235,4 +251,4 @@ pub(crate) fn lasting(text: Option<&str>) -> Result<Option<Duration>, Problem> {
 const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 
 /// What follows from a mistake.
-const NOTHING: &str = "send `{\"set\": {\"plugins.echo.limits.concurrent_runs\": 5}}`; nothing was changed";
+const NOTHING: &str = "send `{\"set\": {\"limits.runs_at_once\": 5}}`, or `{\"limits\": {\"runs_at_once\": 5}}`; nothing was changed";

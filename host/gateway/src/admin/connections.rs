@@ -4,7 +4,7 @@ use axum::{body::Body, response::Response};
 use http::{StatusCode, request::Parts};
 
 use super::{
-    audit::{self, Operator},
+    audit::{Line, Operator},
     door::Admin,
     operation::Operation,
     orders, pages,
@@ -40,10 +40,7 @@ pub(crate) async fn close<H: Host>(
     operator: &Operator,
 ) -> Result<Response, Problem> {
     orders::check(parts, body, &[]).await?;
-    let found = admin.open.find(id);
-    let outcome = if found.is_some() { "closing" } else { "not found" };
-    audit::host_ordered(operator, &audit::from(parts), Operation::CloseConnection, id, outcome);
-    let card = found.ok_or_else(|| {
+    let card = admin.open.find(id).ok_or_else(|| {
         let shown: String = id.chars().take(80).collect();
         Problem::of_http(
             StatusCode::NOT_FOUND,
@@ -52,6 +49,7 @@ pub(crate) async fn close<H: Host>(
             "GET /admin/v1/connections lists those that are".to_owned(),
         )
     })?;
+    Line::new(operator, parts, Operation::CloseConnection, id).done("closing");
     card.dismissed.notify_one();
     Ok(pages::json(&ConnectionPart::new(&card, admin.host.runs_of(&card.scope))))
 }

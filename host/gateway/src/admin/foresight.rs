@@ -122,7 +122,9 @@ fn without(
     let serves = view.verdict == "healthy";
     let is_agent = view.kind == PluginKind::Agent;
     let heir = known.heir.as_ref().map_or_else(|| "fallback".to_owned(), ToString::to_string);
-    let (now, then) = (known.status.level, level_without(known.status, &view.id, absence));
+    let unmet = unmet_without(known);
+    let missed = absence == Absence::Missed || !unmet.is_empty();
+    let (now, then) = (known.status.level, level_without(known.status, &view.id, missed));
     let mut breaks = Vec::new();
     if then < now {
         breaks.push(format!("the service level falls from {now} to {then}"));
@@ -135,18 +137,8 @@ fn without(
             "nobody chooses: a message that names no agent goes to the first that is healthy".to_owned(),
         );
     }
-    let left = known.status.plugins.iter().filter(|one| one.id != view.id && one.verdict == "healthy");
-    let agents_left = left.clone().any(|one| one.kind == PluginKind::Agent);
-    for name in known.require {
-        let unmet = match name.as_str() {
-            "agent" => serves && is_agent && !agents_left,
-            "supervisor" => serves && !is_agent && left.clone().all(|one| one.kind == PluginKind::Agent),
-            name => serves && name == view.id.as_str(),
-        };
-        if unmet {
-            breaks.push(format!("/ready answers 503: `readiness.require` names {name:?}"));
-        }
-    }
+    let strict = |name: &str| format!("/ready answers 503: `readiness.require` names {name:?}");
+    breaks.extend(unmet.into_iter().map(strict));
     let would = match (is_agent, serves) {
         (true, true) => format!("its runs finish, and new messages go to {heir}"),
         (true, false) => format!("it is not tried any more; its messages go to {heir} as they do now"),
@@ -160,8 +152,22 @@ fn without(
     }
 }
 
-/// The level if that plugin were not there.
-fn level_without(status: &Status, plugin: &PluginId, absence: Absence) -> ServiceLevel {
+/// What is required, is there, and would not be without the plugin.
+fn unmet_without<'a>(known: &Known<'a>) -> Vec<&'a str> {
+    let view = &known.plugin.view;
+    let left = || known.status.plugins.iter().filter(|one| one.id != view.id && one.verdict == "healthy");
+    let of_kind = |kind| view.kind == kind && !left().any(|one| one.kind == kind);
+    let unmet = |name: &&str| match *name {
+        "agent" => of_kind(PluginKind::Agent),
+        "supervisor" => of_kind(PluginKind::Supervisor),
+        name => name == view.id.as_str(),
+    };
+    let serves = view.verdict == "healthy";
+    known.require.iter().map(String::as_str).filter(|name| serves && unmet(name)).collect()
+}
+
+/// The level if that plugin were not there; `missed`: somebody wants it.
+fn level_without(status: &Status, plugin: &PluginId, missed: bool) -> ServiceLevel {
     let works = |name: &str| !status.services.iter().any(|one| one.name == name && one.verdict == "failed");
     let healthy = |one: &&agent_host_engine::view::PluginView| one.verdict == "healthy" && one.id != *plugin;
     let agents = status.plugins.iter().filter(healthy).any(|one| one.kind == PluginKind::Agent);
@@ -170,7 +176,7 @@ fn level_without(status: &Status, plugin: &PluginId, absence: Absence) -> Servic
         ServiceLevel::Basic
     } else if !agents {
         ServiceLevel::Fallback
-    } else if absence == Absence::Missed || status.missing.iter().any(|one| one.name != plugin.as_str()) {
+    } else if missed || status.missing.iter().any(|one| one.name != plugin.as_str()) {
         ServiceLevel::Partial
     } else {
         ServiceLevel::Full

@@ -8,7 +8,7 @@ use axum::{body::Body, response::Response};
 use http::{StatusCode, request::Parts};
 
 use super::{
-    audit::{self, Operator},
+    audit::{Line, Operator},
     body,
     door::Admin,
     lasting,
@@ -39,7 +39,7 @@ pub(crate) async fn set<H>(
         Some(lasting) => format!("for {}", lasting.trim()),
         None => "until further notice".to_owned(),
     };
-    audit::host_ordered(operator, &audit::from(parts), Operation::SetLogLevel, level.as_str(), &outcome);
+    Line::new(operator, parts, Operation::SetLogLevel, level.as_str()).done(&outcome);
     page(admin, log::order_level(level, lasting))
 }
 

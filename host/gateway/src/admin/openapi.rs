@@ -58,17 +58,19 @@ fn describe(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
     });
     let body = match operation {
         Operation::Revoke => Some(reference::<RevocationOrder>(schemas)),
-        Operation::SetConfig => Some(reference::<ConfigOrder>(schemas)),
+        Operation::SetConfig | Operation::ValidateConfig => Some(keys(schemas)),
         Operation::SetLogLevel => Some(reference::<LogLevelOrder>(schemas)),
         Operation::BeginFault => Some(reference::<FaultOrder>(schemas)),
         _ => None,
     };
     if let (Some(schema), Some(described)) = (body, described.as_object_mut()) {
-        described.insert("requestBody".to_owned(), json!({ "required": true, "content": content(schema) }));
+        let required = operation != Operation::ValidateConfig;
+        described
+            .insert("requestBody".to_owned(), json!({ "required": required, "content": content(schema) }));
     }
     if let (true, Some(described)) = (can_go_on(operation), described.as_object_mut()) {
         let goes_on = json!({
-            "description": "It goes on (`Prefer: respond-async`), and can be looked up at `Location`.",
+            "description": "It goes on, and can be looked up at `Location` until it is `done` or `failed`.",
             "content": content(reference::<OperationPage>(schemas)),
         });
         described.insert("responses".to_owned(), json!({ "202": goes_on }));
@@ -76,17 +78,44 @@ fn describe(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
     described
 }
 
-/// Whether it is an operation of its own for a client that prefers not to wait.
+/// Keys to be set: by their names, or nested.
+fn keys(schemas: &mut SchemaGenerator) -> Value {
+    json!({ "anyOf": [
+        reference::<ConfigOrder>(schemas),
+        {
+            "type": "object",
+            "description": "The same as nested tables, as a file has them. What is left out stays; `null` takes a key out.",
+            "examples": [{ "limits": { "runs_at_once": 5 } }],
+        },
+    ] })
+}
+
+/// Whether it may be answered before it has ended.
 fn can_go_on(operation: Operation) -> bool {
     matches!(operation, Operation::Order(_) | Operation::ReloadConfig | Operation::SetConfig)
 }
 
-/// The header by which a client says that it does not wait.
-fn prefer() -> Value {
+/// The header by which a client says how long it waits, where it does not if it says nothing.
+fn waits() -> Value {
+    prefer(
+        "`wait`: answer when it has ended, with the page or the problem that the operation has then; `wait=10`: the same, and \
+         202 if it goes on after so many seconds. Left out: 202 at once.",
+    )
+}
+
+/// The same, where it waits if it says nothing.
+fn waits_not() -> Value {
+    prefer(
+        "`respond-async`: answer 202 at once; GET /admin/v1/operations/{id} says how it goes. `wait=10`: answer 202 if it goes \
+         on after so many seconds. Left out: answered when it has ended.",
+    )
+}
+
+fn prefer(description: &str) -> Value {
     json!({
         "name": "Prefer", "in": "header", "required": false,
-        "schema": { "type": "string", "examples": ["respond-async"] },
-        "description": "`respond-async`: answer 202 at once; GET /admin/v1/operations/{id} says how it goes.",
+        "schema": { "type": "string", "examples": ["wait", "wait=10", "respond-async"] },
+        "description": description,
     })
 }
 
@@ -131,7 +160,9 @@ fn summary(operation: Operation) -> &'static str {
         }
         Operation::ConfigSchema => "The JSON schema of a configuration file.",
         Operation::DiffConfig => "What the files, as they are now, would change. Nothing is loaded.",
-        Operation::ValidateConfig => "The same: 200 if they hold, 422 with places and remedies if not.",
+        Operation::ValidateConfig => {
+            "The same: 200 if they hold, 422 with places and remedies if not. With a body: what setting its keys would change."
+        }
         Operation::ReloadConfig => {
             "Puts the files, as they are now, in force: all of it, or nothing. It happens by itself when a file changes."
         }
@@ -162,7 +193,7 @@ fn summary(operation: Operation) -> &'static str {
         }
         Operation::Undrain => "Takes it back into rotation.",
         Operation::ListUndertaken => {
-            "Orders that go on though nobody waits, and the last that ended; the newest first."
+            "Orders to plugins and to the configuration: those that go on and the last that ended, the newest first."
         }
         Operation::ShowUndertaken => {
             "One of them: how far it is, and what came of it. Its steps are what happened to what it is about. What was \
@@ -213,7 +244,7 @@ fn parameters(operation: Operation) -> Value {
             "name": "id", "in": "path", "required": true, "schema": { "type": "integer", "minimum": 1 },
             "description": "The fault's number, as it was told when it began.",
         }]),
-        Operation::ReloadConfig | Operation::SetConfig => json!([dry_run(), prefer()]),
+        Operation::ReloadConfig | Operation::SetConfig => json!([dry_run(), waits_not()]),
         Operation::ShowUndertaken => json!([{
             "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
             "description": "The operation's name, as the order was answered.",
@@ -271,7 +302,7 @@ fn parameters(operation: Operation) -> Value {
         }, {
             "name": "for", "in": "query", "required": false, "schema": { "type": "string", "examples": ["10m"] },
             "description": "How long it holds; left out: from now on, and the file that said otherwise says so.",
-        }, dry_run(), prefer()]),
+        }, dry_run(), waits()]),
         Operation::ShowPlugin => json!([{
             "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
             "description": "The plugin's name in the configuration.",
@@ -279,7 +310,7 @@ fn parameters(operation: Operation) -> Value {
         Operation::Order(_) => json!([{
             "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
             "description": "The plugin's name in the configuration.",
-        }, dry_run(), prefer()]),
+        }, dry_run(), waits()]),
     }
 }
 
@@ -327,7 +358,7 @@ fn success(operation: Operation, schemas: &mut SchemaGenerator) -> Value {
         }
         Operation::Order(_) => {
             let (page, foresight) = (reference::<PluginPage>(schemas), reference::<ForesightPage>(schemas));
-            let what = "It is so; or this is how far it came in 30 s. With `dry_run`: what would happen.";
+            let what = "With `Prefer: wait`: it is so, or this is how far it came in 30 s. With `dry_run`: what would happen.";
             (what, json!({ "anyOf": [page, foresight] }))
         }
         Operation::ListUndertaken => ("As they are now.", reference::<OperationList>(schemas)),

@@ -4,25 +4,27 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use agent_host_core::{failpoint, failpoint::Action};
 use agent_host_engine::{ControlError, PluginOrder, view::PluginDetail};
-use agent_host_telemetry::{happening::PanicCaught, series};
+use agent_host_telemetry::happening::PanicCaught;
 use agent_plugin_protocol::PluginId;
 use axum::{
     body::{Body, to_bytes},
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 use futures_util::FutureExt as _;
 use http::{StatusCode, header, request::Parts};
 use tokio::time::timeout;
 
 use super::{
-    audit::{self, Operator},
+    aim::missed,
+    audit::{Line, Operator},
     configuration,
     door::Admin,
     foresight::{Known, foresee},
     operation::{Operation, plugin_id},
     pages,
-    undertaking::{self, Answered, Undertaking, undertake},
-    view::{KeptPart, PluginPage},
+    prefer::Wait,
+    undertaking::{self, Undertaking, Unmet, undertake},
+    view::{ForesightPage, KeptPart, PluginPage},
 };
 use crate::{host::Host, problem::Problem, rest::query::Query, upgrade::panic_message};
 
@@ -34,7 +36,7 @@ const BODY_WITHIN: Duration = Duration::from_secs(5);
 /// Answers an order.
 ///
 /// # Errors
-/// If it says what no order says, or names what no plugin can be called: nothing was tried then.
+/// If it says what no order says, names a plugin that is not there, or cannot be begun: nothing was tried then.
 pub(crate) async fn answer<H: Host>(
     admin: &Arc<Admin<H>>,
     order: PluginOrder,
@@ -81,15 +83,18 @@ fn wrong(why: String) -> Problem {
 fn would<H: Host>(admin: &Admin<H>, order: PluginOrder, plugin: &str) -> Result<Response, Problem> {
     let detail = plugin_id(plugin).and_then(|id| admin.host.plugin(&id));
     let Some(detail) = detail else { return Err(pages::no_such_plugin(admin.host.as_ref(), plugin)) };
-    let (status, rules) = (admin.host.status(), admin.rules.now());
-    let known = Known {
-        status: &status,
-        heir: admin.host.heir(&detail.view.id),
-        plugin: &detail,
-        require: &rules.settings.require,
-    };
-    let page = foresee(order, &known);
+    let page = foreseen(admin, order, &detail);
     page.map(|page| pages::json(&page)).map_err(|error| pages::not_done(admin.host.as_ref(), plugin, &error))
+}
+
+fn foreseen<H: Host>(
+    admin: &Admin<H>,
+    order: PluginOrder,
+    plugin: &PluginDetail,
+) -> Result<ForesightPage, ControlError> {
+    let (status, rules) = (admin.host.status(), admin.rules.now());
+    let heir = admin.host.heir(&plugin.view.id);
+    foresee(order, &Known { status: &status, heir, plugin, require: &rules.settings.require })
 }
 
 /// An order, and how long it holds.
@@ -139,7 +144,7 @@ pub(crate) async fn check(parts: &Parts, body: Body, known: &[&str]) -> Result<(
 /// Carries it out. What was begun is finished, and noted, though the client may have left.
 ///
 /// # Errors
-/// For a name that no plugin can have, or if too much goes on: nothing was tried then.
+/// For a plugin that is not there, of a host that goes away, or if too much goes on: nothing was tried then.
 async fn carry_out<H: Host>(
     admin: &Arc<Admin<H>>,
     Told { order, lasting }: Told,
@@ -147,37 +152,79 @@ async fn carry_out<H: Host>(
     parts: &Parts,
     operator: Operator,
 ) -> Result<Response, Problem> {
-    let Some(id) = plugin_id(plugin) else { return Err(pages::no_such_plugin(admin.host.as_ref(), plugin)) };
+    let Some(id) = plugin_id(plugin).filter(|id| admin.host.plugin(id).is_some()) else {
+        return Err(pages::no_such_plugin(admin.host.as_ref(), plugin));
+    };
+    if admin.host.is_draining() {
+        return Err(pages::not_done(admin.host.as_ref(), plugin, &ControlError::Draining));
+    }
     let operation = Operation::Order(order);
     let undertaking = Undertaking { operation, about: id.to_string(), plugin: Some(id.clone()) };
     let task = {
-        let (admin, from) = (Arc::clone(admin), audit::from(parts));
+        let (admin, line) = (Arc::clone(admin), Line::new(&operator, parts, operation, id.as_str()));
         async move {
+            // As it is now: afterwards, what it broke looks as if it had never been there.
+            let before = admin.host.plugin(&id);
+            let foreseen = before.and_then(|plugin| foreseen(&admin, order, &plugin).ok());
+            let breaks = foreseen.map(|page| page.breaks).unwrap_or_default();
             let ordered = AssertUnwindSafe(order_of(&admin, &id, order, lasting)).catch_unwind().await;
-            let told = match ordered {
-                Ok(Ok((detail, kept))) => Ok(PluginPage { kept, ..PluginPage::from(&detail) }),
-                Ok(Err(error)) => Err(pages::not_done(admin.host.as_ref(), id.as_str(), &error)),
+            match ordered {
+                Ok(Ok((detail, kept))) => {
+                    let page = PluginPage { kept, breaks, ..PluginPage::from(&detail) };
+                    judged(line, order, &detail, page)
+                }
+                Ok(Err(error)) => {
+                    let problem = pages::not_done(admin.host.as_ref(), id.as_str(), &error);
+                    match error {
+                        ControlError::ReloadFailed { .. } | ControlError::Unanswered => line.failed(&problem),
+                        ControlError::Unknown(_)
+                        | ControlError::Disabled(_)
+                        | ControlError::NoCanary(_)
+                        | ControlError::NothingBefore(_)
+                        | ControlError::NotRunning { .. }
+                        | ControlError::Draining => line.refused(&problem),
+                    }
+                    Err(problem.into())
+                }
                 Err(panic) => {
                     PanicCaught { place: "admin", message: panic_message(panic.as_ref()) }.emit();
-                    Err(undertaking::internal())
+                    let problem = undertaking::internal();
+                    line.failed(&problem);
+                    Err(problem.into())
                 }
-            };
-            let outcome = match &told {
-                Ok(page) => page.line.state.as_str(),
-                Err(problem) => problem.code(),
-            };
-            audit::ordered(&operator, &from, operation, id.as_str(), outcome);
-            told
+            }
         }
     };
-    let problem = match undertake(admin, parts, undertaking, task).await? {
-        Answered::Begun(response) => return Ok(response),
-        Answered::Ended(Ok(page)) => return Ok(pages::json(&page)),
-        Answered::Ended(Err(problem)) => problem,
+    // For a broken twin: a host that keeps who only wants it begun until it has ended.
+    let unsaid = match failpoint!("gateway.orders_wait") {
+        Some(Action::Off) => Wait::ToItsEnd,
+        Some(_) | None => Wait::Never,
     };
-    // Counted as refused, and not noted as such: the line says how the order ended.
-    series::admin_refused(problem.status().as_u16());
-    Ok(problem.into_response())
+    undertake(admin, parts, undertaking, unsaid, task, pages::json).await
+}
+
+/// Whether what the order is for is so, and its line.
+fn judged(
+    line: Line,
+    order: PluginOrder,
+    detail: &PluginDetail,
+    page: PluginPage,
+) -> Result<PluginPage, Unmet<PluginPage>> {
+    // For a broken twin: a host that takes for done what was tried.
+    let missed = match failpoint!("gateway.order_aims") {
+        Some(Action::Off) => None,
+        Some(_) | None => missed(order, detail, page.kept.as_ref()),
+    };
+    match missed {
+        None => {
+            line.done(&page.line.state);
+            Ok(page)
+        }
+        Some(problem) => {
+            line.failed(&problem);
+            Err(Unmet { problem, instead: Some(Box::new(page)) })
+        }
+    }
 }
 
 /// A switch is kept, where somebody keeps the configuration.

@@ -28,6 +28,7 @@ pub(crate) fn status<H: Host>(admin: &Admin<H>, query: Option<&str>) -> Result<R
     page.draining |= admin.host.is_draining();
     page.out_of_rotation = admin.rotation.is_out();
     page.on_trial = OnTrialPart::of(&admin.host.plugins());
+    page.config_failure = admin.configuration.as_ref().and_then(|configuration| configuration.failure());
     page.chaos = admin.chaos.as_ref().map(|chaos| ChaosStanding::new(&chaos.injected()));
     Ok(json(&page))
 }

@@ -45,8 +45,9 @@ pub(crate) async fn revoke<H>(
         let ended = revoked.revoke(revocation.clone(), now);
         let outcome = match &ended {
             Ok(()) => "revoked",
-            Err(NotRevoked::Full(_)) => "refused",
             Err(NotRevoked::NotKept(_)) => "until the host ends",
+            // It is in force nowhere: its line is that of a refusal.
+            Err(NotRevoked::Full(_)) => return ended,
         };
         let (of, name) = audit::of_revoked(&revocation.revoked);
         let (operator, token) = operator.words();
@@ -55,7 +56,8 @@ pub(crate) async fn revoke<H>(
     };
     match admin.tasks.spawn_blocking(task).await {
         Ok(Ok(())) => Ok(pages::json(&told)),
-        Ok(Err(error)) => Err(not_done(&error)),
+        Ok(Err(error @ NotRevoked::Full(_))) => Err(not_done(&error)),
+        Ok(Err(error @ NotRevoked::NotKept(_))) => Ok(audit::noted(not_done(&error))),
         Err(_) => Err(unavailable(Code::HostInternal, Code::HostInternal.meaning().to_owned())),
     }
 }

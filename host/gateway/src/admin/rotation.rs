@@ -11,7 +11,7 @@ use axum::{body::Body, response::Response};
 use http::{StatusCode, request::Parts};
 
 use super::{
-    audit::{self, Operator},
+    audit::{Line, Operator},
     door::Admin,
     operation::Operation,
     orders, pages,
@@ -31,15 +31,13 @@ pub(crate) async fn set<H: Host>(
 ) -> Result<Response, Problem> {
     orders::check(parts, body, &[]).await?;
     let operation = if out { Operation::Drain } else { Operation::Undrain };
-    let note = |outcome| audit::host_ordered(operator, &audit::from(parts), operation, "host", outcome);
     if !out && admin.host.is_draining() {
-        note(Code::HostDraining.as_str());
         let code = Code::HostDraining;
         let detail = "the host is going away, and does not come back into rotation".to_owned();
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail, code.remedy().to_owned())
             .retry_after(Duration::from_secs(2)));
     }
-    note(match (admin.rotation.set(out), out) {
+    Line::new(operator, parts, operation, "host").done(match (admin.rotation.set(out), out) {
         (true, true) => "out of rotation",
         (true, false) => "in rotation",
         (false, _) => "was so before",

@@ -8,7 +8,7 @@ use axum::{body::Body, response::Response};
 use http::{StatusCode, request::Parts};
 
 use super::{
-    audit::{self, Operator},
+    audit::{self, Line, Operator},
     door::Admin,
     operation::Operation,
     orders, pages,
@@ -19,7 +19,7 @@ use crate::{host::Host, problem::Problem, rest::query::Query};
 /// `DELETE /admin/v1/threads?tenant=[&user=]`. What was begun is finished, and noted, though the client may have left.
 ///
 /// # Errors
-/// If it says not whose, or the store does not do it: nothing is deleted then.
+/// If it says not whose: nothing is deleted then. Nor is anything if the store does not do it.
 pub(crate) async fn delete<H: Host>(
     admin: &Arc<Admin<H>>,
     parts: &Parts,
@@ -32,7 +32,8 @@ pub(crate) async fn delete<H: Host>(
     let [tenant, user] = NAMES.map(|name| named(&query, name));
     let (tenant, user) = (tenant.map_err(wrong)?, user.map_err(wrong)?);
     let tenant = tenant.ok_or_else(|| wrong("it says not whose: there is no `tenant`".to_owned()))?;
-    let (doing, from) = (Arc::clone(admin), audit::from(parts));
+    let whose = format!("{tenant}/{}", user.as_deref().unwrap_or("*"));
+    let (doing, line) = (Arc::clone(admin), Line::new(&operator, parts, Operation::DeleteThreads, &whose));
     let task = async move {
         let deleted = match &user {
             Some(user) => {
@@ -43,17 +44,21 @@ pub(crate) async fn delete<H: Host>(
             }
             None => doing.host.delete_tenant(&tenant).await,
         };
-        let whose = format!("{tenant}/{}", user.as_deref().unwrap_or("*"));
-        let outcome = match &deleted {
-            Ok(threads) => format!("{threads} threads"),
-            Err(problem) => problem.code.as_str().to_owned(),
-        };
-        audit::host_ordered(&operator, &from, Operation::DeleteThreads, &whose, &outcome);
-        deleted.map(|threads| DeletedPart { tenant, user, threads: threads as u64 }).map_err(|told| told.code)
+        match deleted {
+            Ok(threads) => {
+                line.done(&format!("{threads} threads"));
+                Ok(DeletedPart { tenant, user, threads: threads as u64 })
+            }
+            Err(told) => {
+                let problem = not_done(told.code);
+                line.failed(&problem);
+                Err(problem)
+            }
+        }
     };
     // The join fails where the runtime ends.
-    let ended = admin.tasks.spawn(task).await.unwrap_or(Err(Code::HostInternal));
-    ended.map(|deleted| pages::json(&deleted)).map_err(not_done)
+    let ended = admin.tasks.spawn(task).await.unwrap_or_else(|_| Err(not_done(Code::HostInternal)));
+    Ok(ended.map_or_else(audit::noted, |deleted| pages::json(&deleted)))
 }
 
 /// A name that is there has something in it: an empty one is a slip of whoever made the query, and would be nobody.

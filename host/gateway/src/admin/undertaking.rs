@@ -1,5 +1,5 @@
-//! Orders that go on though nobody waits for their answer (`Prefer: respond-async`, RFC 7240): each is an operation that can
-//! be looked up. Nothing of an order that was begun can be taken back half-way; its opposite is an order of its own.
+//! Orders that go on though nobody waits for their answer: each is an operation that can be looked up, whether its client
+//! waits or not. Nothing of an order that was begun can be taken back half-way; its opposite is an order of its own.
 //!
 //! The steps of one are what happened to what it is about: the same words as in the log.
 
@@ -20,14 +20,18 @@ use agent_host_telemetry::{
 use agent_plugin_protocol::{Code, PluginId};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde::Serialize;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::{
+    sync::{broadcast::error::RecvError, oneshot},
+    time::timeout,
+};
 
 use super::{
     door::Admin,
     operation::Operation,
     pages,
+    prefer::{APPLIED, Preference, Wait},
     view::{OperationList, OperationPage, StepPart},
 };
 use crate::{problem::Problem, upgrade::panic_message};
@@ -48,25 +52,34 @@ pub(crate) struct Undertaking {
     pub(crate) plugin: Option<PluginId>,
 }
 
-/// What becomes of an order.
-pub(crate) enum Answered<T> {
-    /// It was waited for.
-    Ended(Result<T, Problem>),
-    /// It goes on: this is the answer.
-    Begun(Response),
+/// What an order is for is not so.
+#[derive(Debug)]
+pub(crate) struct Unmet<T> {
+    /// Why.
+    pub(crate) problem: Problem,
+    /// How things are, where it was carried out all the same.
+    pub(crate) instead: Option<Box<T>>,
 }
 
-/// Carries an order out, in a task of its own: what was begun is finished though its client may leave. Waits for its end,
-/// or, if the client prefers not to, answers with where it can be looked up.
+impl<T> From<Problem> for Unmet<T> {
+    fn from(problem: Problem) -> Self {
+        Self { problem, instead: None }
+    }
+}
+
+/// Carries an order out, in a task of its own: what was begun is finished though its client may leave. Waits for its end as
+/// long as the client prefers, `unsaid` if it says nothing: the answer is what came of it, or where that can be looked up.
 ///
 /// # Errors
-/// If too many go on that nobody waits for: nothing was begun then.
+/// If too many go on: nothing was begun then.
 pub(crate) async fn undertake<H, T>(
     admin: &Arc<Admin<H>>,
     parts: &Parts,
     undertaking: Undertaking,
-    order: impl Future<Output = Result<T, Problem>> + Send + 'static,
-) -> Result<Answered<T>, Problem>
+    unsaid: Wait,
+    order: impl Future<Output = Result<T, Unmet<T>>> + Send + 'static,
+    shown: impl FnOnce(&T) -> Response,
+) -> Result<Response, Problem>
 where
     H: Send + Sync + 'static,
     T: Serialize + Send + 'static,
@@ -74,19 +87,31 @@ where
     let contained = AssertUnwindSafe(order).catch_unwind().map(|ended| {
         ended.unwrap_or_else(|panic| {
             PanicCaught { place: "admin", message: panic_message(panic.as_ref()) }.emit();
-            Err(internal())
+            Err(internal().into())
         })
     });
-    if !prefers_not_to_wait(&parts.headers) {
-        // The join fails where the runtime ends.
-        let ended = admin.tasks.spawn(contained).await.unwrap_or_else(|_| Err(internal()));
-        return Ok(Answered::Ended(ended));
-    }
+    let preference = Preference::of(&parts.headers, unsaid);
     let begun = admin.undertakings.begin(&undertaking, admin.clock.now())?;
-    let task = go_on(Arc::clone(admin), begun.id.clone(), undertaking.plugin, contained);
-    // Nobody waits for it but who looks it up, and the end of the host.
+    let (tell, told) = oneshot::channel();
+    let task = go_on(Arc::clone(admin), begun.id.clone(), undertaking.plugin, contained, tell);
+    // Besides this, nobody waits for it but who looks it up, and the end of the host.
     drop(admin.tasks.spawn(task));
-    Ok(Answered::Begun(accepted(&begun)))
+    // Told nothing: the runtime ends.
+    let to_its_end = told.map(|told| told.unwrap_or_else(|_| Err(internal().into())));
+    let ended = match preference.wait {
+        Wait::Never => None,
+        Wait::AtMost(long) => timeout(long, to_its_end).await.ok(),
+        Wait::ToItsEnd => Some(to_its_end.await),
+    };
+    let mut response = match ended {
+        Some(Ok(result)) => shown(&result),
+        Some(Err(unmet)) => unmet.problem.into_response(),
+        None => accepted(&admin.undertakings.find(&begun.id).unwrap_or(begun)),
+    };
+    if let Some(applied) = preference.applied() {
+        response.headers_mut().insert(APPLIED, applied);
+    }
+    Ok(response)
 }
 
 /// `GET /admin/v1/operations`
@@ -99,8 +124,7 @@ pub(crate) fn list<H>(admin: &Admin<H>, query: Option<&str>) -> Result<Response,
 /// `GET /admin/v1/operations/{id}`
 pub(crate) fn show<H>(admin: &Admin<H>, id: &str, query: Option<&str>) -> Result<Response, Problem> {
     pages::parameters(query, &[])?;
-    let found = admin.undertakings.locked().iter().find(|one| one.id == id).cloned();
-    match found {
+    match admin.undertakings.find(id) {
         Some(page) => Ok(pages::json(&page)),
         None => Err(Problem::of_http(
             StatusCode::NOT_FOUND,
@@ -137,6 +161,10 @@ impl Undertakings {
         Ok(page)
     }
 
+    fn find(&self, id: &str) -> Option<OperationPage> {
+        self.locked().iter().find(|one| one.id == id).cloned()
+    }
+
     fn step(&self, id: &str, step: StepPart) {
         self.change(id, |page| {
             if page.steps.len() >= STEPS {
@@ -147,10 +175,10 @@ impl Undertakings {
         });
     }
 
-    fn end<T: Serialize>(&self, id: &str, ended: &Result<T, Problem>, now: SystemTime) {
+    fn end<T: Serialize>(&self, id: &str, ended: &Result<T, Unmet<T>>, now: SystemTime) {
         let outcome = match ended {
             Ok(_) => "done",
-            Err(problem) => problem.code(),
+            Err(unmet) => unmet.problem.code(),
         };
         let told = self.change(id, |page| {
             page.ended = Some(rfc3339(now));
@@ -160,9 +188,10 @@ impl Undertakings {
                     // The types have nothing that JSON cannot say.
                     page.result = serde_json::to_value(result).ok();
                 }
-                Err(problem) => {
+                Err(unmet) => {
                     page.state = "failed".to_owned();
-                    page.problem = serde_json::to_value(problem.body()).ok();
+                    page.problem = serde_json::to_value(unmet.problem.body()).ok();
+                    page.result = unmet.instead.as_ref().and_then(|page| serde_json::to_value(page).ok());
                 }
             }
             (page.order.clone(), page.about.clone())
@@ -186,7 +215,8 @@ async fn go_on<H, T: Serialize>(
     admin: Arc<Admin<H>>,
     id: String,
     plugin: Option<PluginId>,
-    order: impl Future<Output = Result<T, Problem>>,
+    order: impl Future<Output = Result<T, Unmet<T>>>,
+    tell: oneshot::Sender<Result<T, Unmet<T>>>,
 ) {
     let mut happening = happenings::watch();
     let note = |event: &AdminEvent| {
@@ -211,10 +241,12 @@ async fn go_on<H, T: Serialize>(
     while let Ok(event) = happening.try_recv() {
         note(&event);
     }
-    if let Err(problem) = &ended {
-        series::admin_refused(problem.status().as_u16());
+    if let Err(unmet) = &ended {
+        series::admin_refused(unmet.problem.status().as_u16());
     }
     admin.undertakings.end(&id, &ended, admin.clock.now());
+    // Last, so that who waits can look it up as ended. Told nobody: its client did not wait, or left.
+    drop(tell.send(ended));
 }
 
 /// A happening as a step. What says who ordered something, from where, is none: others may look at an operation.
@@ -240,21 +272,11 @@ fn step(event: &AdminEvent, of: Option<&PluginId>) -> Option<StepPart> {
     })
 }
 
-/// Whether a request says `Prefer: respond-async`, alone or among others.
-fn prefers_not_to_wait(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(PREFER).iter().filter_map(|line| line.to_str().ok());
-    let mut preferences = lines.flat_map(|line| line.split(','));
-    preferences
-        .any(|one| one.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("respond-async"))
-}
-
 fn accepted(page: &OperationPage) -> Response {
     let mut response = (StatusCode::ACCEPTED, axum::Json(page)).into_response();
-    let headers = response.headers_mut();
-    headers.insert(APPLIED, HeaderValue::from_static("respond-async"));
     // An id has no character that means anything in a path.
     if let Ok(location) = HeaderValue::try_from(format!("/admin/v1/operations/{}", page.id)) {
-        headers.insert(header::LOCATION, location);
+        response.headers_mut().insert(header::LOCATION, location);
     }
     response
 }
@@ -272,8 +294,6 @@ pub(crate) fn internal() -> Problem {
         .retry_after(Duration::from_secs(2))
 }
 
-const PREFER: HeaderName = HeaderName::from_static("prefer");
-const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const RUNNING: &str = "running";
 /// Operations that are remembered; the oldest that has ended goes first.
 const KEPT: usize = 64;
@@ -295,10 +315,10 @@ mod tests {
         let (all, now) = (Undertakings::default(), SystemTime::UNIX_EPOCH);
         let first: Vec<String> = (0..AT_ONCE).map(|_| all.begin(&undertaking(), now).unwrap().id).collect();
         assert_eq!(all.begin(&undertaking(), now).unwrap_err().status(), StatusCode::SERVICE_UNAVAILABLE);
-        all.end(&first[0], &Ok::<_, Problem>(1), now);
+        all.end(&first[0], &Ok(1), now);
         for _ in 0..3 * KEPT {
             let id = all.begin(&undertaking(), now).unwrap().id;
-            all.end(&id, &Err::<(), _>(internal()), now);
+            all.end(&id, &Err::<(), _>(internal().into()), now);
         }
         assert_eq!(all.locked().len(), KEPT);
         let running = all.locked().iter().filter(|one| one.state == RUNNING).count();
@@ -319,19 +339,5 @@ mod tests {
         }
         let page = all.locked().back().cloned().unwrap();
         assert_eq!((page.steps.len(), page.steps_left_out, page.steps[0].what.as_str()), (STEPS, 3, "3"));
-    }
-
-    #[test]
-    fn a_preference_is_one_of_a_list() {
-        let prefers = |lines: &[&'static str]| {
-            let mut headers = HeaderMap::new();
-            for line in lines {
-                headers.append(PREFER, HeaderValue::from_static(line));
-            }
-            prefers_not_to_wait(&headers)
-        };
-        assert!(prefers(&["respond-async"]) && prefers(&["wait=5, Respond-Async; x=1"]));
-        assert!(prefers(&["return=minimal", "respond-async"]));
-        assert!(!prefers(&[]) && !prefers(&["wait=5"]) && !prefers(&["respond-asynchronously"]));
     }
 }

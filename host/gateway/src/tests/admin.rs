@@ -29,6 +29,7 @@ fn all() -> String {
     operator(&["admin:read", "admin:toggle", "admin:config", "admin:debug", "admin:chaos"])
 }
 
+/// It waits for the end of an order, unless a line of its own says what it prefers.
 struct Request<'a> {
     method: &'a str,
     path: &'a str,
@@ -50,7 +51,9 @@ impl<'a> Request<'a> {
         if let Some(token) = self.token {
             text += &format!("Authorization: Bearer {token}\r\n");
         }
-        for line in self.lines {
+        let prefers = self.lines.iter().any(|line| line.starts_with("Prefer:"));
+        let waits = if prefers { None } else { Some(&"Prefer: wait") };
+        for line in self.lines.iter().chain(waits) {
             text += &format!("{line}\r\n");
         }
         if !self.body.is_empty() {
@@ -77,7 +80,11 @@ async fn get(doors: &Doors, path: &str) -> (u16, Value) {
 /// What was noted of that plugin, from the happenings of this process.
 fn noted(events: &mut Receiver<AdminEvent>, plugin: &str) -> Vec<AdminEvent> {
     let all = std::iter::from_fn(|| events.try_recv().ok());
-    all.filter(|event| event.fields.get("plugin").is_some_and(|it| it == plugin)).collect()
+    let is_about = |event: &AdminEvent| {
+        let about = event.fields.get("plugin").or(event.fields.get("about"));
+        about.is_some_and(|it| it == plugin)
+    };
+    all.filter(|event| event.fields.contains_key("operator") && is_about(event)).collect()
 }
 
 #[tokio::test]
@@ -234,6 +241,7 @@ async fn what_is_not_there_or_not_understood_is_said() {
     let doors = open(|_| ()).await;
     let token = all();
     let long = "x".repeat(2000);
+    doors.script.change_status(|status| status.plugins.push(plugin("panics", PluginKind::Agent, true)));
     for (method, path, body, expected) in [
         ("GET", "/admin/v1/plugins/nobody", "", (404, "plugin.unknown")),
         ("GET", "/admin/v1/plugins/No%20Body", "", (404, "plugin.unknown")),
@@ -293,6 +301,7 @@ async fn open_with(id: &str) -> Doors {
 async fn every_order_leaves_a_line_and_so_does_every_refused_one() {
     let mut events = watch();
     let doors = open_with("noted").await;
+    doors.script.change_status(|status| status.plugins.push(plugin("panics", PluginKind::Agent, true)));
     let (token, reader) = (all(), operator(&["admin:read"]));
     let path = "/admin/v1/plugins/noted/reset";
     for (request, event, operator, order, told) in [
@@ -345,11 +354,130 @@ async fn every_order_leaves_a_line_and_so_does_every_refused_one() {
     }
     Request::new("POST", "/admin/v1/plugins/panics/reset", &token).send(&doors).await;
     let lines = noted(&mut events, "panics");
-    assert_eq!((lines.len(), &lines[0].fields["outcome"]), (1, &"host.internal".into()), "{lines:?}");
+    let [line] = lines.as_slice() else { panic!("one line for what panicked: {lines:?}") };
+    assert_eq!((line.event, &line.fields["code"]), ("OrderFailed", &"host.internal".into()), "{line:?}");
+    // What is refused once it was begun is refused, and what was tried and is not so has failed.
+    let id = PluginId::new("noted").unwrap();
+    doors.script.refuse.lock().unwrap().push(ControlError::NothingBefore(id));
+    Request::new("POST", "/admin/v1/plugins/noted/rollback", &token).send(&doors).await;
+    let lines = noted(&mut events, "noted");
+    let [line] = lines.as_slice() else { panic!("one line for what was refused: {lines:?}") };
+    assert_eq!((line.event, &line.fields["code"]), ("OrderRefused", &"plugin.nothing_before".into()));
+    doors.script.change_status(|status| status.plugins.push(plugin("broken", PluginKind::Agent, false)));
+    Request::new("POST", "/admin/v1/plugins/broken/enable", &token).send(&doors).await;
+    let lines = noted(&mut events, "broken");
+    let [line] = lines.as_slice() else { panic!("one line for what failed: {lines:?}") };
+    assert_eq!((line.event, &line.fields["order"]), ("OrderFailed", &"enable".into()), "{line:?}");
+
     // Reading, refused or not, is no order.
     Request::new("GET", "/admin/v1/status", &token).send(&doors).await;
     Request { token: None, ..Request::new("GET", "/admin/v1/status", "") }.send(&doors).await;
     assert!(noted(&mut events, "-").is_empty());
+}
+
+/// Doors whose host carries no order out before it is given a permit.
+async fn open_with_gate() -> (Doors, Arc<Semaphore>) {
+    let (doors, gate) = (open(|_| ()).await, Arc::new(Semaphore::new(0)));
+    *doors.script.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    (doors, gate)
+}
+
+/// The operation once it has ended.
+async fn ended(doors: &Doors, location: &str) -> Value {
+    let ends = async {
+        loop {
+            match get(doors, location).await {
+                (200, page) if page["state"] == "running" => tokio::task::yield_now().await,
+                (status, page) => {
+                    assert_eq!(status, 200, "{page}");
+                    return page;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ends).await.expect("it ends")
+}
+
+#[tokio::test]
+async fn an_order_is_an_operation_for_who_does_not_wait_or_not_so_long() {
+    let (doors, gate) = open_with_gate().await;
+    let token = all();
+    for prefer in ["", "respond-async", "wait=0", "wait=1", "respond-async, wait"] {
+        let line = format!("Prefer: {prefer}");
+        let order =
+            Request { lines: &[&line], ..Request::new("POST", "/admin/v1/plugins/echo/reset", &token) };
+        let (status, answer) = order.send(&doors).await;
+        let page = body(&answer);
+        assert_eq!((status, &page["state"]), (202, &"running".into()), "{prefer}: {answer}");
+        let applied = match prefer {
+            "" => None,
+            "respond-async, wait" => Some("respond-async"),
+            said => Some(said),
+        };
+        let header = applied.map(|applied| format!("preference-applied: {applied}\r\n"));
+        let heeded = header.as_ref().is_some_and(|header| answer.contains(header.as_str()));
+        assert_eq!(heeded, answer.contains("preference-applied"), "{prefer}: {answer}");
+        assert_eq!(heeded, applied.is_some(), "{prefer}: {answer}");
+        let location = format!("/admin/v1/operations/{}", page["id"].as_str().unwrap());
+        assert!(answer.contains(&format!("location: {location}\r\n")), "{answer}");
+        assert_eq!(get(&doors, &location).await.1["state"], "running");
+        gate.add_permits(1);
+        let page = ended(&doors, &location).await;
+        assert_eq!((&page["state"], &page["result"]["id"]), (&"done".into(), &"echo".into()), "{page}");
+    }
+    assert_eq!(doors.script.ordered.lock().unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn who_waits_is_answered_when_it_has_ended() {
+    let (doors, gate) = open_with_gate().await;
+    let token = all();
+    for (at, prefer) in ["wait", "wait=3000", "wait=3000, respond-async"].into_iter().enumerate() {
+        let line = format!("Prefer: {prefer}");
+        let order =
+            Request { lines: &[&line], ..Request::new("POST", "/admin/v1/plugins/echo/reset", &token) };
+        let answer = order.send(&doors);
+        tokio::pin!(answer);
+        tokio::select! {
+            answer = &mut answer => panic!("answered at a closed gate: {answer:?}"),
+            () = doors.script.arrived.notified() => gate.add_permits(1),
+        }
+        let (status, answer) = answer.await;
+        assert_eq!((status, &body(&answer)["id"]), (200, &"echo".into()), "{prefer}: {answer}");
+        assert!(answer.contains("preference-applied: "), "{answer}");
+        // It was an operation all the same, which has ended by the time of the answer.
+        let (_, list) = get(&doors, "/admin/v1/operations").await;
+        let all = list["operations"].as_array().unwrap();
+        assert_eq!((all.len(), &all[0]["state"]), (at + 1, &"done".into()), "{list}");
+    }
+    doors.script.refuse.lock().unwrap().push(ControlError::NothingBefore(PluginId::new("echo").unwrap()));
+    gate.add_permits(1);
+    let order = Request::new("POST", "/admin/v1/plugins/echo/rollback", &token);
+    assert_eq!(order.refused(&doors).await, (409, "plugin.nothing_before".to_owned()));
+    let (_, list) = get(&doors, "/admin/v1/operations").await;
+    let last = &list["operations"][0];
+    assert_eq!(
+        (&last["state"], &last["problem"]["code"]),
+        (&"failed".into(), &"plugin.nothing_before".into())
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_begun_is_refused_at_once_and_is_no_operation() {
+    let doors = open(|_| ()).await;
+    let (token, lines) = (all(), ["Prefer: respond-async"]);
+    let order = |path| Request { lines: &lines, ..Request::new("POST", path, &token) };
+    let echo = "/admin/v1/plugins/echo/reset";
+    for (request, status, code) in [
+        (order("/admin/v1/plugins/nobody/reset"), 404, "plugin.unknown"),
+        (Request { body: "x", ..order(echo) }, 400, "http.bad_request"),
+        (order("/admin/v1/plugins/echo/enable?for=ever"), 400, "http.bad_request"),
+    ] {
+        assert_eq!(request.refused(&doors).await, (status, code.to_owned()));
+    }
+    doors.script.drain();
+    assert_eq!(order(echo).refused(&doors).await, (503, "host.draining".to_owned()));
+    assert_eq!(get(&doors, "/admin/v1/operations").await.1, serde_json::json!({ "operations": [] }));
 }
 
 #[tokio::test]
@@ -420,7 +548,7 @@ async fn the_description_is_served_to_whoever_asks_and_names_what_is_served() {
             assert!(operation["responses"].get(status.to_string()).is_some(), "{method} {path}: {answer}");
             // What takes a body is refused without one.
             let expected = match (method.as_str(), path.as_str()) {
-                _ if operation.get("requestBody").is_some() => 400,
+                _ if operation["requestBody"]["required"] == true => 400,
                 ("DELETE", "/admin/v1/connections/echo") | ("GET", "/admin/v1/operations/echo") => 404,
                 // It says not whose.
                 ("DELETE", "/admin/v1/threads") => 400,

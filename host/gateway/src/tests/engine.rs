@@ -7,6 +7,7 @@ use agent_host_core::{
         BoxFuture,
         clock::SystemClock,
         instance::{Fault, PluginRuntime, PluginSpec, Stage, Started},
+        progress::Progress,
         tools::{ToolCall, ToolError, ToolHost},
     },
     service::ServiceTable,
@@ -29,6 +30,7 @@ impl PluginRuntime for Nothing {
         _spec: Arc<PluginSpec>,
         _generation: Generation,
         _available: Arc<[String]>,
+        _progress: Progress,
     ) -> BoxFuture<'static, Result<Started, Fault>> {
         Box::pin(async { Err(Fault::new(Stage::Load, Code::PluginLoadFailed, "none in this test")) })
     }

@@ -45,7 +45,7 @@ async fn a_starting_or_draining_host_is_live_but_not_ready() {
 #[tokio::test]
 async fn requirements_make_readiness_strict() {
     for (name, status) in
-        [("agent", 200), ("echo", 200), ("store", 200), ("supervisor", 503), ("billing", 503)]
+        [("agent", 200), ("echo", 200), ("store", 200), ("supervisor", 503), ("billing", 503), ("llm", 503)]
     {
         let doors = open(|s| s.require = vec![name.to_owned()]).await;
         let (got, body) = ready(&doors, "/ready", "").await;

@@ -8,6 +8,7 @@ use agent_host_core::{
     ports::instance::{
         CallOutput, InstanceCommand, Isolation, KillReason, PluginRuntime, PluginSpec, Stage, Timeouts,
     },
+    ports::progress::Progress,
 };
 use agent_host_runtime::Tuning;
 use agent_plugin_protocol::{Code, Generation, call::Completion};
@@ -300,7 +301,8 @@ async fn another_file_under_the_same_path_is_the_next_generation() {
     let first = start_with(&runtime, trusted(spec(&path))).await.unwrap();
     // In place, as `cp` does it: the running generation has a copy of its own.
     fs::copy(library("echo"), &path).unwrap();
-    let second = runtime.start(trusted(spec(&path)).into(), Generation(2), [].into()).await.unwrap();
+    let again = runtime.start(trusted(spec(&path)).into(), Generation(2), [].into(), Progress::unheard());
+    let second = again.await.unwrap();
     assert_eq!(second.handle.generation, Generation(2));
     assert_eq!(second.handle.descriptor.id.as_str(), "echo");
     let panicked = say(&first.handle, "!panic").await.completed().await;

@@ -14,6 +14,7 @@ use agent_host_core::{
         CALL_OUTPUTS, CallOutput, Fault, InstanceCommand, InstanceHandle, Invocation, Isolation, Limits,
         PluginRuntime, PluginSpec, Started, Timeouts,
     },
+    ports::progress::Progress,
 };
 use agent_host_runtime::{InProcessRuntime, ProcessRuntime, Tuning, WorkerCommand};
 use agent_plugin_protocol::{
@@ -142,7 +143,7 @@ pub(crate) fn trusted(spec: PluginSpec) -> PluginSpec {
 }
 
 pub(crate) async fn start_with(runtime: &dyn PluginRuntime, spec: PluginSpec) -> Result<Started, Fault> {
-    let start = runtime.start(Arc::new(spec), Generation(1), Arc::from([]));
+    let start = runtime.start(Arc::new(spec), Generation(1), Arc::from([]), Progress::unheard());
     tokio::time::timeout(PATIENCE, start).await.expect("a start keeps to its deadlines")
 }
 

@@ -13,6 +13,7 @@ use agent_host_core::{
     ports::{
         instance::{CallOutput, InstanceCommand, KillReason, PluginRuntime, PluginSpec, Stage, Timeouts},
         library::Seen,
+        progress::Progress,
     },
 };
 use agent_host_runtime::{ProcessRuntime, Tuning};
@@ -237,7 +238,7 @@ async fn a_missing_service_is_named() {
     assert_eq!((fault.stage, fault.code), (Stage::Dependencies, Code::PluginDependencyMissing));
     assert!(fault.reason.contains("llm"), "{}", fault.reason);
     let available: Arc<[String]> = Arc::from(["llm".to_owned()]);
-    runtime().start(Arc::new(needy), Generation(1), available).await.unwrap();
+    runtime().start(Arc::new(needy), Generation(1), available, Progress::unheard()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,6 +246,7 @@ async fn the_kind_must_be_the_configured_one() {
     let wrong = PluginSpec { kind: PluginKind::Supervisor, ..spec(library("echo")) };
     let fault = start(wrong).await.unwrap_err();
     assert_eq!((fault.stage, fault.code), (Stage::Verify, Code::PluginConfigInvalid));
+    assert!(fault.hint.contains("set `kind = \"agent\"`"), "{}", fault.hint);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,6 +71,11 @@ pub(super) fn begin(target: &Target, method: &Method, path: &str) -> Result<Begu
     }
 }
 
+/// Asks for what may take a while, and waits for its end.
+pub(super) fn wait(target: &Target, method: &Method, path: &str) -> Result<Answer, Failure> {
+    judge(target, &exchange(target, method, path, Some("wait"))?)
+}
+
 /// What came of an operation that has ended.
 pub(super) fn outcome(target: &Target, page: OperationPage) -> Result<Answer, Failure> {
     match (page.result, page.problem) {

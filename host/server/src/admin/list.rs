@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use agent_host_gateway::admin::view::{PluginLine, PluginList, ServiceLine, StatusPage};
+use agent_host_gateway::admin::view::{ConfigFailurePart, PluginLine, PluginList, ServiceLine, StatusPage};
 use time::OffsetDateTime;
 
 use super::words::{Style, ago, brief, clock, shown};
@@ -99,6 +99,10 @@ fn write_status(out: &mut String, page: &StatusPage, style: Style) -> fmt::Resul
         };
         writeln!(out, "  CHAOS     faults may be injected here (chaos.enabled); {}", shown(&what))?;
     }
+    if let Some(failure) = &page.config_failure {
+        let verdict = style.verdict("failed", VERDICT);
+        writeln!(out, "  {verdict}  {}", of_edit(failure, &clock(&failure.at, now)))?;
+    }
     let counts = page.plugins;
     writeln!(
         out,
@@ -121,6 +125,17 @@ fn write_status(out: &mut String, page: &StatusPage, style: Style) -> fmt::Resul
         writeln!(out, "  missing   {}", shown(&what))?;
     }
     Ok(())
+}
+
+/// What is wrong, and where: `config show` has the rest.
+fn of_edit(failure: &ConfigFailurePart, at: &str) -> String {
+    let reason = failure.reason.strip_prefix(&format!("{}: ", failure.code)).unwrap_or(&failure.reason);
+    let brief = reason.lines().take(2).collect::<Vec<_>>().join(" ");
+    let brief = brief.split_whitespace().collect::<Vec<_>>().join(" ");
+    shown(&format!(
+        "configuration, {}: the edit seen at {at} is not in force: {brief} (`agent-host config show`)",
+        failure.code
+    ))
 }
 
 fn of_service(service: &ServiceLine) -> String {
@@ -194,6 +209,11 @@ mod tests {
                 code: Some("store.unavailable".to_owned()),
                 reason: None,
             }],
+            config_failure: Some(ConfigFailurePart {
+                at: "2026-01-02T03:04:05Z".to_owned(),
+                code: "config.type".to_owned(),
+                reason: "config.type: no number\n  --> host.toml:3:1\n   |\n 3 | x".to_owned(),
+            }),
             chaos: Some(ChaosStanding { active: vec!["store-fail".to_owned()] }),
             ..StatusPage::default()
         };
@@ -205,5 +225,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("  failed    service store, store.unavailable\n"), "{text}");
+        let edit = "  failed    configuration, config.type: the edit seen at 2026-01-02 03:04:05 UTC is not in force: \
+                    no number --> host.toml:3:1 (";
+        assert!(text.contains(edit), "{text}");
     }
 }

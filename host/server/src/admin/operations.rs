@@ -4,7 +4,7 @@
 use std::{io::IsTerminal as _, thread, time::Duration};
 
 use agent_host_gateway::{
-    admin::view::{ForesightPage, OperationList, OperationPage, StepPart},
+    admin::view::{ForesightPage, OperationList, OperationPage, PluginPage, StepPart},
     auth::inspect,
 };
 use agent_host_telemetry::log;
@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use super::{
     READ,
-    link::{Answer, Begun, Method, ask, begin, outcome},
+    link::{Answer, Begun, Method, ask, begin, outcome, wait},
     show,
     target::Target,
     words::{clock, shown},
@@ -63,9 +63,9 @@ pub(super) fn carry_out(
         let answer = ask(target, method, &format!("{path}{joined}dry_run=true"))?;
         return Ok(Carried::Ended(answer));
     }
-    // Whose token may not look an operation up waits for the answer as ever.
+    // Whose token may not look an operation up waits for the answer.
     if !how.no_wait && !may_read(&target.token) {
-        return ask(target, method, path).map(Carried::Ended);
+        return wait(target, &method, path).map(Carried::Ended);
     }
     let page = match begin(target, &method, path)? {
         Begun::Ended(answer) => return Ok(Carried::Ended(answer)),
@@ -137,6 +137,11 @@ pub(super) fn foreseen(page: &ForesightPage) -> String {
     lines.join("\n")
 }
 
+/// What an order broke, a line each.
+pub(super) fn broken(page: &PluginPage) -> String {
+    page.breaks.iter().map(|one| format!("\nworse than before: {}", shown(one))).collect()
+}
+
 fn line(page: &OperationPage, now: OffsetDateTime) -> String {
     let code = page.problem.as_ref().and_then(|problem| problem["code"].as_str());
     let code = code.map(|code| format!(" ({})", shown(code))).unwrap_or_default();
@@ -154,6 +159,9 @@ fn whole(page: &OperationPage, now: OffsetDateTime) -> String {
         let text = |name: &str| shown(problem[name].as_str().unwrap_or_default());
         lines.push(format!("{}\n  what to do: {}", text("detail"), text("hint")));
     }
+    let breaks = page.result.as_ref().and_then(|result| result["breaks"].as_array());
+    let breaks = breaks.into_iter().flatten().filter_map(Value::as_str);
+    lines.extend(breaks.map(|one| format!("worse than before: {}", shown(one))));
     lines.join("\n")
 }
 

@@ -58,9 +58,10 @@ impl Look {
         let now = OffsetDateTime::now_utc();
         let (status, process) = (&self.status, &self.sample);
         let going = if status.out_of_rotation { ", out of rotation" } else { "" };
+        let edit = if status.config_failure.is_some() { "  last edit NOT IN FORCE" } else { "" };
         let mut lines = vec![
             format!(
-                "{}, version {}  level {}{going}  up {}",
+                "{}, version {}  level {}{going}{edit}  up {}",
                 shown(&status.host),
                 shown(&status.version),
                 shown(&status.level),

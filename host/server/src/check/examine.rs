@@ -8,6 +8,7 @@ use agent_host_core::{
         Stage, Started, Timeouts,
     },
     ports::library::Trust,
+    ports::progress::Progress,
     sanitise,
 };
 use agent_host_runtime::{Inspection, ProcessRuntime, Tuning, WorkerCommand, inspect};
@@ -100,7 +101,8 @@ async fn look(file: &Path, keys: &[String]) -> Result<Inspection, Fault> {
 
 async fn start(spec: &Arc<PluginSpec>, services: &Arc<[String]>) -> Result<Started, Fault> {
     let runtime = ProcessRuntime::new(WorkerCommand::this_program("worker"), Tuning::default());
-    let start = tokio::spawn(runtime.start(Arc::clone(spec), Generation(1), Arc::clone(services)));
+    let begun = runtime.start(Arc::clone(spec), Generation(1), Arc::clone(services), Progress::unheard());
+    let start = tokio::spawn(begun);
     let bug = |_| Fault::new(Stage::Load, Code::HostInternal, "the loader panicked: a bug of this program");
     start.await.map_err(bug)?
 }

@@ -2,7 +2,10 @@
 
 use clap::{Args, Subcommand};
 
-use super::{AdminArgs, HowArgs, read::word};
+use super::{
+    AdminArgs, HowArgs,
+    read::{span, word},
+};
 
 /// Orders end with 0 only if the plugin then has the verdict that the order is for.
 #[derive(Debug, Subcommand)]
@@ -40,7 +43,7 @@ pub(crate) enum PluginsCommand {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ToggleArgs {
     /// For how long, as in 10m; left out, from now on: the file that says otherwise is changed
-    #[arg(long = "for", value_name = "TIME")]
+    #[arg(long = "for", value_name = "TIME", value_parser = span)]
     pub(crate) lasting: Option<String>,
     #[command(flatten)]
     pub(crate) order: OrderArgs,

@@ -37,7 +37,12 @@ pub(crate) fn schema() -> Result<(), Failure> {
 /// `config diff`. Two keys that are written into files as plain text are not told apart: neither is shown.
 pub(crate) fn diff(args: &DiffArgs) -> Result<(), Failure> {
     let [first, second] = args.profiles.as_slice() else {
-        return Err(Failure::new(Exit::Failed, "name two profiles: --profile A --profile B"));
+        let profiles = args.profiles.len();
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("--profile was given {profiles} times: two profiles are compared"),
+        )
+        .with_remedy("config diff --profile A --profile B; without --profile, a running host is asked"));
     };
     let load = |profile: &String| {
         let profile = Some(profile.clone());

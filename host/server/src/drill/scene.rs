@@ -223,7 +223,7 @@ impl Drill {
 fn broken(failure: Failure) -> Verdict {
     match failure.exit() {
         Exit::Unreachable => Verdict::Failed(vec![format!("the host is gone: {failure}")]),
-        Exit::Failed | Exit::Config => Verdict::BrokenOff(failure.to_string()),
+        Exit::Failed | Exit::Usage | Exit::Config => Verdict::BrokenOff(failure.to_string()),
     }
 }
 

@@ -52,7 +52,7 @@ fn everything_is_there_from_the_first_scrape_on_and_counts() {
     delivered.count("fallback");
     series::dropped("late", 3);
 
-    let page = page.render();
+    let rendered = page.render();
     for (series, expected) in [
         ("agent_host_answers_total{by=\"plugin\"}", 1.0),
         ("agent_host_answers_total{by=\"fallback\"}", 1.0),
@@ -66,8 +66,20 @@ fn everything_is_there_from_the_first_scrape_on_and_counts() {
         ("agent_host_events_delivered_total{surface=\"agent-host.v1\",by=\"fallback\"}", 1.0),
         ("agent_host_events_dropped_total{reason=\"late\"}", 3.0),
     ] {
-        assert_eq!(value(&page, series), expected, "{series}");
+        assert_eq!(value(&rendered, series), expected, "{series}");
     }
+
+    // What never was in force leaves nothing behind, and comes back with its name.
+    let listed = || series::plugin_listed("late", "disabled", ["disabled", "healthy"]);
+    let state = "agent_host_plugin_state{plugin=\"late\",state=\"disabled\"}";
+    listed();
+    assert_eq!(value(&page.render(), state), 1.0);
+    series::plugin_never_was("late");
+    let gone = page.render();
+    assert!(!gone.contains("plugin=\"late\"") && gone.contains("plugin=\"echo\""), "{gone}");
+    assert!(gone.contains("# TYPE agent_host_plugin_state gauge\n"), "the metric is there: {gone}");
+    listed();
+    assert_eq!(value(&page.render(), state), 1.0);
 }
 
 #[test]

@@ -41,6 +41,10 @@ impl Registry {
         let mut needed = Vec::new();
         for plugin in &settings.plugins {
             let slot = self.slot_for(plugin, shared);
+            if !self.listed.contains(&slot) {
+                // What is told of it from here on is seen.
+                series::plugin_unlisted(plugin.spec.id.as_str(), states());
+            }
             let Some(one) = self.slots.get_mut(slot).filter(|one| one.needs_generation(plugin)) else {
                 continue;
             };
@@ -106,7 +110,13 @@ impl Registry {
             done.over.push((index, slot.commit(off, now)));
             series::plugin_unlisted(slot.settings.spec.id.as_str(), states());
         }
+        for (index, slot) in self.slots.iter().enumerate() {
+            if slot.never_was() && !self.listed.contains(&index) {
+                series::plugin_never_was(slot.settings.spec.id.as_str());
+            }
+        }
         self.order.clone_from(&settings.order);
+        self.required = super::required(settings);
         done
     }
 

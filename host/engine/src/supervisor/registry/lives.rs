@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use agent_host_core::{
     outcome::ExitReport,
-    ports::instance::{Fault, InstanceHandle, PluginSpec, Started},
+    ports::instance::{Fault, InstanceHandle, PluginSpec, Stage, Started},
 };
-use agent_plugin_protocol::Generation;
+use agent_plugin_protocol::{Generation, PluginId};
 use tokio::time::Instant;
 
 use super::Registry;
@@ -43,6 +43,14 @@ impl Registry {
             return None;
         }
         self.slots.get_mut(slot).map(Slot::begin_start)
+    }
+
+    /// The start of a generation is in that stage; one beside what serves is told by its end.
+    pub(in super::super) fn stage_begun(&mut self, slot: usize, of: Generation, stage: Stage) {
+        let now = self.now().wall;
+        if let Some(slot) = self.current(slot, of) {
+            slot.stage_begun(stage, now);
+        }
     }
 
     /// A generation answered its probe; what follows from that.
@@ -151,6 +159,13 @@ impl Registry {
             slot.take_new_file(file, now).then_some(index)
         });
         taken.collect()
+    }
+
+    /// What lies at that plugin's path is what it runs from, again.
+    pub(in super::super) fn same_file(&mut self, plugin: &PluginId) {
+        if let Some(slot) = self.index_of(plugin).and_then(|index| self.slots.get_mut(index)) {
+            slot.same_file();
+        }
     }
 
     /// The pause before the next spare is over.

@@ -14,7 +14,7 @@ use super::{Registry, is_healthy};
 use crate::{
     details::Details,
     supervisor::slot::Slot,
-    view::{Missing, ServiceView, Status},
+    view::{Missing, PluginView, ServiceView, Status, requirement},
 };
 
 impl Registry {
@@ -33,26 +33,37 @@ impl Registry {
     /// The status, as it is now.
     pub(in super::super) fn status(&self, leaving: bool) -> Arc<Status> {
         let starting = self.slots.iter().any(|slot| !slot.judged);
-        let plugins = self.slots.iter().filter(|s| s.settings.enabled && s.state != PluginState::Healthy);
-        let services = self.services.iter().filter_map(|(name, state)| missing_service(name, state));
+        let plugins: Vec<PluginView> = self.listed().map(|slot| slot.view(self.served_by(slot))).collect();
+        let services = self.service_views();
+        let mut missing = self.wanted_and_missing();
+        for name in &self.required {
+            missing.extend(requirement::missing(name, &plugins, &services, &missing));
+        }
         let service = ServiceStatus::of(&LevelFacts {
             store_appends: self.store_works,
             fallback_works: self.fallback_works,
             healthy_agents: self.agents().filter(|slot| slot.state == PluginState::Healthy).count(),
             starting,
-            missing: plugins.map(missing_of).chain(services).chain(self.missing_history()).collect(),
+            missing,
         });
         Arc::new(Status {
             host: Arc::clone(&self.host),
             level: service.level,
             reason: service.reason,
             missing: service.missing.into_iter().map(told).collect(),
-            plugins: self.listed().map(|slot| slot.view(self.served_by(slot))).collect(),
-            services: self.service_views(),
+            plugins,
+            services,
             durability: self.durability,
             starting,
             draining: leaving || self.draining,
         })
+    }
+
+    /// What is enabled, by whoever enabled it, and not healthy.
+    fn wanted_and_missing(&self) -> Vec<CoreMissing> {
+        let plugins = self.slots.iter().filter(|s| s.settings.enabled && s.state != PluginState::Healthy);
+        let services = self.services.iter().filter_map(|(name, state)| missing_service(name, state));
+        plugins.map(missing_of).chain(services).chain(self.missing_history()).collect()
     }
 
     /// A store that works, but not with everything that it had.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use agent_host_core::{
     breaker::BreakerState,
     lifecycle::{PluginState, Verdict as Word},
-    ports::instance::Stage,
+    ports::instance::{Fault, Stage},
     routing::{RouteEntry, RouteHealth},
 };
 use agent_plugin_protocol::Code;
@@ -78,11 +78,22 @@ impl Slot {
             description,
             isolation: self.settings.spec.isolation,
             digest: self.digest.clone(),
-            fault: if self.state == PluginState::Healthy { None } else { self.fault.clone() },
+            fault: self.explained(),
             restarts: self.restarts,
             retry_at: self.retry.map(|(at, _)| at),
             served_by,
         }
+    }
+
+    /// Why it is not healthy: what failed last, or, of one that nothing is to be said against, how far its start is.
+    fn explained(&self) -> Option<Fault> {
+        if self.state == PluginState::Healthy {
+            return None;
+        }
+        self.fault.clone().or_else(|| {
+            let begun = self.is_starting().then(|| doing(self.stage))?;
+            Some(Fault::new(self.stage, Code::PluginStarting, format!("it is being started: {begun}")))
+        })
     }
 
     /// For those who look closely.
@@ -138,5 +149,17 @@ impl Slot {
     fn breaker_retry(&self) -> Option<SystemTime> {
         let open = self.fitness.breaker() == BreakerState::Open;
         self.fitness.pause.filter(|_| open).map(|(at, _)| at)
+    }
+}
+
+/// What a start does in that stage.
+fn doing(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Discover => "its turn has not come",
+        Stage::Verify | Stage::Stage => "its file is read and judged",
+        Stage::Load => "its library is being loaded",
+        Stage::Init => "its `create` has not returned",
+        Stage::Dependencies => "the services that it requires are looked for",
+        Stage::Probe | Stage::Running => "it is asked for its first self-test",
     }
 }

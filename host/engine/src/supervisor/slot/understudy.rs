@@ -236,6 +236,16 @@ impl Slot {
         .emit();
     }
 
+    /// Its file is what it runs from, again: why another file did not take over is no matter any more. A candidate of other
+    /// settings failed by these.
+    pub(in super::super) fn same_file(&mut self) {
+        let spec = Arc::clone(&self.settings.spec);
+        let over = |candidate: &mut Candidate| {
+            candidate.fault.is_some() && !candidate.staged && candidate.spec == spec
+        };
+        self.candidate.take_if(over);
+    }
+
     /// The spare to be loaded now, if one is wanted. Only beside one that serves: it must not take the machine from it.
     pub(in super::super) fn begin_spare(&mut self) -> Option<(Arc<PluginSpec>, Generation)> {
         let serves = matches!(self.state, PluginState::Healthy | PluginState::Degraded);

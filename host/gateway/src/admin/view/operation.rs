@@ -1,4 +1,4 @@
-//! An order that goes on by itself, as it is shown to operators: how far it is, and what came of it.
+//! An order that was begun, as it is shown to operators: how far it is, and what came of it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,10 +36,10 @@ pub struct OperationPage {
     /// How many steps there were before those.
     #[serde(skip_serializing_if = "is_none")]
     pub steps_left_out: u32,
-    /// What would have been answered to who waits: a page.
+    /// What is answered to who waits: a page. Beside a `problem`, it is how things are all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
-    /// The same, where it was refused or came to nothing.
+    /// The same, where it was refused, or what it is for is not so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<Value>,
 }

@@ -121,6 +121,9 @@ pub struct PluginPage {
     /// Answer to an order that switches it: where that is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept: Option<KeptPart>,
+    /// Answer to an order that takes it out: what is worse since, a line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub breaks: Vec<String>,
     /// Its last changes of state, newest last.
     pub history: Vec<ChangePart>,
     /// How the last generation that died did so.
@@ -288,6 +291,7 @@ impl From<&PluginDetail> for PluginPage {
             changed_file: detail.changed_file.as_ref().map(ChangedFilePart::from),
             retiring: detail.retiring.iter().map(|generation| generation.0).collect(),
             kept: None,
+            breaks: Vec::new(),
             history: detail.history.iter().map(ChangePart::from).collect(),
             last_crash: detail.last_crash.as_ref().map(CrashPart::from),
         }

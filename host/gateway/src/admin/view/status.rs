@@ -4,7 +4,7 @@ use agent_host_engine::view::{Missing, PluginDetail, ServiceView, Status};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ChaosStanding, line, time, verdicts};
+use super::{ChaosStanding, ConfigFailurePart, line, time, verdicts};
 
 /// The host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +38,9 @@ pub struct StatusPage {
     pub services: Vec<ServiceLine>,
     /// What is wanted and not there, as clients are told.
     pub missing: Vec<MissingPart>,
+    /// Why the last edit of the configuration is not in force, until one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_failure: Option<ConfigFailurePart>,
     /// There where faults may be injected: what then goes wrong may be on purpose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chaos: Option<ChaosStanding>,
@@ -125,6 +128,7 @@ impl StatusPage {
             on_trial: Vec::new(),
             services: status.services.iter().map(ServiceLine::from).collect(),
             missing: status.missing.iter().map(MissingPart::from).collect(),
+            config_failure: None,
             chaos: None,
         }
     }

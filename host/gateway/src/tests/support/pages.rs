@@ -19,8 +19,8 @@ use agent_host_engine::{
     ChangedFile, Outgoing,
     session::Delivery,
     view::{
-        BreakerView, BudgetView, Crash, Missing, OpenCall, PluginDetail, PluginView, SparesView, StateChange,
-        Status,
+        BreakerView, BudgetView, Crash, Missing, OpenCall, PluginDetail, PluginView, ServiceView, SparesView,
+        StateChange, Status,
     },
 };
 use agent_plugin_protocol::{Code, EventKind, Generation, PluginId, PluginKind, RunId, Seq, ThreadId};
@@ -115,7 +115,7 @@ pub(crate) fn status() -> Status {
             retry_after_ms: Some(30_000),
         }],
         plugins: vec![plugin("echo", PluginKind::Agent, true), plugin("billing", PluginKind::Agent, false)],
-        services: Vec::new(),
+        services: vec![ServiceView { name: "store", verdict: "healthy", code: None, reason: None }],
         durability: Durability::Durable,
         starting: false,
         draining: false,
