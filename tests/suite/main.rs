@@ -33,6 +33,7 @@ mod corpus;
 mod crashes;
 mod deploy;
 mod descriptors;
+mod deserted;
 mod disk_faults;
 mod docs;
 mod drain;

@@ -35,7 +35,7 @@ async fn a_cancelled_run_ends_cancelled_whether_or_not_its_agent_listens() {
         assert_eq!(completed["run_id"], accepted["run_id"]);
         let again = json!({ "type": "cancel", "run_id": accepted["run_id"] });
         client.send(&again).await.unwrap();
-        client.expect_error("run.not_found").await.unwrap();
+        client.expect_error("run.not_cancellable").await.unwrap();
         ready(&host).await.unwrap();
     }
 }

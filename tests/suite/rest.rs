@@ -126,6 +126,8 @@ async fn threads_are_listed_the_newest_first_and_page_by_page() {
         }
     }
     assert_eq!(listed, made);
+    let nowhere = ask(&host, "alice", "GET", "/v1/threads?after=zzz").await.unwrap();
+    assert_eq!((nowhere.status, nowhere.code()), (400, Ok("http.bad_request".into())), "{nowhere:?}");
 }
 
 #[tokio::test]
@@ -155,7 +157,9 @@ async fn a_thread_is_deleted_but_not_while_it_works() {
     assert_eq!(ask(&host, "alice", "GET", &path).await.unwrap().status, 404);
     assert_eq!(ask(&host, "alice", "DELETE", &path).await.unwrap().status, 404);
     let over = ask(&host, "alice", "POST", &format!("/v1/runs/{going}/cancel")).await.unwrap();
-    assert_eq!((over.status, over.code()), (404, Ok("run.not_found".into())), "{over:?}");
+    assert_eq!((over.status, over.code()), (409, Ok("run.not_cancellable".into())), "{over:?}");
+    let others = ask(&host, "mallory", "POST", &format!("/v1/runs/{going}/cancel")).await.unwrap();
+    assert_eq!((others.status, others.code()), (404, Ok("run.not_found".into())), "{others:?}");
 }
 
 async fn with_ticket(host: &Host, ticket: &str) -> Result<Answer, String> {

@@ -134,7 +134,9 @@ impl CallResult {
             // The host ended it: reload, drain, disable.
             Outcome::Lost(report) if report.exit == Exit::Stopped => Self::Neutral,
             Outcome::Lost(_) => Self::Failure,
-            Outcome::Refused(_) | Outcome::Cancelled | Outcome::Interrupted => Self::Neutral,
+            Outcome::Refused(_) | Outcome::Cancelled | Outcome::Deserted | Outcome::Interrupted => {
+                Self::Neutral
+            }
         }
     }
 }

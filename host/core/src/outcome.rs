@@ -123,6 +123,8 @@ pub enum Outcome {
     Refused(Code),
     /// The person, or the host on their behalf, stopped it.
     Cancelled,
+    /// Whoever followed it was lost, and its agent wants it stopped then. People see it as cancelled.
+    Deserted,
     /// The host is going away.
     Interrupted,
     /// What the plugin said was not an answer of this method.
@@ -141,6 +143,7 @@ impl Outcome {
             Self::TimedOut(Clock::Run) => Some(Code::PluginTimeoutRun),
             Self::Lost(report) => Some(report.exit.code()),
             Self::Refused(code) => Some(*code),
+            Self::Deserted => Some(Code::RunConnectionLost),
             Self::Interrupted => Some(Code::Interrupted),
             Self::Violation(_) => Some(Code::PluginProtocolViolation),
         }

@@ -1,15 +1,18 @@
 //! Finds the task of a thread, and the thread of a run. Lookup only: whatever is found is owned by its task.
 
+mod over;
+
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU32, Ordering},
 };
 
 use agent_host_core::identity::Scope;
-use agent_plugin_protocol::{RunId, ThreadId};
+use agent_plugin_protocol::{Code, RunId, ThreadId};
 use dashmap::{DashMap, mapref::entry::Entry};
 use tokio::sync::{Notify, mpsc};
 
+use self::over::Over;
 use crate::thread::Command;
 
 /// Commands that may wait for a thread's task. When full, the sender waits: it is a session, and only its own.
@@ -29,6 +32,8 @@ pub(crate) struct ThreadKey {
 pub(crate) struct Directory {
     threads: DashMap<ThreadKey, mpsc::Sender<Command>>,
     runs: DashMap<(Scope, RunId), ThreadId>,
+    /// Held for one look or one entry.
+    over: Mutex<Over>,
     busy: DashMap<Scope, u32>,
     active: AtomicU32,
     ended: Notify,
@@ -85,6 +90,12 @@ impl Directory {
         self.runs.get(&(scope.clone(), run.clone())).map(|found| found.value().clone())
     }
 
+    /// Why there is no such run to be stopped: it is over, as far as this host remembers, or the user has none.
+    pub(crate) fn why_no_run(&self, scope: &Scope, run: &RunId) -> Code {
+        let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        if over.has(scope, run) { Code::RunNotCancellable } else { Code::RunNotFound }
+    }
+
     /// Notes a run that was accepted; it is forgotten when the ticket is dropped.
     pub(crate) fn enter(self: &Arc<Self>, key: &ThreadKey, run: &RunId) -> RunTicket {
         self.runs.insert((key.scope.clone(), run.clone()), key.thread.clone());
@@ -134,6 +145,12 @@ pub(crate) struct RunTicket {
 
 impl Drop for RunTicket {
     fn drop(&mut self) {
+        // First: whoever asks meanwhile finds it in either.
+        let (scope, run) = &self.run;
+        // Nothing of the host's look at itself is kept.
+        if !scope.is_self_check() {
+            self.directory.over.lock().unwrap_or_else(PoisonError::into_inner).add(scope, run);
+        }
         self.directory.runs.remove(&self.run);
         self.directory.active.fetch_sub(1, Ordering::Relaxed);
         self.directory.ended.notify_waiters();
@@ -206,8 +223,11 @@ mod tests {
         let other = Scope { tenant: "t".into(), user: "other".into() };
         assert!(directory.thread_of(&key().scope, &run).is_some());
         assert!(directory.thread_of(&other, &run).is_none());
+        assert_eq!(directory.why_no_run(&other, &run), Code::RunNotFound);
         drop(ticket);
         assert!(directory.thread_of(&key().scope, &run).is_none());
+        assert_eq!(directory.why_no_run(&key().scope, &run), Code::RunNotCancellable);
+        assert_eq!(directory.why_no_run(&other, &run), Code::RunNotFound, "another's is none");
         assert_eq!(directory.active_runs(), 0);
     }
 

@@ -23,7 +23,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 pub(crate) async fn drain(shared: &Arc<Shared>, grace: Duration) -> usize {
     let end = Instant::now() + grace;
     DrainStarted { grace_ms: grace.as_millis() }.emit();
-    shared.leaving.send_replace(Some(Leaving { deadline: end }));
+    shared.leaving.send_replace(Some(Leaving { deadline: Instant::now() + grace.saturating_sub(RESERVE) }));
     // The supervisor keeps up with its commands; were it gone, nothing would be restarted either.
     let _ = shared.supervisor.send(supervisor::Command::Drain).await;
     let interrupted = match timeout(grace.saturating_sub(RESERVE), shared.directory.idle()).await {

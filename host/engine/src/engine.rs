@@ -187,18 +187,12 @@ impl Engine {
         self.shared.directory.busy(scope)
     }
 
-    /// Cancels a run as its client would; its thread. `None` if the user has no run of that name that goes on.
-    pub async fn cancel(&self, scope: &Scope, run: &RunId) -> Option<ThreadId> {
-        let thread = self.shared.directory.thread_of(scope, run)?;
-        let key = ThreadKey { scope: scope.clone(), thread: thread.clone() };
-        // An error: the task ended, and with it the run.
-        self.shared
-            .directory
-            .existing(&key)?
-            .send(thread::Command::Cancel { run: run.clone() })
-            .await
-            .ok()?;
-        Some(thread)
+    /// Cancels a run as its client would; its thread.
+    ///
+    /// # Errors
+    /// `run.not_cancellable` if it is over, `run.not_found` if the user has, or this host remembers, none of that name.
+    pub async fn cancel(&self, scope: &Scope, run: &RunId) -> Result<ThreadId, Problem> {
+        thread::cancel(&self.shared, scope, run, None).await
     }
 
     /// Deletes everything of a user; answers how many threads that was. A run that is going on has no log any more: it

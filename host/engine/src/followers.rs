@@ -31,7 +31,16 @@ struct Own {
 struct Follows {
     threads: HashSet<ThreadId>,
     /// It is gone: whatever is still on its way to let it follow comes too late.
-    ended: bool,
+    ended: Option<Ended>,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Its client is gone, by no act of the host.
+    Lost,
+    /// The host let it go.
+    Closed,
 }
 
 impl Subscriber {
@@ -42,6 +51,11 @@ impl Subscriber {
     /// Tells it something. One that is gone or lagged hears it no more, and ends what it follows by itself.
     pub(crate) fn tell(&self, what: Outgoing) {
         let _ = self.0.outbox.push(what);
+    }
+
+    /// Whether its client is gone, by no act of the host.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.follows().ended == Some(Ended::Lost)
     }
 
     fn follows(&self) -> MutexGuard<'_, Follows> {
@@ -69,7 +83,7 @@ impl Followers {
     /// [`TooMany`]: it does not follow it.
     pub(crate) fn follow(&self, key: &ThreadKey, who: &Subscriber, most: u32) -> Result<(), TooMany> {
         let mut mine = who.follows();
-        if mine.ended || mine.threads.contains(&key.thread) {
+        if mine.ended.is_some() || mine.threads.contains(&key.thread) {
             return Ok(());
         }
         self.count(&key.scope, most)?;
@@ -94,22 +108,22 @@ impl Followers {
         }
     }
 
-    /// The session is gone: it hears of nothing any more.
-    pub(crate) fn leave(&self, scope: &Scope, who: &Subscriber) {
+    /// The session is gone: it hears of nothing any more. Answers the threads that nobody follows now.
+    pub(crate) fn leave(&self, scope: &Scope, who: &Subscriber, how: Ended) -> Vec<ThreadKey> {
         let threads = {
             let mut mine = who.follows();
-            mine.ended = true;
+            mine.ended.get_or_insert(how);
             std::mem::take(&mut mine.threads)
         };
         let count = u32::try_from(threads.len()).unwrap_or(u32::MAX);
-        for thread in threads {
-            self.take_out(&ThreadKey { scope: scope.clone(), thread }, who);
-        }
+        let keys = threads.into_iter().map(|thread| ThreadKey { scope: scope.clone(), thread });
+        let left = keys.filter(|key| self.take_out(key, who)).collect();
         self.discount(scope, count);
         // The maps keep the room of the most that there ever was: one user's thousands would stay for good.
         if self.threads.capacity() > ROOM + 4 * self.threads.len() {
             self.threads.shrink_to_fit();
         }
+        left
     }
 
     /// Tells whoever follows the thread what `each` says; it must not wait.
@@ -124,11 +138,12 @@ impl Followers {
         self.threads.contains_key(key)
     }
 
-    fn take_out(&self, key: &ThreadKey, who: &Subscriber) {
+    /// Whether it was the last one.
+    fn take_out(&self, key: &ThreadKey, who: &Subscriber) -> bool {
         if let Some(mut followers) = self.threads.get_mut(key) {
             followers.retain(|one| !Arc::ptr_eq(&one.0, &who.0));
         }
-        self.threads.remove_if(key, |_, followers| followers.is_empty());
+        self.threads.remove_if(key, |_, followers| followers.is_empty()).is_some()
     }
 
     fn count(&self, scope: &Scope, most: u32) -> Result<(), TooMany> {

@@ -102,7 +102,25 @@ enum Phase {
 #[derive(Debug, Clone, Copy)]
 enum Stop {
     TimedOut(Clock),
-    Cancelled,
+    Cancelled(By),
+}
+
+/// Who wants a run stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The person, or a newer message of theirs.
+    Person,
+    /// Nobody: whoever followed it was lost.
+    Loss,
+}
+
+impl By {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Person => Outcome::Cancelled,
+            Self::Loss => Outcome::Deserted,
+        }
+    }
 }
 
 /// One message being handled.
@@ -187,6 +205,18 @@ impl Run {
     /// The plugin that has it now, if one has.
     pub(crate) fn responder(&self) -> Option<&PluginId> {
         self.call().map(|call| &call.instance.handle.plugin)
+    }
+
+    /// The agent that has it, or that it waits for, as far as that is known.
+    pub(crate) fn agent(&self) -> Option<&PluginId> {
+        match &self.phase {
+            Phase::Queued { target, .. } => Some(&target.plugin),
+            Phase::Waiting { .. }
+            | Phase::Choosing { .. }
+            | Phase::Calling { .. }
+            | Phase::Stopping { .. }
+            | Phase::Over => self.responder().or(self.queued.agent.as_ref()),
+        }
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -338,7 +368,7 @@ fn status_word(outcome: &Outcome, built_in: bool) -> &'static str {
         Outcome::Ok(reply) if reply.ask.is_some() => "input_required",
         Outcome::Ok(_) if built_in => "degraded",
         Outcome::Ok(_) => "ok",
-        Outcome::Cancelled => "cancelled",
+        Outcome::Cancelled | Outcome::Deserted => "cancelled",
         Outcome::Interrupted => "interrupted",
         Outcome::PluginError { .. }
         | Outcome::Panicked { .. }

@@ -105,7 +105,7 @@ pub enum Outgoing {
     GoingAway {
         /// Jittered for each connection.
         reconnect_after: Duration,
-        /// When the connection will be closed at the latest.
+        /// How long until runs that are not over end as interrupted, and the connection is closed.
         deadline: Duration,
     },
 }

@@ -80,6 +80,8 @@ pub struct PluginSettings {
     pub substitutes: Vec<PluginId>,
     /// What a message does that comes while this plugin answers an earlier one of the same thread.
     pub double_texting: DoubleTexting,
+    /// What becomes of its run when whoever followed that is lost.
+    pub on_disconnect: OnDisconnect,
 }
 
 /// What becomes of a message that comes while its thread has a run.
@@ -92,6 +94,16 @@ pub enum DoubleTexting {
     Reject,
     /// The running run is cancelled, and the message follows it.
     Interrupt,
+}
+
+/// What becomes of a run whose last follower's connection was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnDisconnect {
+    /// It goes on: its thread has what comes of it.
+    #[default]
+    Continue,
+    /// It is cancelled, and with it what waits behind it in its thread.
+    Cancel,
 }
 
 impl Default for Settings {

@@ -55,7 +55,7 @@ pub(crate) struct Shared {
 /// The host is going away.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Leaving {
-    /// When connections are closed at the latest.
+    /// When runs that are not over end as interrupted, and connections are closed.
     pub(crate) deadline: Instant,
 }
 

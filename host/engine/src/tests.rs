@@ -5,6 +5,7 @@ mod breaking;
 mod changing;
 mod crowding;
 mod delegating;
+mod deserting;
 mod double_texting;
 mod failing;
 mod fake;

@@ -4,6 +4,7 @@
 //! Whatever happens to a thread comes through [`Command`] or from its run, one at a time; so `seq` is handed out in
 //! the order in which things are appended, and a run can meet neither a second run nor a half-appended message.
 
+mod deserted;
 mod log;
 mod recover;
 mod submit;
@@ -14,27 +15,30 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use agent_host_core::{
     failpoint,
     failpoint::Action,
+    identity::Scope,
     ports::{
         instance::{CALL_OUTPUTS, CallOutput},
         store::{Deletion, Unfinished},
     },
 };
 use agent_host_telemetry::series;
-use agent_plugin_protocol::{CallId, Code, Epoch, MessageId, PluginId, RunId, Seq, call::InputAnswer};
+use agent_plugin_protocol::{
+    CallId, Code, Epoch, MessageId, PluginId, RunId, Seq, ThreadId, call::InputAnswer,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
 
-use self::log::Log;
-pub(crate) use self::log::RETRY;
 #[cfg(feature = "schema")]
 pub(crate) use self::submit::UserMessage;
+use self::{deserted::Desertion, log::Log};
+pub(crate) use self::{deserted::desert, log::RETRY};
 use crate::{
     directory::{BusyPermit, ThreadKey},
     followers::Subscriber,
-    run::{DELEGATED_AT_ONCE, Input, Queued, Run},
-    session::{Message, Problem},
+    run::{By, DELEGATED_AT_ONCE, Input, Queued, Run},
+    session::{Message, Outgoing, Problem},
     shared::Shared,
     task,
 };
@@ -66,7 +70,11 @@ pub(crate) enum Command {
     Cancel {
         /// Which.
         run: RunId,
+        /// Who is told if it is over; `None`: nobody waits to hear it.
+        asker: Option<Subscriber>,
     },
+    /// Its last follower was lost.
+    Deserted,
     /// The host goes away: end every run as `interrupted`.
     Interrupt,
     /// Complete a run that was cut off, unless it is going on here.
@@ -106,6 +114,29 @@ pub(crate) async fn send(shared: &Arc<Shared>, key: ThreadKey, command: Command)
     }
 }
 
+/// Brings a cancellation to the run's thread, and answers which that is.
+///
+/// # Errors
+/// `run.not_cancellable` if it is over, `run.not_found` if the user has, or this host remembers, none of that name.
+pub(crate) async fn cancel(
+    shared: &Shared,
+    scope: &Scope,
+    run: &RunId,
+    asker: Option<Subscriber>,
+) -> Result<ThreadId, Problem> {
+    if let Some(thread) = shared.directory.thread_of(scope, run) {
+        let key = ThreadKey { scope: scope.clone(), thread: thread.clone() };
+        let cancel = Command::Cancel { run: run.clone(), asker };
+        // None, or an error: the task ended, and with it the run.
+        if let Some(task) = shared.directory.existing(&key)
+            && task.send(cancel).await.is_ok()
+        {
+            return Ok(thread);
+        }
+    }
+    Err(Problem::new(shared.directory.why_no_run(scope, run)))
+}
+
 /// The command of an answer to a question: a message whose text is the answer. Its metadata say all of it, so that a
 /// host which finds the message in the log knows what it answers.
 pub(crate) fn answer(id: MessageId, answer: InputAnswer, asker: PluginId, subscriber: Subscriber) -> Command {
@@ -142,6 +173,7 @@ struct Thread {
     run: Option<Box<Run>>,
     /// One of the user's runs at once, held while there is a run.
     permit: Option<BusyPermit>,
+    desertion: Desertion,
     outputs: Outputs,
     idle_at: Instant,
 }
@@ -174,6 +206,7 @@ impl Thread {
             queue: VecDeque::new(),
             run: None,
             permit: None,
+            desertion: Desertion::default(),
             // The run's call, what it delegates, and what is left of abandoned ones: a retry, the supervisor's choice,
             // and work that was given up. Room is taken as it is used.
             outputs: mpsc::channel((4 + 2 * DELEGATED_AT_ONCE) * CALL_OUTPUTS),
@@ -187,6 +220,7 @@ impl Thread {
         tokio::pin!(idle_timer);
         loop {
             let stuck = self.log.retry_at();
+            let deserted = self.desertion.due();
             let idle = self.run.is_none() && self.queue.is_empty() && stuck.is_none();
             if idle && idle_timer.is_elapsed() {
                 idle_timer.as_mut().reset(self.idle_at);
@@ -200,6 +234,7 @@ impl Thread {
                     self.advance(input).await;
                 }
                 () = until(stuck), if stuck.is_some() => self.log.retry().await,
+                () = until(deserted), if deserted.is_some() => self.desertion.is_due(),
                 () = &mut idle_timer, if idle => {
                     if Instant::now() < self.idle_at {
                         continue;
@@ -211,6 +246,7 @@ impl Thread {
                 }
             }
             self.next_run().await;
+            self.mind_desertion().await;
         }
     }
 
@@ -223,7 +259,13 @@ impl Thread {
             }
             Command::Attach { subscriber } => self.follow(&subscriber),
             Command::Unsubscribe { subscriber } => self.shared.followers.unfollow(&self.key, &subscriber),
-            Command::Cancel { run } => Box::pin(self.cancel(&run)).await,
+            Command::Cancel { run, asker } => {
+                let stopped = Box::pin(self.cancel(&run, By::Person)).await;
+                if let (false, Some(asker)) = (stopped, asker) {
+                    asker.tell(Outgoing::Problem(Problem::new(Code::RunNotCancellable)));
+                }
+            }
+            Command::Deserted => self.desertion.begin(),
             Command::Interrupt => Box::pin(self.interrupt()).await,
             Command::Recover(cut_off) => Box::pin(self.recover(cut_off)).await,
             Command::Delete { reply } => {
@@ -295,19 +337,19 @@ impl Thread {
         deleted.map(|threads| threads > 0).map_err(|error| Problem::new(error.code).retry_after(RETRY))
     }
 
-    async fn cancel(&mut self, id: &RunId) {
+    /// Whether there was such a run.
+    async fn cancel(&mut self, id: &RunId, by: By) -> bool {
         if let Some(run) = self.run.as_mut().filter(|run| run.id() == id) {
-            run.cancel().await;
+            run.cancel(by).await;
             self.write_run().await;
-            return;
+            return true;
         }
-        let Some(at) = self.queue.iter().position(|queued| queued.run == *id) else { return };
-        if let Some(queued) = self.queue.remove(at) {
-            let mut run =
-                Run::new(Arc::clone(&self.shared), self.key.clone(), queued, self.outputs.0.clone());
-            run.cancel().await;
-            self.log.append(run.take_events()).await;
-        }
+        let waits = self.queue.iter().position(|queued| queued.run == *id);
+        let Some(queued) = waits.and_then(|at| self.queue.remove(at)) else { return false };
+        let mut run = Run::new(Arc::clone(&self.shared), self.key.clone(), queued, self.outputs.0.clone());
+        run.cancel(by).await;
+        self.log.append(run.take_events()).await;
+        true
     }
 
     async fn interrupt(&mut self) {

@@ -75,8 +75,8 @@ pub trait History: Send + Sync + 'static {
     fn delete_user(&self, scope: &Scope) -> impl Future<Output = Result<usize, Problem>> + Send;
     /// Deletes everything of a tenant; how many threads that was.
     fn delete_tenant(&self, tenant: &str) -> impl Future<Output = Result<usize, Problem>> + Send;
-    /// Cancels a run that goes on; its thread, or `None` where the user has none of that name.
-    fn cancel(&self, scope: &Scope, run: &RunId) -> impl Future<Output = Option<ThreadId>> + Send;
+    /// Cancels a run that goes on; its thread.
+    fn cancel(&self, scope: &Scope, run: &RunId) -> impl Future<Output = Result<ThreadId, Problem>> + Send;
 }
 
 /// One client connection as the engine sees it; see [`Session`], whose words these are.
@@ -87,6 +87,8 @@ pub trait Conversation: Send + 'static {
     fn load(&self) -> Load;
     /// Goes on with a newer token of the same user.
     fn refresh(&mut self, principal: Arc<Principal>);
+    /// Its client is gone, by no act of the host. Nothing more is told.
+    fn lost(&mut self);
     /// Acts on what the client asked. Cancel safe up to its first await.
     fn handle(&mut self, incoming: Incoming) -> impl Future<Output = ()> + Send;
     /// What the client is told next; `None`: it fell too far behind. Cancel safe.
@@ -181,7 +183,7 @@ impl History for Engine {
         Engine::delete_tenant(self, tenant)
     }
 
-    fn cancel(&self, scope: &Scope, run: &RunId) -> impl Future<Output = Option<ThreadId>> + Send {
+    fn cancel(&self, scope: &Scope, run: &RunId) -> impl Future<Output = Result<ThreadId, Problem>> + Send {
         Engine::cancel(self, scope, run)
     }
 }
@@ -197,6 +199,10 @@ impl Conversation for Session {
 
     fn refresh(&mut self, principal: Arc<Principal>) {
         Session::refresh(self, principal);
+    }
+
+    fn lost(&mut self) {
+        Session::lost(self);
     }
 
     fn handle(&mut self, incoming: Incoming) -> impl Future<Output = ()> + Send {
@@ -227,6 +233,10 @@ impl<C: Conversation> Conversation for Box<C> {
 
     fn refresh(&mut self, principal: Arc<Principal>) {
         (**self).refresh(principal);
+    }
+
+    fn lost(&mut self) {
+        (**self).lost();
     }
 
     fn handle(&mut self, incoming: Incoming) -> impl Future<Output = ()> + Send {

@@ -36,6 +36,9 @@ pub(crate) struct ProblemBody {
     detail: String,
     /// What to do.
     hint: String,
+    /// When it is worth asking again, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
 }
 
 impl Problem {
@@ -63,6 +66,7 @@ impl Problem {
             code,
             detail,
             hint,
+            retry_after_ms: None,
         };
         Self { status, headers: Box::default(), body: Box::new(body) }
     }
@@ -93,8 +97,10 @@ impl Problem {
 }
 
 impl Problem {
-    /// When it is worth asking again; told in whole seconds, rounded up: 0 would invite the client back at once.
-    pub(crate) fn retry_after(self, after: Duration) -> Self {
+    /// When it is worth asking again. The header tells it in whole seconds, rounded up: 0 would invite the client back
+    /// at once.
+    pub(crate) fn retry_after(mut self, after: Duration) -> Self {
+        self.body.retry_after_ms = Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
         let seconds = u16::try_from(after.as_millis().div_ceil(1000)).unwrap_or(u16::MAX).clamp(1, 3600);
         self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }

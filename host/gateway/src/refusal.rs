@@ -151,4 +151,16 @@ mod tests {
             assert_eq!(response.headers()["content-type"], "application/problem+json");
         }
     }
+
+    #[tokio::test]
+    async fn the_body_says_when_to_come_back_to_the_millisecond() {
+        let refusal = UpgradeRefusal::too_many(Code::LimitConnections, Duration::from_millis(300));
+        for (refusal, after) in
+            [(refusal, Some(300)), (UpgradeRefusal::unauthorized(Code::AuthExpired), None)]
+        {
+            let body = axum::body::to_bytes(refusal.into_response().into_body(), 4096).await.unwrap();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body["retry_after_ms"].as_u64(), after, "{body}");
+        }
+    }
 }

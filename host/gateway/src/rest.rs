@@ -115,6 +115,13 @@ async fn work<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Response, Refuse
             let limit = query.number("limit", PAGE, 1, LARGEST_PAGE).map_err(bad_request)?;
             let after = query.text("after").map(ThreadId::new).transpose();
             let after = after.map_err(|_| bad_request("after is no thread's id".to_owned()))?;
+            if let Some(after) = &after
+                && host.thread(scope, after).await.map_err(|p| told(&p))?.is_none()
+            {
+                let detail =
+                    format!("after is {:?}, and there is no such thread to go on behind", after.as_str());
+                return Err(bad_request(detail));
+            }
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             let threads = host.threads(scope, after.as_ref(), limit).await.map_err(|p| told(&p))?;
             json(StatusCode::OK, &ThreadList::of(&threads, limit))
@@ -138,7 +145,7 @@ async fn work<H: Host>(door: &Door<H>, parts: &Parts) -> Result<Response, Refuse
         Operation::ReadEvents => events(door, &principal, name, &parts.uri).await,
         Operation::CancelRun => {
             let run = RunId::new(name).map_err(|_| absent(Code::RunNotFound))?;
-            let thread = host.cancel(scope, &run).await.ok_or_else(|| absent(Code::RunNotFound))?;
+            let thread = host.cancel(scope, &run).await.map_err(|p| told(&p))?;
             json(StatusCode::ACCEPTED, &Cancelling { run_id: run, thread_id: thread, status: "cancelling" })
         }
     }
@@ -213,7 +220,7 @@ fn told(problem: &session::Problem) -> Refused {
     let (code, hint) = (problem.code, problem.code.remedy().to_owned());
     let status = match code {
         Code::ThreadNotFound | Code::RunNotFound => return absent(code),
-        Code::RunBusy => StatusCode::CONFLICT,
+        Code::RunBusy | Code::RunNotCancellable => StatusCode::CONFLICT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     let answer = Problem::new(status, code, problem.message.clone(), hint);

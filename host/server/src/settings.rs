@@ -10,7 +10,7 @@ use agent_host_core::{
 };
 use agent_host_engine::{
     Settings as Engine,
-    settings::{DoubleTexting, PluginSettings},
+    settings::{DoubleTexting, OnDisconnect, PluginSettings},
 };
 use agent_host_gateway::{
     auth::{KeySet, PublicKey},
@@ -81,6 +81,10 @@ fn slot(config: &Config, id: &PluginId, plugin: &PluginConfig) -> PluginSettings
             agent_host_config::DoubleTexting::Enqueue => DoubleTexting::Enqueue,
             agent_host_config::DoubleTexting::Reject => DoubleTexting::Reject,
             agent_host_config::DoubleTexting::Interrupt => DoubleTexting::Interrupt,
+        },
+        on_disconnect: match plugin.on_disconnect {
+            agent_host_config::OnDisconnect::Continue => OnDisconnect::Continue,
+            agent_host_config::OnDisconnect::Cancel => OnDisconnect::Cancel,
         },
     }
 }
@@ -222,6 +226,7 @@ mod tests {
             ("drain.grace", "7s"),
             ("service.settle", "4s"),
             ("plugins.answers.double_texting", "reject"),
+            ("plugins.answers.on_disconnect", "cancel"),
             ("plugins.answers.restart.max", "9"),
             ("auth.leeway", "5s"),
             ("readiness.require", "agent, keys"),
@@ -236,6 +241,7 @@ mod tests {
         assert_eq!((engine.drain_grace, engine.order[0].as_str()), (Duration::from_secs(7), "answers"));
         let agent = engine.plugins.iter().find(|plugin| plugin.spec.id.as_str() == "answers").unwrap();
         assert_eq!((agent.double_texting, agent.restarts), (DoubleTexting::Reject, 9));
+        assert_eq!(agent.on_disconnect, OnDisconnect::Cancel);
         let gateway = gateway(&config);
         assert_eq!(
             (gateway.auth.leeway, gateway.require),

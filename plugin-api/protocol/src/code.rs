@@ -308,6 +308,9 @@ codes! {
     RunNotCancellable "run.not_cancellable" fatal:
         "the run is already over",
         "nothing to do";
+    RunConnectionLost "run.connection_lost" retry:
+        "the connection that followed the run was lost, and its agent wants it stopped then",
+        "connect again and send the message again; `on_disconnect = \"continue\"` lets runs go on";
     RunBusy "run.busy" retry:
         "the thread has a run already, and its agent takes one at a time",
         "wait for it to end, or cancel it";

@@ -161,6 +161,7 @@ fn only_the_plugin_s_own_trouble_is_a_failure() {
         (lost(Exit::Stopped), CallResult::Neutral),
         (Outcome::Refused(Code::PluginOverloaded), CallResult::Neutral),
         (Outcome::Cancelled, CallResult::Neutral),
+        (Outcome::Deserted, CallResult::Neutral),
     ];
     for (outcome, expected) in cases {
         assert_eq!(CallResult::of(&outcome), expected, "{outcome:?}");

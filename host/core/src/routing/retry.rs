@@ -38,7 +38,7 @@ pub enum NextMove {
 /// that another try is of no use, is not tried again, nor is any where no second try is wanted. A refusal is no try: it costs nothing and moves on.
 pub fn after_failure(table: &RouteTable, request: RouteRequest<'_>, failed: FailedTry<'_>) -> NextMove {
     let Some(code) = failed.outcome.code() else { return NextMove::Finish };
-    if matches!(failed.outcome, Outcome::Interrupted) || !failed.before_first_event {
+    if matches!(failed.outcome, Outcome::Deserted | Outcome::Interrupted) || !failed.before_first_event {
         return NextMove::Finish;
     }
     let gone = NextMove::Fallback(FallbackReason::AgentFailed { agent: failed.target.plugin.clone(), code });
@@ -66,6 +66,6 @@ fn may_retry(failed: &FailedTry<'_>) -> bool {
         | Outcome::Panicked { .. }
         | Outcome::TimedOut(Clock::Tool | Clock::Idle)
         | Outcome::Violation(_) => failed.earlier_tries == 0,
-        Outcome::Ok(_) | Outcome::Cancelled | Outcome::Interrupted => false,
+        Outcome::Ok(_) | Outcome::Cancelled | Outcome::Deserted | Outcome::Interrupted => false,
     }
 }

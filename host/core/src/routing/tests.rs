@@ -220,7 +220,9 @@ fn what_another_try_cannot_help_goes_to_the_fallback() {
 #[test]
 fn an_end_that_is_no_failure_is_the_end() {
     let table = table(vec![healthy("a", 2), healthy("b", 1)]);
-    for outcome in [Outcome::Ok(Reply::default()), Outcome::Cancelled, Outcome::Interrupted] {
+    for outcome in
+        [Outcome::Ok(Reply::default()), Outcome::Cancelled, Outcome::Deserted, Outcome::Interrupted]
+    {
         assert_eq!(after_first(&table, &outcome), NextMove::Finish, "{outcome:?}");
     }
 }

@@ -75,6 +75,7 @@ pub(super) fn completed(
         | Outcome::Lost(_)
         | Outcome::Refused(_)
         | Outcome::Cancelled
+        | Outcome::Deserted
         | Outcome::Interrupted
         | Outcome::Violation(_) => completed.text = answer.finish(),
     }
@@ -94,7 +95,7 @@ fn status(outcome: &Outcome, speaker: &Speaker) -> RunStatus {
         Outcome::Ok(reply) if reply.ask.is_some() => RunStatus::InputRequired,
         Outcome::Ok(_) if speaker.responder.built_in => RunStatus::Degraded,
         Outcome::Ok(_) => RunStatus::Ok,
-        Outcome::Cancelled => RunStatus::Cancelled,
+        Outcome::Cancelled | Outcome::Deserted => RunStatus::Cancelled,
         Outcome::Interrupted => RunStatus::Interrupted,
         Outcome::PluginError { .. }
         | Outcome::Panicked { .. }
@@ -131,6 +132,7 @@ pub fn failure_of(outcome: &Outcome) -> Option<EventError> {
         Outcome::Violation(what) => Some(detailed(Code::PluginProtocolViolation, what)),
         Outcome::TimedOut(Clock::Tool | Clock::Idle | Clock::Run)
         | Outcome::Refused(_)
+        | Outcome::Deserted
         | Outcome::Interrupted => outcome.code().map(error_of),
     }
 }

@@ -347,6 +347,7 @@ fn every_outcome_has_its_status_and_its_code() {
         (Outcome::Refused(Code::PluginBreakerOpen), "failed", Some("plugin.breaker_open")),
         (Outcome::Violation("two answers".into()), "failed", Some("plugin.protocol_violation")),
         (Outcome::Cancelled, "cancelled", None),
+        (Outcome::Deserted, "cancelled", Some("run.connection_lost")),
         (Outcome::Interrupted, "interrupted", Some("interrupted")),
     ];
     for (outcome, status, code) in cases {

@@ -48,7 +48,7 @@ fn nothing_is_left_of_a_session_that_is_gone_and_it_cannot_come_back() {
     for thread in 0..10 {
         followers.follow(&key("u", &format!("th-{thread}")), &one, 10).unwrap();
     }
-    followers.leave(&key("u", "th").scope, &one);
+    followers.leave(&key("u", "th").scope, &one, Ended::Closed);
     assert_eq!(followers.left(), (0, 0));
     // A subscription that was on its way.
     followers.follow(&key("u", "late"), &one, 10).unwrap();
@@ -77,6 +77,6 @@ fn the_room_of_thousands_is_given_back() {
     for thread in 0..20_000 {
         followers.follow(&key("u", &format!("th-{thread}")), &one, 0).unwrap();
     }
-    followers.leave(&key("u", "th").scope, &one);
+    followers.leave(&key("u", "th").scope, &one, Ended::Closed);
     assert!(followers.threads.capacity() <= ROOM, "{}", followers.threads.capacity());
 }

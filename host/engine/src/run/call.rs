@@ -223,9 +223,9 @@ impl Run {
 
     fn stopped(&mut self, call: &Call, why: Stop) -> Move {
         match why {
-            Stop::Cancelled => {
+            Stop::Cancelled(by) => {
                 self.responder = Some(call.target());
-                Move::Finish(Outcome::Cancelled)
+                Move::Finish(by.outcome())
             }
             Stop::TimedOut(clock) => self.failed(call, Outcome::TimedOut(clock)),
         }
@@ -289,7 +289,7 @@ pub(super) async fn force(call: &Call, why: Stop) {
     }
     match why {
         Stop::TimedOut(_) => call.order(InstanceCommand::Kill(KillReason::Hung)).await,
-        Stop::Cancelled => call.instance.deaf(),
+        Stop::Cancelled(_) => call.instance.deaf(),
     }
 }
 

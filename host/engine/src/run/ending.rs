@@ -9,26 +9,27 @@ use agent_host_telemetry::happening::{FallbackFailed, RunCompleted};
 use agent_plugin_protocol::{Code, ToolCallId, call::Reply};
 use serde_json::json;
 
-use super::{Phase, Run, Stop, status_word};
+use super::{By, Phase, Run, Stop, status_word};
 use crate::{
     fallback::{self, FallbackAnswer},
     session::Problem,
 };
 
 impl Run {
-    /// The person asked to stop it.
-    pub(crate) async fn cancel(&mut self) {
+    /// Stops it. Who asked first is who is named.
+    pub(crate) async fn cancel(&mut self, by: By) {
         match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Waiting { .. } | Phase::Queued { .. } => self.finish(&Outcome::Cancelled),
+            Phase::Waiting { .. } | Phase::Queued { .. } => self.finish(&by.outcome()),
             Phase::Choosing { call, .. } => {
                 call.give_up().await;
-                self.finish(&Outcome::Cancelled);
+                self.finish(&by.outcome());
             }
-            Phase::Calling { call, .. } => self.stop(call, Stop::Cancelled).await,
+            Phase::Calling { call, .. } => self.stop(call, Stop::Cancelled(by)).await,
             // Its grace goes on; only what follows is another thing.
-            Phase::Stopping { call, until, why: _ } => {
-                self.phase = Phase::Stopping { call, until, why: Stop::Cancelled };
+            Phase::Stopping { call, until, why: Stop::TimedOut(_) } => {
+                self.phase = Phase::Stopping { call, until, why: Stop::Cancelled(by) };
             }
+            stopped @ Phase::Stopping { why: Stop::Cancelled(_), .. } => self.phase = stopped,
             Phase::Over => {}
         }
     }

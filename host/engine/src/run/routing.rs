@@ -350,6 +350,10 @@ fn reason_of(outcome: &Outcome) -> String {
         }
         Outcome::Lost(report) => format!("{:?}", report.exit),
         Outcome::TimedOut(clock) => format!("the {clock:?} clock ran out"),
-        Outcome::Ok(_) | Outcome::Refused(_) | Outcome::Cancelled | Outcome::Interrupted => String::new(),
+        Outcome::Ok(_)
+        | Outcome::Refused(_)
+        | Outcome::Cancelled
+        | Outcome::Deserted
+        | Outcome::Interrupted => String::new(),
     }
 }

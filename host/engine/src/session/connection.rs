@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_host_core::identity::Principal;
+use agent_host_core::identity::{Principal, Scope};
 use agent_plugin_protocol::{Code, Seq, ThreadId, call::InputAnswer};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::watch;
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     directory::ThreadKey,
-    followers::Subscriber,
+    followers::{Ended, Subscriber},
     outbox::{self, Receiver, Waiting},
     random,
     shared::{Leaving, Shared},
@@ -28,7 +28,7 @@ const POSITIONS: usize = 256;
 /// Reconnections of all clients of a host are spread over this time.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(4_500));
 
-/// One client connection. Dropping it leaves its runs running.
+/// One client connection. Dropping it leaves its runs running; [`lost`](Self::lost) may not.
 pub struct Session {
     principal: Arc<Principal>,
     shared: Arc<Shared>,
@@ -86,6 +86,18 @@ impl Session {
         }
     }
 
+    /// Its client is gone, by no act of the host: it closed, or broke off, or fell silent. What only this session
+    /// followed is deserted, and goes on or ends as the agents' `on_disconnect` says. Nothing more is to be told.
+    pub fn lost(&mut self) {
+        // Who is told to leave leaves: that is the host's act.
+        if self.shared.is_draining() {
+            return;
+        }
+        for key in self.shared.followers.leave(&self.principal.scope, &self.me, Ended::Lost) {
+            thread::desert(&self.shared, &key);
+        }
+    }
+
     /// The service as it is now: for the welcome.
     pub fn status(&self) -> Arc<Status> {
         self.shared.status()
@@ -100,10 +112,13 @@ impl Session {
                 self.send(thread, Command::Subscribe { after, epoch, subscriber }).await;
             }
             Incoming::Unsubscribe { thread } => self.unsubscribe(thread).await,
-            Incoming::Cancel { run } => match self.shared.directory.thread_of(&self.principal.scope, &run) {
-                Some(thread) => self.send_existing(thread, Command::Cancel { run }).await,
-                None => self.me.tell(Outgoing::Problem(Problem::new(Code::RunNotFound))),
-            },
+            Incoming::Cancel { run } => {
+                if let Err(problem) =
+                    thread::cancel(&self.shared, self.scope(), &run, Some(self.me.clone())).await
+                {
+                    self.me.tell(Outgoing::Problem(problem));
+                }
+            }
             Incoming::Answer { id, run, interrupt, response } => {
                 self.answer(id, run, interrupt, response).await;
             }
@@ -244,12 +259,8 @@ impl Session {
         thread::send(&self.shared, ThreadKey { scope: self.principal.scope.clone(), thread }, command).await;
     }
 
-    async fn send_existing(&mut self, thread: ThreadId, command: Command) {
-        let key = ThreadKey { scope: self.principal.scope.clone(), thread };
-        if let Some(task) = self.shared.directory.existing(&key) {
-            // An error: the task ended, and with it what the command was about.
-            let _ = task.send(command).await;
-        }
+    fn scope(&self) -> &Scope {
+        &self.principal.scope
     }
 
     fn begin_reading(&mut self) {
@@ -297,7 +308,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.shared.followers.leave(&self.principal.scope, &self.me);
+        self.shared.followers.leave(&self.principal.scope, &self.me, Ended::Closed);
     }
 }
 

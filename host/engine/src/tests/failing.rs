@@ -159,8 +159,10 @@ async fn a_cancelled_run_is_cancelled_even_if_the_plugin_ignores_it() {
     assert_eq!(status(&seen), ("cancelled", ""));
     assert_eq!(host.told("abandon"), 1);
     host.log("ann", &accepted.thread).await;
-    client.session.handle(Incoming::Cancel { run: accepted.run }).await;
-    assert_eq!(client.problem().await.code, Code::RunNotFound);
+    client.session.handle(Incoming::Cancel { run: accepted.run.clone() }).await;
+    assert_eq!(client.problem().await.code, Code::RunNotCancellable);
+    stranger.session.handle(Incoming::Cancel { run: accepted.run }).await;
+    assert_eq!(stranger.problem().await.code, Code::RunNotFound);
 }
 
 #[tokio::test(start_paused = true)]

@@ -88,6 +88,7 @@ pub(super) fn plugin(id: &str) -> PluginSettings {
         spares: 0,
         substitutes: Vec::new(),
         double_texting: crate::settings::DoubleTexting::default(),
+        on_disconnect: crate::settings::OnDisconnect::default(),
     }
 }
 

@@ -20,7 +20,7 @@ use super::{Command, Submission, Subscriber, Thread, log};
 use crate::{
     directory::{BusyPermit, ThreadKey},
     recovery,
-    run::Queued,
+    run::{By, Queued},
     session::{Accepted, Message, Outgoing, Problem},
     settings::DoubleTexting,
 };
@@ -101,6 +101,10 @@ impl Thread {
                 if policy == DoubleTexting::Interrupt {
                     self.interrupt_for_newer().await;
                 }
+                // It was gone before it followed.
+                if subscriber.is_lost() && !self.shared.followers.any(&self.key) {
+                    self.desertion.begin();
+                }
             }
             Ok(Begun::Duplicate { thread, run, seq, open }) => {
                 let key = ThreadKey { scope: self.key.scope.clone(), thread };
@@ -168,7 +172,7 @@ impl Thread {
         let older = waiting.split_last().map(|(_, older)| older.to_vec()).unwrap_or_default();
         let running = self.run.as_ref().map(|run| run.id().clone());
         for run in older.into_iter().chain(running) {
-            self.cancel(&run).await;
+            self.cancel(&run, By::Person).await;
         }
     }
 

@@ -67,6 +67,18 @@ pub(crate) enum Ending {
     Gone,
     /// This host closes it.
     ByHost(Close),
+    /// This host cuts it, as a network would: a fault on an operator's order.
+    Cut,
+}
+
+impl Ending {
+    /// Whether the client is gone by no act of this host: it left, or broke off, or gave no sign of life.
+    const fn is_loss(self) -> bool {
+        match self {
+            Self::ByClient(_) | Self::Gone | Self::ByHost(Close::NoPong) => true,
+            Self::ByHost(_) | Self::Cut => false,
+        }
+    }
 }
 
 /// What can happen to a connection.
@@ -128,13 +140,19 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
             Err(ending) => ending,
         };
         self.last_burst(ending).await;
+        if ending.is_loss() {
+            self.conversation.lost();
+        }
         ending
     }
 
     /// What waited for more goes out before the close frame. Not to a client that does not read, or is gone.
     async fn last_burst(&mut self, ending: Ending) {
         match ending {
-            Ending::ByClient(_) | Ending::Gone | Ending::ByHost(Close::Slow | Close::NoPong) => {}
+            Ending::ByClient(_)
+            | Ending::Gone
+            | Ending::Cut
+            | Ending::ByHost(Close::Slow | Close::NoPong) => {}
             // An error: it is gone, as the close will find out.
             Ending::ByHost(_) => drop(self.flush().await),
         }
@@ -189,7 +207,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin, C: Conversation> Connection<'a, T, C
                     self.say_goodbye();
                     return Err(Ending::ByHost(Close::Restarting));
                 }
-                Event::Dismissed if self.card.cut.load(Ordering::Relaxed) => return Err(Ending::Gone),
+                Event::Dismissed if self.card.cut.load(Ordering::Relaxed) => return Err(Ending::Cut),
                 Event::Dismissed => return Err(Ending::ByHost(Close::Dismissed)),
                 Event::Revoked => {
                     revoked.set(self.shared.rules.revoked().next().cancelled_owned());

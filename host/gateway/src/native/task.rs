@@ -103,7 +103,7 @@ where
 
     let (code, reason) = match ending {
         Ending::ByClient(code) => (code.map_or(NO_STATUS, known), "closed by the client"),
-        Ending::Gone => (ABNORMAL, "connection lost"),
+        Ending::Gone | Ending::Cut => (ABNORMAL, "connection lost"),
         Ending::ByHost(close) => (close.code_on(surface), close.reason()),
     };
     if ending == Ending::ByHost(Close::Slow) {
@@ -119,7 +119,7 @@ where
 async fn end<T: AsyncRead + AsyncWrite + Unpin>(socket: Socket<T>, ending: Ending, shared: &Shared) {
     match ending {
         Ending::ByClient(_) => socket.finish().await,
-        Ending::Gone => drop(socket),
+        Ending::Gone | Ending::Cut => drop(socket),
         Ending::ByHost(Close::Restarting) => {
             // The semaphore is never closed; without a place the socket would be closed all the same.
             let place = shared.closers.acquire().await;

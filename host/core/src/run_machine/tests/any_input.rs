@@ -39,6 +39,7 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
         Just(Outcome::TimedOut(Clock::Idle)),
         Just(Outcome::Refused(Code::PluginOverloaded)),
         Just(Outcome::Cancelled),
+        Just(Outcome::Deserted),
         Just(Outcome::Interrupted),
         any::<String>().prop_map(Outcome::Violation),
     ]

@@ -35,9 +35,11 @@ struct Wire {
     scope: Scope,
     revoked: Arc<RevokedTokens>,
     stop: CancellationToken,
+    open: Arc<OpenConnections>,
     task: JoinHandle<()>,
 }
 
+mod lost;
 mod older;
 mod revoked;
 
@@ -75,18 +77,19 @@ async fn wire_of(
         dismissed: tokio::sync::Notify::new(),
         cut: std::sync::atomic::AtomicBool::new(false),
     };
+    let open = Arc::new(OpenConnections::default());
     let upgraded = Upgraded {
         stream: near,
         conversation: script.open(Arc::clone(&principal)),
         speech: speech(&principal, script.status()),
         principal,
-        place: Arc::new(OpenConnections::default()).enter(card),
+        place: open.enter(card),
         welcome: vec!["{\"type\":\"welcome\"}".into()],
         accepted: Instant::now(),
     };
     let task = tokio::spawn(serve(upgraded, shared, stop.clone()));
     let client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
-    Wire { client, script, scope, revoked, stop, task }
+    Wire { client, script, scope, revoked, stop, open, task }
 }
 
 fn json(message: Message) -> Value {

@@ -119,7 +119,31 @@ async fn run<H: Host>(
     message: Message,
 ) -> Result<Response, Refused> {
     let scope = principal.scope.clone();
-    let mut conversation = door.host.open(principal);
+    let mut asking = Asking { conversation: door.host.open(principal), waits: true };
+    let answered = asked(&mut asking.conversation, message, &scope).await;
+    asking.waits = false;
+    answered
+}
+
+/// A client that waits for its answer. Dropped meanwhile, it is gone.
+struct Asking<C: Conversation> {
+    conversation: C,
+    waits: bool,
+}
+
+impl<C: Conversation> Drop for Asking<C> {
+    fn drop(&mut self) {
+        if self.waits {
+            self.conversation.lost();
+        }
+    }
+}
+
+async fn asked(
+    conversation: &mut impl Conversation,
+    message: Message,
+    scope: &Scope,
+) -> Result<Response, Refused> {
     let id = message.id.clone();
     if timeout(ANSWER_WITHIN, conversation.handle(Incoming::Message(message))).await.is_err() {
         return Err(refused(UpgradeRefusal::unavailable(Code::StoreUnavailable, RETRY)));
@@ -154,7 +178,7 @@ async fn run<H: Host>(
     .await;
     match (ended, accepted) {
         (Ok(answer), _) => answer.map(|frame| json(StatusCode::OK, &frame)),
-        (Err(_), Some(accepted)) => Ok(json(StatusCode::OK, &running(&accepted, &scope))),
+        (Err(_), Some(accepted)) => Ok(json(StatusCode::OK, &running(&accepted, scope))),
         // Not accepted in all that time: nothing is promised.
         (Err(_), None) => Err(refused(UpgradeRefusal::unavailable(Code::StoreUnavailable, RETRY))),
     }

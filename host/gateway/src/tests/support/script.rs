@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -32,6 +32,8 @@ pub(crate) struct Script {
     pub(crate) say: Arc<Mutex<Vec<mpsc::UnboundedSender<Option<Outgoing>>>>>,
     pub(crate) heard: Arc<Mutex<Vec<Incoming>>>,
     pub(crate) refreshed: Arc<Mutex<Vec<Arc<Principal>>>>,
+    /// Conversations whose client was lost.
+    pub(crate) lost: Arc<AtomicUsize>,
     /// What operators ordered.
     pub(crate) ordered: Arc<Mutex<Vec<(String, PluginOrder)>>>,
     /// What is answered to the next orders, last first; without one, an order is carried out at once.
@@ -50,6 +52,7 @@ impl Script {
             say: Arc::default(),
             heard: Arc::default(),
             refreshed: Arc::default(),
+            lost: Arc::default(),
             ordered: Arc::default(),
             refuse: Arc::default(),
             gate: Arc::default(),
@@ -111,8 +114,8 @@ impl History for Script {
         Ok(0)
     }
 
-    async fn cancel(&self, _: &Scope, _: &RunId) -> Option<ThreadId> {
-        None
+    async fn cancel(&self, _: &Scope, _: &RunId) -> Result<ThreadId, session::Problem> {
+        Err(session::Problem::new(agent_plugin_protocol::Code::RunNotFound))
     }
 }
 
@@ -187,6 +190,10 @@ impl Conversation for Scripted {
 
     fn refresh(&mut self, principal: Arc<Principal>) {
         self.script.refreshed.lock().unwrap().push(principal);
+    }
+
+    fn lost(&mut self) {
+        self.script.lost.fetch_add(1, Ordering::SeqCst);
     }
 
     async fn handle(&mut self, incoming: Incoming) {

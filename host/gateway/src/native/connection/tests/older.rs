@@ -3,7 +3,7 @@
 use super::*;
 use crate::netra::Codec;
 
-async fn older() -> Wire {
+pub(super) async fn older() -> Wire {
     wire_of(4096, |_| {}, |principal, _| Speech::Netra(Box::new(Codec::v1(principal)))).await
 }
 
