@@ -53,7 +53,7 @@ impl fmt::Display for ServiceName {
 pub enum ServiceState {
     /// Plugins can use it.
     Available,
-    /// The operator did not ask for it: missing only for a plugin that requires it.
+    /// The operator did not ask for it: missed only where a plugin requires it.
     NotConfigured,
     /// It should be there and is not.
     Unavailable {

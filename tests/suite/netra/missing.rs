@@ -117,6 +117,15 @@ async fn each_and_every_two_may_be_missing_in_production() {
     holds_in(Profile::Production).await;
 }
 
+/// A service that nobody configured is named too, where an agent is said to require it.
+#[tokio::test]
+async fn what_was_never_configured_is_named_where_it_is_required() {
+    let needy = Plugin::misbehaving("needy").key("requires", "[\"llm\"]");
+    let host = spoken(Setup::echo().plugin(needy)).start();
+    ready(&host).await.unwrap();
+    are_served_without(&host, &["llm_manager", "needy"]).await.unwrap();
+}
+
 /// And the host that builds on the fly is found out in each profile, by the same scenarios.
 #[tokio::test]
 async fn a_host_that_builds_on_the_fly_is_found_out_in_each_profile() {

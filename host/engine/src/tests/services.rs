@@ -86,6 +86,24 @@ async fn a_plugin_that_could_not_start_for_want_of_a_service_starts_when_it_come
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_that_is_not_configured_is_missed_where_an_enabled_plugin_requires_it() {
+    let lacking = |_: Generation| -> BoxFuture<'static, Result<Script, Fault>> {
+        Box::pin(async {
+            Err(Fault::new(Stage::Dependencies, Code::PluginDependencyMissing, "requires llm"))
+        })
+    };
+    let runtime = FakeRuntime::default().with("echo", echo()).starting("needy", lacking);
+    let host = Host::new(vec![requiring("needy", "llm"), plugin("echo")], runtime);
+    host.level(ServiceLevel::Partial).await;
+    host.until(|status| !status.starting).await;
+    let status = host.engine.status();
+    let named: Vec<_> = status.missing.iter().map(|m| (m.name.as_str(), m.kind, m.code)).collect();
+    let expected =
+        [("needy", "agent", Code::PluginDependencyMissing), ("llm", "service", Code::ServiceNotConfigured)];
+    assert_eq!(named, expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_plugin_asks_of_an_absent_service_is_refused_by_code_and_the_run_goes_on() {
     let script = Script {
         handle: vec![

@@ -1,6 +1,6 @@
 //! What is told of all slots: the status with its level and what is missing, and the details.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use agent_host_core::{
     level::{LevelFacts, Missing as CoreMissing, MissingKind, ServiceStatus},
@@ -62,7 +62,14 @@ impl Registry {
     /// What is enabled, by whoever enabled it, and not healthy.
     fn wanted_and_missing(&self) -> Vec<CoreMissing> {
         let plugins = self.slots.iter().filter(|s| s.settings.enabled && s.state != PluginState::Healthy);
-        let services = self.services.iter().filter_map(|(name, state)| missing_service(name, state));
+        let enabled = self.slots.iter().filter(|slot| slot.settings.enabled);
+        let required: BTreeSet<ServiceName> = enabled
+            .flat_map(|slot| &slot.settings.spec.requires)
+            .filter_map(|word| ServiceName::parse(word))
+            .collect();
+        let services = self.services.iter();
+        let services =
+            services.filter_map(|(name, state)| missing_service(name, state, required.contains(&name)));
         plugins.map(missing_of).chain(services).chain(self.missing_history()).collect()
     }
 
@@ -113,20 +120,22 @@ impl Registry {
     }
 }
 
-/// A service that should be there and is not. One that the operator did not ask for is missing to nobody but a plugin
-/// that requires it, which says so itself.
-fn missing_service(name: ServiceName, state: &ServiceState) -> Option<CoreMissing> {
-    match state {
-        ServiceState::Available | ServiceState::NotConfigured => None,
-        ServiceState::Unavailable { code, .. } => Some(CoreMissing {
-            name: name.as_str().to_owned(),
-            kind: MissingKind::Service,
-            code: *code,
-            // The code's own words: the reason may name addresses, and is the operator's.
-            reason: code.meaning().to_owned(),
-            retry_after: None,
-        }),
-    }
+/// A service that should be there and is not. One that is not configured is missed where an enabled plugin is said to
+/// require it.
+fn missing_service(name: ServiceName, state: &ServiceState, required: bool) -> Option<CoreMissing> {
+    let code = match state {
+        ServiceState::Unavailable { code, .. } => *code,
+        ServiceState::NotConfigured if required => Code::ServiceNotConfigured,
+        ServiceState::Available | ServiceState::NotConfigured => return None,
+    };
+    Some(CoreMissing {
+        name: name.as_str().to_owned(),
+        kind: MissingKind::Service,
+        code,
+        // The code's own words: the reason may name addresses, and is the operator's.
+        reason: code.meaning().to_owned(),
+        retry_after: None,
+    })
 }
 
 fn missing_of(slot: &Slot) -> CoreMissing {
