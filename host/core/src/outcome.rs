@@ -132,6 +132,22 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the same message may succeed later: an author's own word goes before the code's.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::PluginError { retryable, .. } => *retryable,
+            Self::Ok(_)
+            | Self::Panicked { .. }
+            | Self::TimedOut(_)
+            | Self::Lost(_)
+            | Self::Refused(_)
+            | Self::Cancelled
+            | Self::Deserted
+            | Self::Interrupted
+            | Self::Violation(_) => self.code().is_some_and(Code::retryable),
+        }
+    }
+
     /// The stable code of the failure; `None` if it is none.
     pub fn code(&self) -> Option<Code> {
         match self {

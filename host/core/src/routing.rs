@@ -172,6 +172,8 @@ pub enum FallbackReason {
         agent: PluginId,
         /// How.
         code: Code,
+        /// Whether the same message may succeed later.
+        retryable: bool,
     },
 }
 
@@ -218,7 +220,7 @@ impl fmt::Display for FallbackReason {
             Self::NoneHealthy => f.write_str("no agent is healthy"),
             Self::SelfCheck => f.write_str("the host checks itself"),
             Self::NamedUnhealthy { agent, reason, .. } => write!(f, "agent {agent} is not healthy: {reason}"),
-            Self::AgentFailed { agent, code } => write!(f, "agent {agent} failed: {}", code.meaning()),
+            Self::AgentFailed { agent, code, .. } => write!(f, "agent {agent} failed: {}", code.meaning()),
         }
     }
 }

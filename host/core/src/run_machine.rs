@@ -66,8 +66,22 @@ enum Phase {
 struct Speaker {
     name: Arc<str>,
     responder: Responder,
-    /// Why it is not the one the person asked: the last move's code and reason.
-    moved: Option<(Code, String)>,
+    /// Why it is not the one the person asked: the last move.
+    moved: Option<Moved>,
+}
+
+/// Why a run moved.
+#[derive(Debug, Clone)]
+struct Moved {
+    code: Code,
+    reason: String,
+    retryable: bool,
+}
+
+impl Moved {
+    fn new(code: Code, reason: &str, retryable: bool) -> Self {
+        Self { code, reason: text::reason(reason), retryable }
+    }
 }
 
 impl RunMachine {
@@ -118,12 +132,12 @@ impl RunMachine {
                 events(vec![self.start(responder, level, &message)])
             }
             (Phase::Running(_), RunInput::Started { .. }) => fault(RunFault::StartedTwice),
-            (Phase::Waiting, RunInput::Degraded { from, to, code, reason }) => {
-                self.move_unstarted(&from, to, code, &reason)
+            (Phase::Waiting, RunInput::Degraded { from, to, code, reason, retryable }) => {
+                self.move_unstarted(&from, to, Moved::new(code, &reason, retryable))
             }
-            (Phase::Running(from), RunInput::Degraded { from: _, to, code, reason }) => {
+            (Phase::Running(from), RunInput::Degraded { from: _, to, code, reason, retryable }) => {
                 let from = from.clone();
-                self.move_on(&from, to, code, &reason, now)
+                self.move_on(&from, to, Moved::new(code, &reason, retryable), now)
             }
             (_, RunInput::Finished(outcome)) => self.finish(&outcome, now),
             (_, RunInput::Cancelled) => self.finish(&Outcome::Cancelled, now),
@@ -163,34 +177,25 @@ impl RunMachine {
         event
     }
 
-    fn move_unstarted(&mut self, from: &str, to: Responder, code: Code, reason: &str) -> RunOutput {
+    fn move_unstarted(&mut self, from: &str, to: Responder, why: Moved) -> RunOutput {
         let level = self.head.level;
         let started = self.start(to.clone(), level, "");
-        let to = Speaker::new(to, Some((code, text::reason(reason))));
-        let degraded =
-            event(EventKind::RunDegraded, &to.name, payload::degraded(from, &to.name, code, reason));
+        let to = Speaker::new(to, None);
+        let payload = payload::degraded(from, &to.name, why.code, &why.reason);
+        let degraded = event(EventKind::RunDegraded, &to.name, payload);
+        let to = Speaker { moved: Some(why), ..to };
         self.phase = Phase::Running(to);
         events(vec![started, degraded])
     }
 
     /// The old responder's tools are closed under its name; its half answer is not the new one's.
-    fn move_on(
-        &mut self,
-        from: &Speaker,
-        to: Responder,
-        code: Code,
-        reason: &str,
-        now: Duration,
-    ) -> RunOutput {
-        let mut out = self.open.end_all(&payload::error_of(code), now);
-        let to = Speaker::new(to, Some((code, text::reason(reason))));
-        out.push(event(
-            EventKind::RunDegraded,
-            &to.name,
-            payload::degraded(&from.name, &to.name, code, reason),
-        ));
+    fn move_on(&mut self, from: &Speaker, to: Responder, why: Moved, now: Duration) -> RunOutput {
+        let mut out = self.open.end_all(&payload::error_of(why.code), now);
+        let to = Speaker::new(to, None);
+        let payload = payload::degraded(&from.name, &to.name, why.code, &why.reason);
+        out.push(event(EventKind::RunDegraded, &to.name, payload));
         self.answer = Answer::default();
-        self.phase = Phase::Running(to);
+        self.phase = Phase::Running(Speaker { moved: Some(why), ..to });
         events(out)
     }
 
@@ -287,7 +292,7 @@ impl RunMachine {
 }
 
 impl Speaker {
-    fn new(responder: Responder, moved: Option<(Code, String)>) -> Self {
+    fn new(responder: Responder, moved: Option<Moved>) -> Self {
         let responder = Responder {
             plugin: text::name(&responder.plugin),
             version: text::name(&responder.version),

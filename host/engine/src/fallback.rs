@@ -118,15 +118,35 @@ fn text(status: &Status, reason: &FallbackReason) -> String {
         let _ = write!(text, " {} more are missing.", status.missing.len() - SHOWN);
     }
     let soonest = status.missing.iter().filter_map(|missing| missing.retry_after_ms).min();
+    // Who would fail again is not asked again, whatever comes back.
+    let in_vain = matches!(reason, FallbackReason::AgentFailed { retryable: false, .. });
+    let soonest = soonest.filter(|_| !in_vain);
     let soonest = reason.retry_after().map(|after| after.as_millis()).or(soonest.map(u128::from));
     match soonest {
         Some(ms) => {
             let _ = write!(text, " Try again in about {} s.", ms.div_ceil(1000).max(1));
         }
-        None if status.starting => text.push_str(" Try again in a few seconds."),
-        None => text.push_str(" The operator has to act before an agent can answer; try again later."),
+        None => text.push_str(advice(status, reason)),
     }
     text
+}
+
+/// What the person can do where no time is known; that the operator has to act, only where it is so.
+fn advice(status: &Status, reason: &FallbackReason) -> &'static str {
+    match reason {
+        FallbackReason::AgentFailed { retryable: false, .. } => {
+            " Sending the same message again is of no use."
+        }
+        FallbackReason::AgentFailed { retryable: true, .. } => " An agent may answer if you send it again.",
+        FallbackReason::NamedUnhealthy { code, .. } if code.retryable() => " Try again in a few seconds.",
+        FallbackReason::Starting | FallbackReason::SelfCheck => " Try again in a few seconds.",
+        _ if status.starting => " Try again in a few seconds.",
+        FallbackReason::NoneConfigured
+        | FallbackReason::NoneHealthy
+        | FallbackReason::NamedUnhealthy { .. } => {
+            " The operator has to act before an agent can answer; try again later."
+        }
+    }
 }
 
 /// Named one by one; the diagnostics have all.
@@ -138,4 +158,44 @@ fn sentence(text: &mut String, kind: &str, name: &str, reason: &str, since: Opti
         let _ = write!(text, ", since {}", timestamp::rfc3339(since));
     }
     text.push_str(").");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use agent_plugin_protocol::{Code, PluginId};
+
+    use super::*;
+
+    fn said(reason: &FallbackReason) -> String {
+        let status = Status { starting: false, ..Status::unknown("host") };
+        text(&status, reason)
+    }
+
+    #[test]
+    fn the_operator_has_to_act_only_where_nothing_comes_back_by_itself() {
+        let agent = PluginId::new("billing").unwrap();
+        let failed = |code, retryable| FallbackReason::AgentFailed { agent: agent.clone(), code, retryable };
+        let unhealthy = |code, retry_after| FallbackReason::NamedUnhealthy {
+            agent: agent.clone(),
+            code,
+            reason: "why".to_owned(),
+            retry_after,
+        };
+        for (reason, operator, advice) in [
+            (failed(Code::PluginError, true), false, "may answer"),
+            (failed(Code::PluginError, false), false, "of no use"),
+            (failed(Code::PluginCrashed, true), false, "may answer"),
+            (unhealthy(Code::PluginStarting, None), false, "in a few seconds"),
+            (unhealthy(Code::PluginCrashLoop, Some(Duration::from_secs(7))), false, "in about 7 s"),
+            (unhealthy(Code::PluginQuarantined, None), true, "try again later"),
+            (unhealthy(Code::PluginDisabled, None), true, "try again later"),
+            (FallbackReason::NoneConfigured, true, "try again later"),
+        ] {
+            let text = said(&reason);
+            assert_eq!(text.contains("operator has to act"), operator, "{text}");
+            assert!(text.contains(advice), "{text}");
+        }
+    }
 }

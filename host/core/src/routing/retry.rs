@@ -41,7 +41,8 @@ pub fn after_failure(table: &RouteTable, request: RouteRequest<'_>, failed: Fail
     if matches!(failed.outcome, Outcome::Deserted | Outcome::Interrupted) || !failed.before_first_event {
         return NextMove::Finish;
     }
-    let gone = NextMove::Fallback(FallbackReason::AgentFailed { agent: failed.target.plugin.clone(), code });
+    let (agent, retryable) = (failed.target.plugin.clone(), failed.outcome.retryable());
+    let gone = NextMove::Fallback(FallbackReason::AgentFailed { agent, code, retryable });
     if !may_retry(&failed) {
         return gone;
     }

@@ -148,7 +148,7 @@ fn after(
 }
 
 fn fallback(code: Code) -> NextMove {
-    NextMove::Fallback(FallbackReason::AgentFailed { agent: id("a"), code })
+    NextMove::Fallback(FallbackReason::AgentFailed { agent: id("a"), code, retryable: code.retryable() })
 }
 
 #[test]
@@ -213,7 +213,9 @@ fn after_an_event_there_is_no_move() {
 #[test]
 fn what_another_try_cannot_help_goes_to_the_fallback() {
     let table = table(vec![healthy("a", 2), healthy("b", 1)]);
-    assert_eq!(after_first(&table, &error(false)), fallback(Code::PluginError));
+    let code = Code::PluginError;
+    let of_no_use = FallbackReason::AgentFailed { agent: id("a"), code, retryable: false };
+    assert_eq!(after_first(&table, &error(false)), NextMove::Fallback(of_no_use));
     assert_eq!(after_first(&table, &Outcome::TimedOut(Clock::Run)), fallback(Code::PluginTimeoutRun));
 }
 

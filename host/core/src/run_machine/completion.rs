@@ -14,7 +14,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{
-    RunHead, Speaker,
+    Moved, RunHead, Speaker,
     payload::{bounded_value, bytes, error_of, millis},
     text::{self, Answer},
 };
@@ -110,8 +110,8 @@ fn status(outcome: &Outcome, speaker: &Speaker) -> RunStatus {
 fn error(outcome: &Outcome, speaker: &Speaker) -> Option<EventError> {
     match (outcome, &speaker.moved) {
         (Outcome::Ok(_), _) if !speaker.responder.built_in => None,
-        (Outcome::Ok(_), Some((code, reason))) => {
-            Some(EventError { code: code.to_string(), message: reason.clone(), retryable: code.retryable() })
+        (Outcome::Ok(_), Some(Moved { code, reason, retryable })) => {
+            Some(EventError { code: code.to_string(), message: reason.clone(), retryable: *retryable })
         }
         (Outcome::Ok(_), None) => Some(error_of(Code::AgentFallback)),
         (failed, _) => failure_of(failed),

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    NewRunEvent, Phase, RunHead, RunInput, RunMachine, Speaker,
+    Moved, NewRunEvent, Phase, RunHead, RunInput, RunMachine, Speaker,
     payload::{host_responder, not_waited_for},
 };
 use crate::{level::ServiceLevel, ports::store::NewEvent};
@@ -82,7 +82,7 @@ impl RunMachine {
                 let built_in = &*by == "fallback";
                 let responder =
                     Responder { plugin: by.to_string(), version: String::new(), generation: 0, built_in };
-                let moved = told.code.map(|code| (code, told.reason));
+                let moved = told.code.map(|code| Moved::new(code, &told.reason, code.retryable()));
                 self.answer = super::Answer::default();
                 self.phase = Phase::Running(Speaker { name: by, responder, moved });
             }

@@ -68,7 +68,24 @@ fn tool_done(id: &str) -> RunInput {
 }
 
 fn degraded(to: Responder) -> RunInput {
-    RunInput::Degraded { from: "echo".into(), to, code: Code::PluginCrashed, reason: "signal 11".into() }
+    RunInput::Degraded {
+        from: "echo".into(),
+        to,
+        code: Code::PluginCrashed,
+        reason: "signal 11".into(),
+        retryable: true,
+    }
+}
+
+#[test]
+fn a_fallback_s_answer_says_whether_its_author_called_the_error_retryable() {
+    for retryable in [true, false] {
+        let to = fallback();
+        let (code, reason) = (Code::PluginError, "no such order".to_owned());
+        let moved = RunInput::Degraded { from: "echo".into(), to, code, reason, retryable };
+        let last = last_payload([started(agent("echo")), moved, answered(Some("away"))]);
+        assert_eq!(last["error"]["retryable"], retryable, "{last}");
+    }
 }
 
 fn answered(text: Option<&str>) -> RunInput {

@@ -76,6 +76,8 @@ pub enum RunInput {
         code: Code,
         /// Why, for people.
         reason: String,
+        /// Whether the same message may succeed later; an author's own word goes before the code's.
+        retryable: bool,
     },
     /// A supervisor handed work to an agent, whose name the work's events carry from now on.
     Delegated {

@@ -61,6 +61,7 @@ pub(super) struct Left {
     pub(super) from: String,
     pub(super) code: Code,
     pub(super) reason: String,
+    pub(super) retryable: bool,
 }
 
 impl Run {
@@ -100,7 +101,11 @@ impl Run {
                     Ok(()) => return,
                     // Its turn came as the process ended, with the calls in it: it was never there.
                     Err(code) if self.is_gone(&target) => {
-                        next = Move::Revive(FallbackReason::AgentFailed { agent: target.plugin, code });
+                        next = Move::Revive(FallbackReason::AgentFailed {
+                            agent: target.plugin,
+                            code,
+                            retryable: code.retryable(),
+                        });
                         continue;
                     }
                     Err(code) => (target, Outcome::Refused(code)),
@@ -200,7 +205,12 @@ impl Run {
             next: to,
         }
         .emit();
-        self.left = Some(Left { from: target.plugin.to_string(), code, reason: code.meaning().to_owned() });
+        self.left = Some(Left {
+            from: target.plugin.to_string(),
+            code,
+            reason: code.meaning().to_owned(),
+            retryable: outcome.retryable(),
+        });
         match next {
             NextMove::Finish => Move::Finish(outcome),
             NextMove::Retry(target) => Move::Call(target),
@@ -305,6 +315,7 @@ impl Run {
                     to: responder,
                     code: left.code,
                     reason: left.reason,
+                    retryable: left.retryable,
                 });
             }
             None => {

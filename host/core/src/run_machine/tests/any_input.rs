@@ -111,8 +111,15 @@ fn inputs() -> impl Strategy<Value = RunInput> {
         level: ServiceLevel::Partial,
         message,
     });
-    let moves = (any::<String>(), responders(), any::<String>())
-        .prop_map(|(from, to, reason)| RunInput::Degraded { from, to, code: Code::PluginHung, reason });
+    let moves = (any::<String>(), responders(), any::<String>(), any::<bool>()).prop_map(
+        |(from, to, reason, retryable)| RunInput::Degraded {
+            from,
+            to,
+            code: Code::PluginHung,
+            reason,
+            retryable,
+        },
+    );
     let ends = prop_oneof![
         outcomes().prop_map(RunInput::Finished),
         Just(RunInput::Cancelled),
