@@ -256,7 +256,11 @@ fn choose_named(table: &RouteTable, name: &PluginId, request: RouteRequest<'_>) 
     }
     Choice::Fallback(match &entry.health {
         // Healthy but tried: what failed was this message's own try.
-        RouteHealth::Healthy => FallbackReason::AgentFailed { agent: name.clone(), code: Code::AgentFailed },
+        RouteHealth::Healthy => FallbackReason::AgentFailed {
+            agent: name.clone(),
+            code: Code::AgentFailed,
+            retryable: Code::AgentFailed.retryable(),
+        },
         RouteHealth::Unhealthy { code: Code::PluginStarting, .. } if table.starting => {
             FallbackReason::Starting
         }
