@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Output},
 };
@@ -94,7 +95,11 @@ fn the_package_installs_serves_and_leaves_nothing_after_a_purge() {
     }
     let unit = tree.join("lib/systemd/system/agent-host.service");
     assert!(unit.exists());
-    // systemd's own word on the unit; it misses the rest of a machine there.
+    // systemd's own word on the unit; it misses the rest of a machine there, of which the unit names the shell.
+    let shell = tree.join("bin/sh");
+    std::fs::create_dir_all(shell.parent().unwrap()).unwrap();
+    std::fs::write(&shell, "#!").unwrap();
+    std::fs::set_permissions(&shell, std::fs::Permissions::from_mode(0o755)).unwrap();
     let verified = Command::new("systemd-analyze")
         .args(["verify", "--man=no", &format!("--root={}", tree.display()), "agent-host.service"])
         .output();
